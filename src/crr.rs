@@ -1,0 +1,21 @@
+//! Conflict-free replicated relations: cr-sqlite's SQL surface on one SQLite connection.
+//!
+//! [`Engine::install`] adds to a connection the functions, virtual tables and triggers that turn ordinary tables into
+//! *conflict-free replicated relations* (CRRs): `SELECT crsql_as_crr('todo')`, after which every write leaves a clock
+//! record and `crsql_changes` shows the difference between any two copies. The behaviour is that of cr-sqlite 0.16;
+//! the storage is not (see [`clock`]).
+
+pub mod change;
+pub mod clock;
+mod engine;
+mod error;
+pub mod ids;
+pub mod pack;
+
+pub use change::Change;
+pub use engine::{Engine, Merged, Window};
+pub use error::Error;
+pub use ids::{CausalLength, ColVersion, Seq, SiteId, Version};
+
+/// The result of every fallible call in this module.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,1 @@
+//! The clock record of a row.

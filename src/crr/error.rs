@@ -1,0 +1,44 @@
+use thiserror::Error;
+
+/// What can go wrong in the engine. An error leaves the database as it was.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// SQLite refused: a constraint, a full disk, a lock, or a mistake in an SQL text.
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    /// A change names a table that is not a CRR here.
+    #[error("table {0:?} is not a replicated table of this database")]
+    UnknownTable(String),
+    /// A change names a column that its table does not have, or one of its primary key.
+    #[error("table {table:?} has no replicated column {column:?}")]
+    UnknownColumn {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+    },
+    /// The packed primary key is malformed, not in canonical form, or has the wrong number of values.
+    #[error("invalid primary key: {0}")]
+    InvalidKey(&'static str),
+    /// A site id that is not 16 bytes long.
+    #[error("a site id is 16 bytes")]
+    InvalidSiteId,
+    /// A counter outside 0 to 2^53 − 1 (1 to 2^53 − 1 for a version).
+    #[error("{what} {value} is out of range")]
+    OutOfRange {
+        /// Which counter.
+        what: &'static str,
+        /// Its value.
+        value: i64,
+    },
+    /// A change that contradicts itself, such as a cell of a deleted row.
+    #[error("invalid change: {0}")]
+    InvalidChange(&'static str),
+    /// The table cannot be made a CRR; the text says why.
+    #[error("{0}")]
+    NotReplicable(String),
+    /// The engine's own tables hold something that it did not write.
+    #[error("the clock tables are damaged: {0}")]
+    Corrupt(&'static str),
+}

@@ -1,0 +1,1 @@
+//! Packed values: the form of primary keys in `crsql_changes`.

@@ -1,0 +1,3 @@
+//! The binary `crsql-sync`.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Database id to open replica.

@@ -1,0 +1,1 @@
+//! What a replica says to its peers.

@@ -3,16 +3,31 @@
 //! [`Engine::install`] adds to a connection the functions, virtual tables and triggers that turn ordinary tables into
 //! *conflict-free replicated relations* (CRRs): `SELECT crsql_as_crr('todo')`, after which every write leaves a clock
 //! record and `crsql_changes` shows the difference between any two copies. The behaviour is that of cr-sqlite 0.16;
-//! the storage is not (see [`clock`]).
+//! the storage is not: a row has one clock record, and the per-cell view is computed.
 
+mod catalog;
 pub mod change;
-pub mod clock;
+mod changes_vtab;
+mod clock;
 mod engine;
 mod error;
+mod flush;
+mod functions;
 pub mod ids;
+mod journal;
+mod log;
+mod merge;
 pub mod pack;
+mod quote;
+mod read;
+mod replicate;
+mod rows;
+mod table;
+mod triggers;
+mod value;
+mod varint;
 
-pub use change::Change;
+pub use change::{Change, SENTINEL};
 pub use engine::{Engine, Merged, Window};
 pub use error::Error;
 pub use ids::{CausalLength, ColVersion, Seq, SiteId, Version};

@@ -38,6 +38,20 @@ pub enum Error {
     /// The table cannot be made a CRR; the text says why.
     #[error("{0}")]
     NotReplicable(String),
+    /// `crsql_config_set` or `crsql_config_get` of a setting that does not exist.
+    #[error("Unknown setting name {0:?}")]
+    UnknownSetting(String),
+    /// The file was made by the original cr-sqlite, whose clocks are stored in another way.
+    #[error(
+        "this database was made by cr-sqlite; import it, or replay its crsql_changes into a new one"
+    )]
+    Foreign,
+    /// The file was made by another version of this engine.
+    #[error("this database has storage format {0}, which this version does not know")]
+    UnknownFormat(i64),
+    /// An engine was used with a connection that it was not installed on.
+    #[error("the engine belongs to another connection")]
+    ForeignConnection,
     /// The engine's own tables hold something that it did not write.
     #[error("the clock tables are damaged: {0}")]
     Corrupt(&'static str),

@@ -1,0 +1,276 @@
+//! `crsql_changes`: all changes as a table, to read and to insert into.
+//!
+//! Hidden behind the nine columns of cr-sqlite stands `site_version`, the version under which the author made the
+//! change. `db_version` is the one under which this copy stored it; for local changes they are the same.
+
+use std::borrow::Cow;
+use std::ffi::{CStr, c_int};
+use std::marker::PhantomData;
+
+use rusqlite::types::{Value, ValueRef};
+use rusqlite::vtab::{
+    Context, CreateVTab, Filters, IndexConstraintOp, IndexInfo, Inserts, Module, UpdateVTab,
+    Updates, VTab, VTabConfig, VTabConnection, VTabCursor, VTabKind, sqlite3_vtab,
+    sqlite3_vtab_cursor,
+};
+use rusqlite::{Connection, Error as SqlError, ffi};
+
+use super::engine::{Shared, Window};
+use super::functions::to_sql_error;
+use super::ids::MAX_COUNTER;
+use super::merge::{Merge, Numbering};
+use super::read::{LocalChange, Reader};
+use super::{CausalLength, Change, ColVersion, Error, Result, Seq, SiteId, Version};
+
+const SCHEMA: &CStr = c"CREATE TABLE x (\"table\" TEXT NOT NULL, pk BLOB NOT NULL, cid TEXT NOT NULL, val ANY, col_version INTEGER NOT NULL, db_version INTEGER NOT NULL, site_id BLOB NOT NULL, cl INTEGER NOT NULL, seq INTEGER NOT NULL, site_version INTEGER HIDDEN)";
+
+const DB_VERSION: c_int = 5;
+const SEQ: c_int = 8;
+
+/// Registers the module.
+pub(super) fn register(conn: &Connection, shared: Shared) -> rusqlite::Result<()> {
+    let module: &'static Module<'static, Changes> = const { &Module::update_module() };
+    conn.create_module("crsql_changes", module, Some(shared))
+}
+
+#[repr(C)]
+struct Changes {
+    base: sqlite3_vtab,
+    shared: Shared,
+}
+
+// SAFETY: `repr(C)`, and the base comes first.
+unsafe impl<'vtab> VTab<'vtab> for Changes {
+    type Aux = Shared;
+    type Cursor = Cursor<'vtab>;
+
+    fn connect(
+        db: &mut VTabConnection,
+        aux: Option<&Shared>,
+        _: &[u8],
+        _: &[u8],
+        _: &[u8],
+        _: &[&[u8]],
+    ) -> rusqlite::Result<(Cow<'static, CStr>, Self)> {
+        db.config(VTabConfig::Innocuous)?;
+        let shared = aux
+            .ok_or_else(|| SqlError::ModuleError("no engine".into()))?
+            .clone();
+        Ok((
+            Cow::Borrowed(SCHEMA),
+            Self {
+                base: sqlite3_vtab::default(),
+                shared,
+            },
+        ))
+    }
+
+    /// Bounds on `db_version` narrow what is read; SQLite checks everything again.
+    fn best_index(&self, info: &mut IndexInfo) -> rusqlite::Result<bool> {
+        let mut bounds = String::new();
+        let mut used = Vec::new();
+        for (i, constraint) in info.constraints().enumerate() {
+            let bound = match constraint.operator() {
+                IndexConstraintOp::SQLITE_INDEX_CONSTRAINT_EQ => '=',
+                IndexConstraintOp::SQLITE_INDEX_CONSTRAINT_GT => '>',
+                IndexConstraintOp::SQLITE_INDEX_CONSTRAINT_GE => 'g',
+                IndexConstraintOp::SQLITE_INDEX_CONSTRAINT_LT => '<',
+                IndexConstraintOp::SQLITE_INDEX_CONSTRAINT_LE => 'l',
+                _ => continue,
+            };
+            if constraint.is_usable() && constraint.column() == DB_VERSION {
+                bounds.push(bound);
+                used.push(i);
+            }
+        }
+        for (argument, i) in (1..).zip(used) {
+            info.constraint_usage(i).set_argv_index(argument);
+        }
+        info.set_idx_str(&bounds);
+        info.set_estimated_cost(if bounds.is_empty() { 1e9 } else { 1e3 });
+        let ascending: Vec<_> = info
+            .order_bys()
+            .map(|term| (term.column(), term.is_order_by_desc()))
+            .collect();
+        if matches!(
+            ascending.as_slice(),
+            [(DB_VERSION, false)] | [(DB_VERSION, false), (SEQ, false)]
+        ) {
+            info.set_order_by_consumed(true);
+        }
+        Ok(true)
+    }
+
+    fn open(&'vtab mut self) -> rusqlite::Result<Cursor<'vtab>> {
+        let shared = self.shared.clone();
+        Ok(Cursor {
+            base: sqlite3_vtab_cursor::default(),
+            shared,
+            since: Version::ZERO,
+            until: Version::ZERO,
+            changes: Vec::new().into_iter(),
+            current: None,
+            vtab: PhantomData,
+        })
+    }
+}
+
+impl CreateVTab<'_> for Changes {
+    const KIND: VTabKind = VTabKind::EponymousOnly;
+}
+
+impl UpdateVTab<'_> for Changes {
+    fn insert(&mut self, args: &Inserts<'_>) -> rusqlite::Result<i64> {
+        let shared = &self.shared;
+        let change = incoming(shared, args).map_err(to_sql_error)?;
+        shared.flush().map_err(to_sql_error)?;
+        let merged = Merge::new(shared.conn(), shared.state(), Numbering::AtLeastTheirs).and_then(
+            |mut merge| {
+                merge.row(&[change])?;
+                merge.finish()
+            },
+        );
+        merged.map_err(to_sql_error)?;
+        Ok(-1)
+    }
+
+    fn delete(&mut self, _: ValueRef<'_>) -> rusqlite::Result<()> {
+        read_only()
+    }
+
+    fn update(&mut self, _: &Updates<'_>) -> rusqlite::Result<()> {
+        read_only()
+    }
+}
+
+fn read_only() -> rusqlite::Result<()> {
+    Err(SqlError::SqliteFailure(
+        ffi::Error::new(ffi::SQLITE_MISUSE),
+        Some(
+            "Only INSERT and SELECT statements are allowed against the crsql changes table".into(),
+        ),
+    ))
+}
+
+/// Reads an inserted row. Numbers left out are 0, a site left out is this one.
+fn incoming(shared: &Shared, args: &Inserts<'_>) -> Result<Change> {
+    let integer = |i| -> Result<i64> { Ok(args.get::<Option<i64>>(i)?.unwrap_or_default()) };
+    let site: Option<Value> = args.get(8)?;
+    let site = match site {
+        None | Some(Value::Null) => shared.state().site,
+        Some(Value::Blob(bytes)) if bytes.is_empty() => shared.state().site,
+        Some(Value::Blob(bytes)) => SiteId::from_slice(&bytes)?,
+        Some(_) => return Err(Error::InvalidSiteId),
+    };
+    let db_version = integer(7)?;
+    Ok(Change {
+        table: args.get::<Option<String>>(2)?.unwrap_or_default().into(),
+        pk: args.get::<Option<Vec<u8>>>(3)?.unwrap_or_default(),
+        cid: args.get::<Option<String>>(4)?.unwrap_or_default().into(),
+        val: args.get(5)?,
+        col_version: ColVersion::new(integer(6)?)?,
+        version: Version::or_zero(args.get::<Option<i64>>(11)?.unwrap_or(db_version))?,
+        site,
+        cl: CausalLength::new(integer(9)?)?,
+        seq: Seq::new(integer(10)?)?,
+    })
+}
+
+/// Reads one local version at a time.
+#[repr(C)]
+struct Cursor<'vtab> {
+    base: sqlite3_vtab_cursor,
+    shared: Shared,
+    since: Version,
+    until: Version,
+    changes: std::vec::IntoIter<LocalChange>,
+    current: Option<LocalChange>,
+    vtab: PhantomData<&'vtab Changes>,
+}
+
+impl Cursor<'_> {
+    fn advance(&mut self) -> Result<()> {
+        self.current = self.changes.next();
+        if self.current.is_none() {
+            let window = Window {
+                since: self.since,
+                until: self.until,
+                exclude: None,
+            };
+            let mut reader = Reader::new(self.shared.conn(), self.shared.state(), window)?;
+            if let Some(mut changes) = reader.next_version()? {
+                changes.sort_by_key(|change| change.change.seq);
+                self.changes = changes.into_iter();
+                self.current = self.changes.next();
+            }
+        }
+        if let Some(current) = &self.current {
+            self.since = current.local;
+        }
+        Ok(())
+    }
+}
+
+// SAFETY: `repr(C)`, and the base comes first.
+unsafe impl VTabCursor for Cursor<'_> {
+    fn filter(
+        &mut self,
+        _: c_int,
+        bounds: Option<&str>,
+        args: &Filters<'_>,
+    ) -> rusqlite::Result<()> {
+        self.shared.flush().map_err(to_sql_error)?;
+        let (mut since, mut until) = (0, MAX_COUNTER);
+        for (bound, value) in bounds.unwrap_or_default().chars().zip(args.iter()) {
+            // Bounds that are no integers are left to SQLite.
+            let ValueRef::Integer(value) = value else {
+                continue;
+            };
+            let below = value.saturating_sub(1);
+            match bound {
+                '=' => (since, until) = (since.max(below), until.min(value)),
+                '>' => since = since.max(value),
+                'g' => since = since.max(below),
+                '<' => until = until.min(below),
+                'l' => until = until.min(value),
+                _ => {}
+            }
+        }
+        let version =
+            |bound: i64| Version::or_zero(bound.clamp(0, MAX_COUNTER)).map_err(to_sql_error);
+        (self.since, self.until) = (version(since)?, version(until)?);
+        self.changes = Vec::new().into_iter();
+        self.advance().map_err(to_sql_error)
+    }
+
+    fn next(&mut self) -> rusqlite::Result<()> {
+        self.advance().map_err(to_sql_error)
+    }
+
+    fn eof(&self) -> bool {
+        self.current.is_none()
+    }
+
+    fn column(&self, context: &mut Context, i: c_int) -> rusqlite::Result<()> {
+        let Some(LocalChange { change, local, .. }) = &self.current else {
+            return Ok(());
+        };
+        match i {
+            0 => context.set_result(&*change.table),
+            1 => context.set_result(&change.pk),
+            2 => context.set_result(&*change.cid),
+            3 => context.set_result(&change.val),
+            4 => context.set_result(change.col_version.get()),
+            5 => context.set_result(local.get()),
+            6 => context.set_result(change.site.as_bytes().as_slice()),
+            7 => context.set_result(change.cl.get()),
+            8 => context.set_result(change.seq.get()),
+            9 => context.set_result(change.version.get()),
+            _ => Ok(()),
+        }
+    }
+
+    fn rowid(&self) -> rusqlite::Result<i64> {
+        Ok(self.current.as_ref().map_or(0, |change| change.rowid))
+    }
+}

@@ -1,0 +1,205 @@
+//! The local writes of the open transaction, in order, until their clocks are written.
+//!
+//! Triggers report each write to the virtual table `crsql_local_writes`, which pushes it here. The clocks are written
+//! once, when SQLite is about to commit ([`vtab`]), or earlier when somebody in the same transaction reads changes or
+//! merges some. A savepoint that is rolled back takes its writes with it; the seqs they had used stay used, as in
+//! cr-sqlite.
+
+mod vtab;
+
+pub(super) use vtab::register;
+
+use super::table::TableId;
+
+/// How many columns one event's mask speaks of. SQLite's integers have 63 bits without the sign.
+pub(super) const COLUMNS_PER_WORD: usize = 62;
+
+/// What a trigger reports; the numbers stand in trigger bodies, so they never change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Op {
+    /// Nothing was written; the journal is to hear of the transaction's end.
+    Join = 0,
+    Insert = 1,
+    Update = 2,
+    Delete = 3,
+    Replacing = 4,
+}
+
+/// One write, or the hint that one is about to replace a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Event {
+    pub(super) table: TableId,
+    pub(super) kind: Kind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A row was inserted, perhaps over another one, with so many `cells`. No `pk` where it is the key.
+    Insert {
+        key: i64,
+        cells: i64,
+        pk: Option<Vec<u8>>,
+    },
+    /// Columns of a row changed: bit *i* of `mask` is column `word * COLUMNS_PER_WORD + i`.
+    Update { key: i64, word: usize, mask: u64 },
+    /// A row took another primary key, perhaps with an update of its columns behind it.
+    Move {
+        key: i64,
+        old_key: i64,
+        pk: Option<Vec<u8>>,
+        old_pk: Option<Vec<u8>>,
+    },
+    /// A row was deleted.
+    Delete { key: i64, pk: Vec<u8> },
+    /// The next write of a row with this `pk` replaces the one with this `key`, unless it does not come about.
+    Replacing { key: i64, pk: Vec<u8> },
+    /// Writes that were rolled back had used so many seqs.
+    Burnt { seqs: i64 },
+}
+
+impl Event {
+    /// How many seqs it uses, as far as can be told without looking at the row.
+    fn seqs(&self) -> i64 {
+        match &self.kind {
+            Kind::Insert { cells, .. } => *cells,
+            Kind::Update { mask, .. } => mask.count_ones().into(),
+            Kind::Move { .. } => 2,
+            Kind::Delete { .. } => 1,
+            Kind::Replacing { .. } => 0,
+            Kind::Burnt { seqs } => *seqs,
+        }
+    }
+}
+
+/// The writes, and how far they have been flushed to clocks.
+#[derive(Debug, Default)]
+pub(super) struct Journal {
+    events: Vec<Event>,
+    /// The first event without a clock.
+    flushed: usize,
+    /// Open savepoints, innermost last.
+    marks: Vec<Mark>,
+}
+
+/// What the journal held when a savepoint began.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    savepoint: i32,
+    events: usize,
+    flushed: usize,
+    /// The next seq, after what had been flushed.
+    seq: i64,
+}
+
+impl Journal {
+    pub(super) fn push(&mut self, event: Event) {
+        self.events.push(event);
+    }
+
+    /// The events without clocks; they count as flushed from here on.
+    pub(super) fn take(&mut self) -> Vec<Event> {
+        if self.marks.is_empty() {
+            self.flushed = 0;
+            return std::mem::take(&mut self.events);
+        }
+        // A rollback to an open savepoint may undo the clocks, so the events stay until then.
+        let taken = self.events.get(self.flushed..).unwrap_or_default().to_vec();
+        self.flushed = self.events.len();
+        taken
+    }
+
+    /// A savepoint begins; `seq` is the next that a flush would hand out.
+    pub(super) fn savepoint(&mut self, savepoint: i32, seq: i64) {
+        self.marks.retain(|mark| mark.savepoint < savepoint);
+        self.marks.push(Mark {
+            savepoint,
+            events: self.events.len(),
+            flushed: self.flushed,
+            seq,
+        });
+    }
+
+    pub(super) fn release(&mut self, savepoint: i32) {
+        self.marks.retain(|mark| mark.savepoint < savepoint);
+    }
+
+    /// Forgets what was written since `savepoint` began, and returns the seq from which a flush goes on.
+    pub(super) fn rollback_to(&mut self, savepoint: i32) -> i64 {
+        self.marks.retain(|mark| mark.savepoint <= savepoint);
+        // Without a mark, the savepoint is older than the first write.
+        let start = Mark {
+            savepoint,
+            events: 0,
+            flushed: 0,
+            seq: 0,
+        };
+        let mark = self
+            .marks
+            .last()
+            .filter(|mark| mark.savepoint == savepoint)
+            .copied()
+            .unwrap_or(start);
+        let burnt = self
+            .events
+            .drain(mark.events.min(self.events.len())..)
+            .map(|event| event.seqs())
+            .sum();
+        self.flushed = mark.flushed;
+        self.burn(burnt);
+        mark.seq
+    }
+
+    fn burn(&mut self, seqs: i64) {
+        if seqs > 0 {
+            self.events.push(Event {
+                table: TableId(0),
+                kind: Kind::Burnt { seqs },
+            });
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn insert(key: i64) -> Event {
+        Event {
+            table: TableId(1),
+            kind: Kind::Insert {
+                key,
+                cells: 3,
+                pk: None,
+            },
+        }
+    }
+
+    #[test]
+    fn a_rollback_to_a_savepoint_brings_back_what_was_flushed_since() {
+        let mut journal = Journal::default();
+        journal.push(insert(1));
+        journal.savepoint(0, 0);
+        journal.push(insert(2));
+        assert_eq!(journal.take().len(), 2);
+        journal.rollback_to(0);
+        let burnt = Event {
+            table: TableId(0),
+            kind: Kind::Burnt { seqs: 3 },
+        };
+        assert_eq!(journal.take(), [insert(1), burnt]);
+    }
+
+    #[test]
+    fn released_savepoints_keep_their_writes() {
+        let mut journal = Journal::default();
+        journal.savepoint(0, 0);
+        journal.push(insert(1));
+        journal.release(0);
+        assert_eq!(journal.take(), [insert(1)]);
+        assert_eq!(journal.take(), []);
+    }
+}

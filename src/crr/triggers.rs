@@ -1,0 +1,183 @@
+//! The triggers of a replicated table: they report each write to the [journal](super::journal).
+//!
+//! A trigger does as little as it can: one insert into `crsql_local_writes`, a virtual table that pushes a note on a
+//! vector. Clocks are written at commit, once a row. Two triggers run *before* a write: they name a row that a
+//! REPLACE is about to remove, since SQLite removes it without firing a delete trigger.
+
+use rusqlite::Connection;
+
+use super::Result;
+use super::journal::{COLUMNS_PER_WORD, Op};
+use super::quote::{identifier, join};
+use super::table::Table;
+
+/// The suffixes of the triggers' names.
+const SUFFIXES: [&str; 5] = ["itrig", "utrig", "dtrig", "rtrig", "prtrig"];
+
+/// Creates the triggers of `table`, replacing those that stand.
+pub(super) fn create(conn: &Connection, table: &Table) -> Result<()> {
+    drop_all(conn, &table.name)?;
+    conn.execute_batch(&insert(table))?;
+    conn.execute_batch(&update(table))?;
+    conn.execute_batch(&delete(table))?;
+    if !table.integer_pk {
+        conn.execute_batch(&replace_by_insert(table))?;
+        conn.execute_batch(&replace_by_update(table))?;
+    }
+    Ok(())
+}
+
+/// Drops the triggers of the table called `name`.
+pub(super) fn drop_all(conn: &Connection, name: &str) -> Result<()> {
+    for suffix in SUFFIXES {
+        conn.execute_batch(&format!("DROP TRIGGER IF EXISTS {}", trigger(name, suffix)))?;
+    }
+    Ok(())
+}
+
+fn trigger(name: &str, suffix: &str) -> String {
+    identifier(&format!("{name}__crsql_{suffix}"))
+}
+
+fn insert(table: &Table) -> String {
+    let pk = if table.integer_pk {
+        "NULL".to_owned()
+    } else {
+        packed(table, "NEW.")
+    };
+    format!(
+        "CREATE TRIGGER {} AFTER INSERT ON {} BEGIN
+           INSERT INTO crsql_local_writes (op, tbl, key, mask, pk) VALUES ({}, {}, NEW.{}, {}, {pk});
+         END",
+        trigger(&table.name, "itrig"),
+        identifier(&table.name),
+        Op::Insert as i64,
+        table.id.0,
+        table.key,
+        table.columns.len().max(1),
+    )
+}
+
+fn update(table: &Table) -> String {
+    let (id, key) = (table.id.0, &table.key);
+    let moved = join(table.pks.iter().map(|pk| changed(&pk.name)), " OR ");
+    let packed_if_moved = |prefix| format!("CASE WHEN {moved} THEN {} END", packed(table, prefix));
+    let (pk, old_pk) = if table.integer_pk {
+        ("NULL".to_owned(), "NULL".to_owned())
+    } else {
+        (packed_if_moved("NEW."), packed_if_moved("OLD."))
+    };
+    let mut body = String::new();
+    for (word, columns) in table.columns.chunks(COLUMNS_PER_WORD).enumerate() {
+        let mask = columns
+            .iter()
+            .enumerate()
+            .map(|(bit, column)| format!("(({}) << {bit})", cell_changed(&column.name)));
+        let mask = join(mask, " | ");
+        let (pk, old_pk) = if word == 0 {
+            (pk.as_str(), old_pk.as_str())
+        } else {
+            ("NULL", "NULL")
+        };
+        // The move is reported once; the words after the first speak of the row where it now is.
+        let old_key = if word == 0 { "OLD." } else { "NEW." };
+        body += &format!(
+            "INSERT INTO crsql_local_writes (op, tbl, key, old_key, mask, word, pk, old_pk)
+             VALUES ({}, {id}, NEW.{key}, {old_key}{key}, {mask}, {word}, {pk}, {old_pk});\n",
+            Op::Update as i64
+        );
+    }
+    if table.columns.is_empty() {
+        body = format!(
+            "INSERT INTO crsql_local_writes (op, tbl, key, old_key, mask, word, pk, old_pk)
+             VALUES ({}, {id}, NEW.{key}, OLD.{key}, 0, 0, {pk}, {old_pk});",
+            Op::Update as i64
+        );
+    }
+    format!(
+        "CREATE TRIGGER {} AFTER UPDATE ON {} BEGIN {body} END",
+        trigger(&table.name, "utrig"),
+        identifier(&table.name)
+    )
+}
+
+fn delete(table: &Table) -> String {
+    format!(
+        "CREATE TRIGGER {} AFTER DELETE ON {} BEGIN
+           INSERT INTO crsql_local_writes (op, tbl, key, pk) VALUES ({}, {}, OLD.{}, {});
+         END",
+        trigger(&table.name, "dtrig"),
+        identifier(&table.name),
+        Op::Delete as i64,
+        table.id.0,
+        table.key,
+        packed(table, "OLD."),
+    )
+}
+
+fn replace_by_insert(table: &Table) -> String {
+    let victim = join(
+        table.pks.iter().map(|pk| {
+            let name = identifier(&pk.name);
+            format!("{name} = NEW.{name}")
+        }),
+        " AND ",
+    );
+    format!(
+        "CREATE TRIGGER {} BEFORE INSERT ON {} WHEN EXISTS (SELECT 1 FROM {1} WHERE {victim}) BEGIN {} END",
+        trigger(&table.name, "rtrig"),
+        identifier(&table.name),
+        report_victim(table, &victim)
+    )
+}
+
+fn replace_by_update(table: &Table) -> String {
+    let name = identifier(&table.name);
+    let columns = join(table.pks.iter().map(|pk| identifier(&pk.name)), ", ");
+    let victim = join(
+        table.pks.iter().map(|pk| {
+            let name = identifier(&pk.name);
+            format!("{name} = NEW.{name}")
+        }),
+        " AND ",
+    );
+    let victim = format!("{victim} AND {} <> OLD.{0}", table.key);
+    format!(
+        "CREATE TRIGGER {} BEFORE UPDATE OF {columns} ON {name} WHEN EXISTS (SELECT 1 FROM {name} WHERE {victim}) BEGIN {} END",
+        trigger(&table.name, "prtrig"),
+        report_victim(table, &victim)
+    )
+}
+
+fn report_victim(table: &Table, victim: &str) -> String {
+    format!(
+        "INSERT INTO crsql_local_writes (op, tbl, key, pk) SELECT {}, {}, {}, {} FROM {} WHERE {victim};",
+        Op::Replacing as i64,
+        table.id.0,
+        table.key,
+        packed(table, "NEW."),
+        identifier(&table.name),
+    )
+}
+
+fn packed(table: &Table, prefix: &str) -> String {
+    let columns = table
+        .pks
+        .iter()
+        .map(|pk| format!("{prefix}{}", identifier(&pk.name)));
+    format!("crsql_pack_columns({})", join(columns, ", "))
+}
+
+/// Whether a key column names another row: by the collation of its index, as SQLite tells rows apart.
+fn changed(column: &str) -> String {
+    let name = identifier(column);
+    format!("NEW.{name} IS NOT OLD.{name}")
+}
+
+/// Whether a cell holds another value: by bytes and by type, so that 1 to 1.0 is a change.
+fn cell_changed(column: &str) -> String {
+    let name = identifier(column);
+    format!(
+        "NEW.{name} COLLATE BINARY IS NOT OLD.{name} OR typeof(NEW.{name}) IS NOT typeof(OLD.{name})"
+    )
+}

@@ -1,7 +1,7 @@
 //! The engine against traces of cr-sqlite 0.16: what each statement leaves in `crsql_changes`.
 //!
 //! The same bodies run natively and, in a service worker, in wasm.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod common;
 

@@ -126,7 +126,7 @@ impl UpdateVTab<'_> for Changes {
         shared.flush().map_err(to_sql_error)?;
         let merged = Merge::new(shared.conn(), shared.state(), Numbering::AtLeastTheirs).and_then(
             |mut merge| {
-                merge.row(&[change])?;
+                merge.row(&[&change])?;
                 merge.finish()
             },
         );

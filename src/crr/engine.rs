@@ -1,6 +1,7 @@
 //! The engine of one connection: its state, and the calls that the rest of the crate makes.
 
 use std::cell::{Cell, RefCell, RefMut};
+use std::cmp::Reverse;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use super::catalog::{self, Catalog};
 use super::journal::Journal;
 use super::merge::{Merge, Numbering};
 use super::table::{Table, TableId};
-use super::{Change, Error, Result, SiteId, Version};
+use super::{Change, Error, Result, SENTINEL, SiteId, Version};
 use super::{changes_vtab, flush, functions, journal, read};
 
 /// How many prepared statements a connection keeps.
@@ -104,6 +105,10 @@ impl Engine {
         let state = self.state(conn)?;
         state.flush(conn)?;
         let mut merge = Merge::new(conn, state, Numbering::Local)?;
+        let mut changes: Vec<&Change> = changes.iter().collect();
+        // Row by row, since the order of changes does not matter; within a row the newest incarnation first, which
+        // makes the older ones moot, and its sentinel first of all.
+        changes.sort_by_key(|c| (&c.table, &c.pk, Reverse(c.cl), &*c.cid != SENTINEL));
         for row in changes.chunk_by(|a, b| a.table == b.table && a.pk == b.pk) {
             merge.row(row)?;
         }

@@ -64,7 +64,7 @@ impl<'a> Merge<'a> {
     }
 
     /// Merges changes of one row, in order.
-    pub(super) fn row(&mut self, changes: &[Change]) -> Result<()> {
+    pub(super) fn row(&mut self, changes: &[&Change]) -> Result<()> {
         let Some(first) = changes.first() else {
             return Ok(());
         };
@@ -149,12 +149,14 @@ impl<'a> Merge<'a> {
         Ok(())
     }
 
-    /// Both copies know of this delete, or of this incarnation: at most its author changes.
+    /// Both copies know of this delete, or of this incarnation: at most its author changes. A first incarnation may
+    /// have a sentinel there (its row was moved) and none here.
     fn equal_sentinel(&mut self, row: &mut Row, change: &Change) -> Result<()> {
-        let Some(current) = row.sentinel() else {
-            return Ok(());
+        let wins = match row.sentinel() {
+            Some(current) => self.author_wins(change, current)?,
+            None => self.state.merge_equal_values.get(),
         };
-        if self.author_wins(change, current)? {
+        if wins {
             let stamp = self.stamp(row, change, change.cl.get())?;
             row.set_sentinel(stamp);
             self.applied += 1;

@@ -1,5 +1,11 @@
 //! What the tests of the engine share.
-#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::indexing_slicing
+)]
 
 use crsql_sync::crr::{Change, Engine, Version, Window};
 use rusqlite::Connection;

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use rusqlite::{Connection, ffi};
 
 use super::catalog::{self, Catalog};
 use super::journal::Journal;
+use super::log::{self, Touched};
 use super::merge::{Merge, Numbering};
 use super::table::{Table, TableId};
 use super::{Change, Error, Result, SENTINEL, SiteId, Version};
@@ -165,6 +167,11 @@ pub(super) struct Transaction {
     pub(super) seq: Cell<i64>,
     /// Merged changes that won.
     pub(super) rows_impacted: Cell<i64>,
+    /// The rows that it touched. Kept whole until it ends, since a savepoint may take back what was written of it;
+    /// a row too many does no harm.
+    touched: RefCell<BTreeMap<Version, Vec<Touched>>>,
+    /// Whether the log lacks some of them.
+    log_is_stale: Cell<bool>,
 }
 
 impl State {
@@ -185,17 +192,47 @@ impl State {
         Ok(next)
     }
 
-    /// Makes `version` the one that a reader finds after the commit.
-    pub(super) fn store_version(&self, conn: &Connection, version: Version) -> Result<()> {
-        if self.transaction.base.get().is_none() {
-            self.transaction.base.set(Some(catalog::version(conn)?));
-        }
+    /// Notes that `version`, the open transaction's, touched `rows`.
+    pub(super) fn touch(
+        &self,
+        conn: &Connection,
+        version: Version,
+        rows: impl IntoIterator<Item = Touched>,
+    ) -> Result<()> {
         if !self.transaction.joined.get() {
             // SQLite tells a virtual table of the end of a transaction only when it was written to.
             conn.prepare_cached("INSERT INTO crsql_local_writes (op) VALUES (0)")?
                 .execute([])?;
         }
-        catalog::set_version(conn, version)
+        self.transaction
+            .touched
+            .borrow_mut()
+            .entry(version)
+            .or_default()
+            .extend(rows);
+        self.transaction.log_is_stale.set(true);
+        Ok(())
+    }
+
+    /// Writes the log of the open transaction so far, and with it the version that a reader finds after the commit.
+    fn write_log(&self, conn: &Connection) -> Result<()> {
+        if !self.transaction.log_is_stale.get() {
+            return Ok(());
+        }
+        if self.transaction.base.get().is_none() {
+            self.transaction.base.set(Some(catalog::version(conn)?));
+        }
+        let mut touched = self.transaction.touched.borrow_mut();
+        for (version, rows) in touched.iter_mut() {
+            rows.sort_unstable();
+            rows.dedup();
+            log::write(conn, *version, rows)?;
+        }
+        if let Some(version) = touched.keys().last() {
+            catalog::set_version(conn, *version)?;
+        }
+        self.transaction.log_is_stale.set(false);
+        Ok(())
     }
 
     /// Hands out `count` consecutive seqs, and returns the first.
@@ -210,14 +247,19 @@ impl State {
         self.catalog.borrow_mut().tables(conn)
     }
 
-    /// Writes the clocks of the local writes so far.
+    /// Writes the clocks of the local writes so far, and the log.
     pub(super) fn flush(&self, conn: &Connection) -> Result<()> {
         let events = self.journal.borrow_mut().take();
-        if events.is_empty() {
+        if events.is_empty() && !self.transaction.log_is_stale.get() {
             return Ok(());
         }
         let rowid = conn.last_insert_rowid();
-        let flushed = flush::flush(conn, self, events);
+        let flushed = if events.is_empty() {
+            Ok(())
+        } else {
+            flush::flush(conn, self, events)
+        };
+        let flushed = flushed.and_then(|()| self.write_log(conn));
         // What the application inserted last is none of the clocks.
         // SAFETY: the handle is open.
         unsafe { ffi::sqlite3_set_last_insert_rowid(conn.handle(), rowid) };
@@ -260,6 +302,8 @@ impl Shared {
     pub(super) fn rolled_back_to(&self, savepoint: i32) {
         let seq = self.journal().rollback_to(savepoint);
         self.0.transaction.seq.set(seq);
+        let touched = !self.0.transaction.touched.borrow().is_empty();
+        self.0.transaction.log_is_stale.set(touched);
         self.0.forget_tables();
     }
 
@@ -274,6 +318,8 @@ impl Shared {
         transaction.pending.set(None);
         transaction.seq.set(0);
         transaction.rows_impacted.set(0);
+        transaction.touched.borrow_mut().clear();
+        transaction.log_is_stale.set(false);
         self.journal().clear();
     }
 

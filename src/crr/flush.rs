@@ -23,7 +23,7 @@ use rusqlite::Connection;
 use super::clock::{ColumnId, RowClock, SELF, Stamp};
 use super::engine::State;
 use super::journal::{COLUMNS_PER_WORD, Event, Kind};
-use super::log::{self, Touched};
+use super::log::Touched;
 use super::rows::{self, Tombstone};
 use super::table::{Table, TableId};
 use super::{Result, Version, pack};
@@ -323,8 +323,7 @@ impl Flush<'_> {
         if self.touched.is_empty() {
             return Ok(());
         }
-        log::append(self.conn, version, self.touched)?;
-        self.state.store_version(self.conn, version)
+        self.state.touch(self.conn, version, self.touched)
     }
 }
 

@@ -10,7 +10,7 @@
 //!
 //! Runs are of consecutive keys, so the usual insert, whose rows are neighbours, takes a few bytes however large it is.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
 use super::table::TableId;
 use super::varint::{Reader, put, put_unsigned, unzigzag, zigzag};
@@ -24,19 +24,10 @@ pub(super) struct Touched {
     pub(super) key: i64,
 }
 
-/// Notes that `version` touched `rows`, which may hold repeats.
-pub(super) fn append(conn: &Connection, version: Version, mut rows: Vec<Touched>) -> Result<()> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    rows.sort_unstable();
-    rows.dedup();
-    let mut record: Vec<u8> = conn
-        .prepare_cached("SELECT touched FROM crsql_log WHERE version = ?")?
-        .query_row([version.get()], |row| row.get(0))
-        .optional()?
-        .unwrap_or_default();
-    encode(&rows, &mut record);
+/// Writes down that `version` touched `rows`, which are sorted and without repeats.
+pub(super) fn write(conn: &Connection, version: Version, rows: &[Touched]) -> Result<()> {
+    let mut record = Vec::new();
+    encode(rows, &mut record);
     conn.prepare_cached("INSERT OR REPLACE INTO crsql_log (version, touched) VALUES (?, ?)")?
         .execute((version.get(), record))?;
     Ok(())
@@ -58,7 +49,7 @@ fn encode(rows: &[Touched], out: &mut Vec<u8>) {
     }
 }
 
-/// Reads a record written by [`append`]; rows may repeat.
+/// Reads a record written by [`write`].
 pub(super) fn decode(record: &[u8]) -> Result<Vec<Touched>> {
     let mut reader = Reader(record);
     let mut rows = Vec::new();

@@ -20,7 +20,7 @@ use rusqlite::{Connection, ToSql, params_from_iter};
 
 use super::clock::{ColumnId, RowClock, SELF, Stamp};
 use super::engine::{Merged, State};
-use super::log::{self, Touched};
+use super::log::Touched;
 use super::quote::{identifier, list};
 use super::rows::{self, Tombstone};
 use super::table::{Table, TableId};
@@ -35,7 +35,7 @@ pub(super) enum Numbering {
     AtLeastTheirs,
 }
 
-/// A merge under way. Rows are written as they come; the log and the version at the end.
+/// A merge under way. Rows are written as they come.
 pub(super) struct Merge<'a> {
     conn: &'a Connection,
     state: &'a State,
@@ -88,14 +88,11 @@ impl<'a> Merge<'a> {
         Ok(())
     }
 
-    /// Writes the log and the version.
+    /// Tells the transaction what was touched.
     pub(super) fn finish(self) -> Result<Merged> {
         let version = self.touched.keys().last().copied();
         for (version, rows) in self.touched {
-            log::append(self.conn, version, rows)?;
-        }
-        if let Some(version) = version {
-            self.state.store_version(self.conn, version)?;
+            self.state.touch(self.conn, version, rows)?;
         }
         let impacted = &self.state.transaction.rows_impacted;
         impacted.set(impacted.get() + self.applied as i64);

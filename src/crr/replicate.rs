@@ -5,7 +5,7 @@ use rusqlite::{Connection, Row};
 use super::catalog::{self, end_savepoint};
 use super::clock::{ColumnId, RowClock, SELF, Stamp};
 use super::engine::State;
-use super::log::{self, Touched};
+use super::log::Touched;
 use super::quote::identifier;
 use super::table::{Shape, Table};
 use super::{Error, Result, Version, rows, triggers};
@@ -80,16 +80,12 @@ fn backfill(conn: &Connection, state: &State, table: &Table) -> Result<()> {
         }
         rows::store_clock(conn, table, key, &clock)?;
     }
-    let touched = keys
-        .into_iter()
-        .map(|key| Touched {
-            table: table.id,
-            tombstone: false,
-            key,
-        })
-        .collect();
-    log::append(conn, version, touched)?;
-    state.store_version(conn, version)
+    let row = |key| Touched {
+        table: table.id,
+        tombstone: false,
+        key,
+    };
+    state.touch(conn, version, keys.into_iter().map(row))
 }
 
 /// What a table must be like. The first rule that it breaks is reported, in cr-sqlite's order and words.

@@ -464,3 +464,116 @@ fn writes_of_user_triggers_to_other_tables_are_tracked_during_a_merge() {
         ["audit n 1", "foo b 1"]
     );
 }
+
+#[test]
+fn names_that_need_quotes_are_as_good_as_others() {
+    let schema = r#"CREATE TABLE "my ""table's" ("primary key" PRIMARY KEY NOT NULL, "select", "a""b", key); SELECT crsql_as_crr('my "table''s');"#;
+    let (a, b) = (Peer::new(schema), Peer::new(schema));
+    a.run(
+        r#"INSERT INTO "my ""table's" VALUES ('x', 1, 2, 3); UPDATE "my ""table's" SET "a""b" = 9"#,
+    );
+    a.run(r#"INSERT OR REPLACE INTO "my ""table's" VALUES ('x', 4, 5, 6); UPDATE "my ""table's" SET "primary key" = 'y'"#);
+    b.merge(&a.changes_since(0));
+    assert_eq!(b.rows(r#"SELECT * FROM "my ""table's""#), ["y 4 5 6"]);
+    assert_eq!(b.changes().len(), 5);
+}
+
+#[test]
+fn a_table_may_be_wider_than_an_integer_has_bits() {
+    let columns: Vec<String> = (0..150).map(|i| format!("c{i}")).collect();
+    let schema = format!(
+        "CREATE TABLE wide (id PRIMARY KEY NOT NULL, {}); SELECT crsql_as_crr('wide')",
+        columns.join(", ")
+    );
+    let db = Peer::new(&schema);
+    db.run("INSERT INTO wide (id) VALUES (1)");
+    db.run("UPDATE wide SET c0 = 1, c61 = 1, c62 = 1, c123 = 1, c124 = 1, c149 = 1");
+    let changed = db.rows("SELECT cid, col_version, seq FROM crsql_changes WHERE db_version = 2");
+    assert_eq!(
+        changed,
+        [
+            "c0 2 0", "c61 2 1", "c62 2 2", "c123 2 3", "c124 2 4", "c149 2 5"
+        ]
+    );
+    db.run("UPDATE wide SET id = 2, c149 = 2");
+    assert_eq!(
+        db.rows("SELECT count(*) FROM crsql_changes WHERE db_version = 3"),
+        ["152"]
+    );
+}
+
+#[test]
+fn a_replace_that_fires_delete_triggers_deletes_and_reinserts() {
+    let db = Peer::new(TWO);
+    db.run("INSERT INTO foo VALUES (1, 1); PRAGMA recursive_triggers = ON; INSERT OR REPLACE INTO foo VALUES (1, 2)");
+    assert_eq!(
+        db.rows("SELECT cid, val, col_version, cl FROM crsql_changes"),
+        ["-1 ∅ 3 3", "b 2 1 3"]
+    );
+}
+
+#[test]
+fn columns_named_like_the_rowid_do_not_hide_it() {
+    let db = Peer::new(
+        "CREATE TABLE foo (rowid TEXT PRIMARY KEY NOT NULL, oid); SELECT crsql_as_crr('foo');",
+    );
+    db.run("INSERT INTO foo VALUES ('x', 1); UPDATE foo SET oid = 2; DELETE FROM foo");
+    assert_eq!(db.changes(), ["010b0178 -1 ∅ 2 3 2 0"]);
+}
+
+#[test]
+fn a_key_with_a_collation_names_one_row_in_all_its_spellings() {
+    let db = Peer::new(
+        "CREATE TABLE foo (a TEXT COLLATE NOCASE PRIMARY KEY NOT NULL, b); SELECT crsql_as_crr('foo');",
+    );
+    db.run("INSERT INTO foo VALUES ('A', 1); INSERT OR REPLACE INTO foo VALUES ('a', 2)");
+    assert_eq!(
+        db.rows("SELECT count(*), max(col_version) FROM crsql_changes"),
+        ["1 2"]
+    );
+    db.run("DELETE FROM foo; INSERT INTO foo VALUES ('A', 3)");
+    assert_eq!(
+        db.rows("SELECT cid, cl FROM crsql_changes"),
+        ["-1 3", "b 3"]
+    );
+}
+
+#[test]
+fn a_replaced_key_is_found_after_its_affinity_was_applied() {
+    let db = Peer::new(
+        "CREATE TABLE foo (a INT NOT NULL, b TEXT NOT NULL, c, PRIMARY KEY (a, b)); SELECT crsql_as_crr('foo');",
+    );
+    db.run("INSERT INTO foo VALUES ('5', 7, 1); INSERT OR REPLACE INTO foo VALUES (5, '7', 2)");
+    assert_eq!(
+        db.rows("SELECT val, col_version FROM crsql_changes"),
+        ["2 2"]
+    );
+}
+
+#[test]
+fn vacuum_keeps_every_clock_with_its_row() {
+    let db =
+        Peer::new("CREATE TABLE foo (a TEXT PRIMARY KEY NOT NULL, b); SELECT crsql_as_crr('foo');");
+    db.run("INSERT INTO foo VALUES ('a', 1), ('b', 2), ('c', 3), ('d', 4); DELETE FROM foo WHERE a IN ('a', 'c')");
+    let before = db.changes();
+    db.run("VACUUM");
+    assert_eq!(db.changes(), before);
+}
+
+#[test]
+fn bounds_on_versions_select_what_they_say() {
+    let db = Peer::new(TWO);
+    for i in 1..=5 {
+        db.run(&format!("INSERT INTO foo VALUES ({i}, {i})"));
+    }
+    let versions = |condition: &str| {
+        db.rows(&format!("SELECT db_version FROM crsql_changes WHERE {condition} ORDER BY db_version DESC, seq ASC"))
+    };
+    assert_eq!(versions("db_version > 3"), ["5", "4"]);
+    assert_eq!(versions("db_version >= 3 AND db_version < 5"), ["4", "3"]);
+    assert_eq!(versions("db_version = 2"), ["2"]);
+    assert_eq!(versions("db_version = 2.0 OR db_version = '4'"), ["4", "2"]);
+    assert_eq!(versions("db_version <= 1 OR val = 5"), ["5", "1"]);
+    assert_eq!(versions("db_version > 99"), [""; 0]);
+    assert_eq!(versions("site_id IS NOT crsql_site_id()"), [""; 0]);
+}

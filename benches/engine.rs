@@ -18,10 +18,9 @@ fn main() {
     let plain = best(|| run(false));
     let ours = best(|| run(true));
     println!("{:<28}{:>12}{:>12}{:>8}", "", "plain", "replicated", "ratio");
-    for (name, plain, ours) in [
-        ("insert, rows/s", plain.insert, ours.insert),
-        ("update of a column, rows/s", plain.update, ours.update),
-    ] {
+    for (name, plain, ours) in
+        [("insert, rows/s", plain.insert, ours.insert), ("update of a column, rows/s", plain.update, ours.update)]
+    {
         println!("{name:<28}{:>12.0}{:>12.0}{:>7.2}x", ROWS as f64 / plain, ROWS as f64 / ours, ours / plain);
     }
     println!("{:<28}{:>12.0}{:>12.0}{:>7.2}x", "file, bytes/row", plain.size, ours.size, ours.size / plain.size);

@@ -44,9 +44,7 @@ fn statement() -> impl Strategy<Value = String> {
     let id = || 1..4i64;
     let num = (id(), id(), value(), value(), 0..8).prop_map(|(a, b, x, y, kind)| match kind {
         0 => format!("INSERT OR REPLACE INTO num VALUES ({a}, {x}, {y})"),
-        1 => format!(
-            "INSERT INTO num VALUES ({a}, {x}, {y}) ON CONFLICT DO UPDATE SET x = excluded.x"
-        ),
+        1 => format!("INSERT INTO num VALUES ({a}, {x}, {y}) ON CONFLICT DO UPDATE SET x = excluded.x"),
         2 => format!("INSERT OR IGNORE INTO num (id, x) VALUES ({a}, {x})"),
         3 => format!("UPDATE num SET x = {x} WHERE id = {a}"),
         4 => format!("UPDATE num SET x = {x}, y = {y}"),
@@ -55,9 +53,7 @@ fn statement() -> impl Strategy<Value = String> {
     });
     let txt = (id(), id(), value(), value(), 0..8).prop_map(|(a, b, x, y, kind)| match kind {
         0 => format!("INSERT OR REPLACE INTO txt VALUES ('k{a}', 1, {x}, {y})"),
-        1 => format!(
-            "INSERT INTO txt VALUES ('k{a}', 1, {x}, {y}) ON CONFLICT DO UPDATE SET y = excluded.y"
-        ),
+        1 => format!("INSERT INTO txt VALUES ('k{a}', 1, {x}, {y}) ON CONFLICT DO UPDATE SET y = excluded.y"),
         2 => format!("INSERT OR IGNORE INTO txt (id, part, x) VALUES ('k{a}', 1, {x})"),
         3 => format!("UPDATE txt SET x = {x}, y = {y} WHERE id = 'k{a}'"),
         4 => format!("UPDATE OR REPLACE txt SET id = 'k{b}', x = {x} WHERE id = 'k{a}'"),
@@ -70,8 +66,7 @@ fn statement() -> impl Strategy<Value = String> {
         _ => format!("DELETE FROM link WHERE a = {a}"),
     });
     let one = prop_oneof![3 => num, 3 => txt, 1 => link];
-    prop::collection::vec(one, 1..4)
-        .prop_map(|statements| format!("BEGIN; {}; COMMIT", statements.join("; ")))
+    prop::collection::vec(one, 1..4).prop_map(|statements| format!("BEGIN; {}; COMMIT", statements.join("; ")))
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -89,10 +84,7 @@ struct Group {
 
 impl Group {
     fn new() -> Self {
-        Self {
-            peers: (0..PEERS).map(|_| Peer::new(SCHEMA)).collect(),
-            seen: Default::default(),
-        }
+        Self { peers: (0..PEERS).map(|_| Peer::new(SCHEMA)).collect(), seen: Default::default() }
     }
 
     fn sync(&mut self, from: usize, to: usize, since: i64) {
@@ -140,11 +132,7 @@ impl Group {
             changes
         };
         for peer in &self.peers[1..] {
-            assert_eq!(
-                clocks(peer),
-                clocks(&self.peers[0]),
-                "who wrote what differs"
-            );
+            assert_eq!(clocks(peer), clocks(&self.peers[0]), "who wrote what differs");
         }
     }
 }
@@ -164,24 +152,15 @@ fn run(steps: &[Step]) {
     // Nothing is left to say, by cursor or in full.
     for from in 0..PEERS {
         for to in 0..PEERS {
-            assert_eq!(
-                group.peers[to].merge(&group.peers[from].changes_since(0)),
-                0
-            );
+            assert_eq!(group.peers[to].merge(&group.peers[from].changes_since(0)), 0);
         }
     }
 }
 
 #[test]
 fn copies_that_exchanged_everything_agree_on_rows_and_authors() {
-    let cases = std::option_env!("CONVERGENCE_CASES")
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(256);
-    let config = ProptestConfig {
-        cases,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    };
+    let cases = std::option_env!("CONVERGENCE_CASES").and_then(|n| n.parse().ok()).unwrap_or(256);
+    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
     let mut runner = proptest::test_runner::TestRunner::new(config);
     let steps = prop::collection::vec(step(), 1..40);
     runner

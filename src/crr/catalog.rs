@@ -51,11 +51,7 @@ pub(super) fn initialize(conn: &Connection) -> Result<SiteId> {
         return Err(Error::UnknownFormat(format.unwrap_or_default()));
     }
     let site: Vec<u8> = conn
-        .query_row(
-            "SELECT site_id FROM crsql_site_id WHERE ordinal = 0",
-            [],
-            |row| row.get(0),
-        )
+        .query_row("SELECT site_id FROM crsql_site_id WHERE ordinal = 0", [], |row| row.get(0))
         .optional()?
         .ok_or(Error::Corrupt("the site id is missing"))?;
     SiteId::from_slice(&site)
@@ -73,21 +69,14 @@ fn create(conn: &Connection) -> Result<()> {
         // The bits of a version 4 UUID (RFC 9562, section 5.4).
         site[6] = site[6] & 0x0f | 0x40;
         site[8] = site[8] & 0x3f | 0x80;
-        conn.execute(
-            "INSERT INTO crsql_site_id (site_id, ordinal) VALUES (?, 0)",
-            [site],
-        )?;
+        conn.execute("INSERT INTO crsql_site_id (site_id, ordinal) VALUES (?, 0)", [site])?;
         Ok(())
     })();
     end_savepoint(conn, "crsql_install", created)
 }
 
 /// Releases `savepoint`, or takes back what was done since it began. The caller's own transaction stays as it is.
-pub(super) fn end_savepoint<T>(
-    conn: &Connection,
-    savepoint: &str,
-    outcome: Result<T>,
-) -> Result<T> {
+pub(super) fn end_savepoint<T>(conn: &Connection, savepoint: &str, outcome: Result<T>) -> Result<T> {
     if outcome.is_err() {
         conn.execute_batch(&format!("ROLLBACK TO {savepoint}"))?;
     }
@@ -96,10 +85,7 @@ pub(super) fn end_savepoint<T>(
 }
 
 /// A value of `crsql_master`.
-pub(super) fn master<T: rusqlite::types::FromSql>(
-    conn: &Connection,
-    key: &str,
-) -> Result<Option<T>> {
+pub(super) fn master<T: rusqlite::types::FromSql>(conn: &Connection, key: &str) -> Result<Option<T>> {
     let mut get = conn.prepare_cached("SELECT value FROM crsql_master WHERE key = ?")?;
     Ok(get.query_row([key], |row| row.get(0)).optional()?)
 }
@@ -136,9 +122,7 @@ pub(super) fn site(conn: &Connection, ordinal: i64) -> Result<SiteId> {
 /// The ordinal of a site, if one of its changes was ever kept here.
 pub(super) fn ordinal(conn: &Connection, site: SiteId) -> Result<Option<i64>> {
     let mut get = conn.prepare_cached("SELECT ordinal FROM crsql_site_id WHERE site_id = ?")?;
-    Ok(get
-        .query_row([site.as_bytes()], |row| row.get(0))
-        .optional()?)
+    Ok(get.query_row([site.as_bytes()], |row| row.get(0)).optional()?)
 }
 
 /// The ordinal of a site, given to it now if it had none.
@@ -146,22 +130,14 @@ pub(super) fn add_site(conn: &Connection, site: SiteId) -> Result<i64> {
     if let Some(ordinal) = ordinal(conn, site)? {
         return Ok(ordinal);
     }
-    let mut add =
-        conn.prepare_cached("INSERT INTO crsql_site_id (site_id) VALUES (?) RETURNING ordinal")?;
+    let mut add = conn.prepare_cached("INSERT INTO crsql_site_id (site_id) VALUES (?) RETURNING ordinal")?;
     Ok(add.query_row([site.as_bytes()], |row| row.get(0))?)
 }
 
 /// Enters a table and its columns, or brings the columns of a known one up to date.
 pub(super) fn add_table(conn: &Connection, name: &str, shape: &Shape) -> Result<TableId> {
-    conn.execute(
-        "INSERT OR IGNORE INTO crsql_tables (name) VALUES (?)",
-        [name],
-    )?;
-    let id: i64 = conn.query_row(
-        "SELECT id FROM crsql_tables WHERE name = ?",
-        [name],
-        |row| row.get(0),
-    )?;
+    conn.execute("INSERT OR IGNORE INTO crsql_tables (name) VALUES (?)", [name])?;
+    let id: i64 = conn.query_row("SELECT id FROM crsql_tables WHERE name = ?", [name], |row| row.get(0))?;
     let mut add = conn.prepare_cached(
         "INSERT INTO crsql_columns (tbl, id, name)
          SELECT ?1, coalesce((SELECT max(id) FROM crsql_columns WHERE tbl = ?1), 0) + 1, ?2
@@ -192,9 +168,7 @@ pub(super) struct Catalog {
 
 impl Catalog {
     pub(super) fn tables(&mut self, conn: &Connection) -> Result<Arc<[Arc<Table>]>> {
-        let current = conn
-            .prepare_cached("PRAGMA schema_version")?
-            .query_row([], |row| row.get(0))?;
+        let current = conn.prepare_cached("PRAGMA schema_version")?.query_row([], |row| row.get(0))?;
         if self.schema_version != Some(current) {
             self.tables = load(conn)?;
             self.schema_version = Some(current);
@@ -205,9 +179,7 @@ impl Catalog {
 
 fn load(conn: &Connection) -> Result<Arc<[Arc<Table>]>> {
     let mut list = conn.prepare_cached("SELECT id, name FROM crsql_tables ORDER BY id")?;
-    let tables = list.query_map([], |row| {
-        Ok((TableId(row.get(0)?), row.get::<_, String>(1)?))
-    })?;
+    let tables = list.query_map([], |row| Ok((TableId(row.get(0)?), row.get::<_, String>(1)?)))?;
     let mut loaded = Vec::new();
     for table in tables {
         let (id, name) = table?;

@@ -9,9 +9,8 @@ use std::marker::PhantomData;
 
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::vtab::{
-    Context, CreateVTab, Filters, IndexConstraintOp, IndexInfo, Inserts, Module, UpdateVTab,
-    Updates, VTab, VTabConfig, VTabConnection, VTabCursor, VTabKind, sqlite3_vtab,
-    sqlite3_vtab_cursor,
+    Context, CreateVTab, Filters, IndexConstraintOp, IndexInfo, Inserts, Module, UpdateVTab, Updates, VTab, VTabConfig,
+    VTabConnection, VTabCursor, VTabKind, sqlite3_vtab, sqlite3_vtab_cursor,
 };
 use rusqlite::{Connection, Error as SqlError, ffi};
 
@@ -53,16 +52,8 @@ unsafe impl<'vtab> VTab<'vtab> for Changes {
         _: &[&[u8]],
     ) -> rusqlite::Result<(Cow<'static, CStr>, Self)> {
         db.config(VTabConfig::Innocuous)?;
-        let shared = aux
-            .ok_or_else(|| SqlError::ModuleError("no engine".into()))?
-            .clone();
-        Ok((
-            Cow::Borrowed(SCHEMA),
-            Self {
-                base: sqlite3_vtab::default(),
-                shared,
-            },
-        ))
+        let shared = aux.ok_or_else(|| SqlError::ModuleError("no engine".into()))?.clone();
+        Ok((Cow::Borrowed(SCHEMA), Self { base: sqlite3_vtab::default(), shared }))
     }
 
     /// Bounds on `db_version` narrow what is read; SQLite checks everything again.
@@ -88,14 +79,8 @@ unsafe impl<'vtab> VTab<'vtab> for Changes {
         }
         info.set_idx_str(&bounds);
         info.set_estimated_cost(if bounds.is_empty() { 1e9 } else { 1e3 });
-        let ascending: Vec<_> = info
-            .order_bys()
-            .map(|term| (term.column(), term.is_order_by_desc()))
-            .collect();
-        if matches!(
-            ascending.as_slice(),
-            [(DB_VERSION, false)] | [(DB_VERSION, false), (SEQ, false)]
-        ) {
+        let ascending: Vec<_> = info.order_bys().map(|term| (term.column(), term.is_order_by_desc())).collect();
+        if matches!(ascending.as_slice(), [(DB_VERSION, false)] | [(DB_VERSION, false), (SEQ, false)]) {
             info.set_order_by_consumed(true);
         }
         Ok(true)
@@ -124,12 +109,10 @@ impl UpdateVTab<'_> for Changes {
         let shared = &self.shared;
         let change = incoming(shared, args).map_err(to_sql_error)?;
         shared.flush().map_err(to_sql_error)?;
-        let merged = Merge::new(shared.conn(), shared.state(), Numbering::AtLeastTheirs).and_then(
-            |mut merge| {
-                merge.row(&[&change])?;
-                merge.finish()
-            },
-        );
+        let merged = Merge::new(shared.conn(), shared.state(), Numbering::AtLeastTheirs).and_then(|mut merge| {
+            merge.row(&[&change])?;
+            merge.finish()
+        });
         merged.map_err(to_sql_error)?;
         Ok(-1)
     }
@@ -146,9 +129,7 @@ impl UpdateVTab<'_> for Changes {
 fn read_only() -> rusqlite::Result<()> {
     Err(SqlError::SqliteFailure(
         ffi::Error::new(ffi::SQLITE_MISUSE),
-        Some(
-            "Only INSERT and SELECT statements are allowed against the crsql changes table".into(),
-        ),
+        Some("Only INSERT and SELECT statements are allowed against the crsql changes table".into()),
     ))
 }
 
@@ -192,11 +173,7 @@ impl Cursor<'_> {
     fn advance(&mut self) -> Result<()> {
         self.current = self.changes.next();
         if self.current.is_none() {
-            let window = Window {
-                since: self.since,
-                until: self.until,
-                exclude: None,
-            };
+            let window = Window { since: self.since, until: self.until, exclude: None };
             let mut reader = Reader::new(self.shared.conn(), self.shared.state(), window)?;
             if let Some(mut changes) = reader.next_version()? {
                 changes.sort_by_key(|change| change.change.seq);
@@ -213,12 +190,7 @@ impl Cursor<'_> {
 
 // SAFETY: `repr(C)`, and the base comes first.
 unsafe impl VTabCursor for Cursor<'_> {
-    fn filter(
-        &mut self,
-        _: c_int,
-        bounds: Option<&str>,
-        args: &Filters<'_>,
-    ) -> rusqlite::Result<()> {
+    fn filter(&mut self, _: c_int, bounds: Option<&str>, args: &Filters<'_>) -> rusqlite::Result<()> {
         self.shared.flush().map_err(to_sql_error)?;
         let (mut since, mut until) = (0, MAX_COUNTER);
         for (bound, value) in bounds.unwrap_or_default().chars().zip(args.iter()) {
@@ -236,8 +208,7 @@ unsafe impl VTabCursor for Cursor<'_> {
                 _ => {}
             }
         }
-        let version =
-            |bound: i64| Version::or_zero(bound.clamp(0, MAX_COUNTER)).map_err(to_sql_error);
+        let version = |bound: i64| Version::or_zero(bound.clamp(0, MAX_COUNTER)).map_err(to_sql_error);
         (self.since, self.until) = (version(since)?, version(until)?);
         self.changes = Vec::new().into_iter();
         self.advance().map_err(to_sql_error)

@@ -55,10 +55,7 @@ pub(super) struct RowClock {
 
 impl RowClock {
     pub(super) fn get(&self, column: ColumnId) -> Option<&Stamp> {
-        let at = self
-            .cells
-            .binary_search_by_key(&column, |cell| cell.0)
-            .ok()?;
+        let at = self.cells.binary_search_by_key(&column, |cell| cell.0).ok()?;
         self.cells.get(at).map(|cell| &cell.1)
     }
 
@@ -89,10 +86,7 @@ impl RowClock {
 
     /// The entries of columns, without the sentinel's.
     pub(super) fn columns_mut(&mut self) -> impl Iterator<Item = (ColumnId, &mut Stamp)> {
-        self.cells
-            .iter_mut()
-            .filter(|cell| cell.0 != ColumnId::SENTINEL)
-            .map(|(column, stamp)| (*column, stamp))
+        self.cells.iter_mut().filter(|cell| cell.0 != ColumnId::SENTINEL).map(|(column, stamp)| (*column, stamp))
     }
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
@@ -102,11 +96,7 @@ impl RowClock {
             rest = rest.get(run..).unwrap_or_default();
             let local = stamp.site == SELF && stamp.version == stamp.local;
             let flag = |set, bit| if set { bit } else { 0 };
-            out.push(
-                flag(run > 1, RUN)
-                    | flag(stamp.col_version == 1, FIRST_VERSION)
-                    | flag(local, LOCAL),
-            );
+            out.push(flag(run > 1, RUN) | flag(stamp.col_version == 1, FIRST_VERSION) | flag(local, LOCAL));
             put(out, first.0);
             if run > 1 {
                 put(out, run as i64 - 2);
@@ -129,43 +119,24 @@ impl RowClock {
         while !reader.is_empty() {
             let flags = reader.byte()?;
             let first = reader.integer()?;
-            let count = if flags & RUN == 0 {
-                1
-            } else {
-                reader.integer()?.saturating_add(2)
-            };
+            let count = if flags & RUN == 0 { 1 } else { reader.integer()?.saturating_add(2) };
             if count > 2000 * 16 {
                 return Err(Error::Corrupt("a clock record has too many columns"));
             }
-            let col_version = if flags & FIRST_VERSION == 0 {
-                reader.integer()?
-            } else {
-                1
-            };
+            let col_version = if flags & FIRST_VERSION == 0 { reader.integer()? } else { 1 };
             let local = reader.integer()?;
-            let (site, version) = if flags & LOCAL == 0 {
-                (reader.integer()?, reader.integer()?)
-            } else {
-                (SELF, local)
-            };
+            let (site, version) =
+                if flags & LOCAL == 0 { (reader.integer()?, reader.integer()?) } else { (SELF, local) };
             let seq = reader.integer()?;
             cells.extend((0..count).map(|i| {
                 (
                     ColumnId(first.saturating_add(i)),
-                    Stamp {
-                        col_version,
-                        local,
-                        site,
-                        version,
-                        seq: seq.saturating_add(i),
-                    },
+                    Stamp { col_version, local, site, version, seq: seq.saturating_add(i) },
                 )
             }));
         }
         if !cells.is_sorted_by(|a, b| a.0 < b.0) {
-            return Err(Error::Corrupt(
-                "the columns of a clock record are out of order",
-            ));
+            return Err(Error::Corrupt("the columns of a clock record are out of order"));
         }
         Ok(Self { cells })
     }
@@ -174,14 +145,7 @@ impl RowClock {
 /// How many of the first cells one entry can describe.
 fn run_length(cells: &[(ColumnId, Stamp)]) -> usize {
     let follows = |pair: &[(ColumnId, Stamp)]| match pair {
-        [(a, x), (b, y)] => {
-            b.0 == a.0 + 1
-                && *y
-                    == Stamp {
-                        seq: x.seq + 1,
-                        ..*x
-                    }
-        }
+        [(a, x), (b, y)] => b.0 == a.0 + 1 && *y == Stamp { seq: x.seq + 1, ..*x },
         _ => false,
     };
     1 + cells.windows(2).take_while(|pair| follows(pair)).count()
@@ -194,36 +158,17 @@ mod tests {
     use super::*;
 
     fn stamps() -> impl Strategy<Value = RowClock> {
-        let stamp = (1..4i64, 1..3i64, 0..2i64, 1..3i64, 0..6i64).prop_map(
-            |(col_version, local, site, version, seq)| Stamp {
-                col_version,
-                local,
-                site,
-                version,
-                seq,
-            },
-        );
-        prop::collection::btree_map((0..8i64).prop_map(ColumnId), stamp, 0..8).prop_map(|cells| {
-            RowClock {
-                cells: cells.into_iter().collect(),
-            }
-        })
+        let stamp = (1..4i64, 1..3i64, 0..2i64, 1..3i64, 0..6i64)
+            .prop_map(|(col_version, local, site, version, seq)| Stamp { col_version, local, site, version, seq });
+        prop::collection::btree_map((0..8i64).prop_map(ColumnId), stamp, 0..8)
+            .prop_map(|cells| RowClock { cells: cells.into_iter().collect() })
     }
 
     #[test]
     fn the_cells_of_one_insert_share_an_entry() {
         let mut clock = RowClock::default();
         for column in 1..=10 {
-            clock.set(
-                ColumnId(column),
-                Stamp {
-                    col_version: 1,
-                    local: 7,
-                    site: SELF,
-                    version: 7,
-                    seq: column,
-                },
-            );
+            clock.set(ColumnId(column), Stamp { col_version: 1, local: 7, site: SELF, version: 7, seq: column });
         }
         let mut record = Vec::new();
         clock.encode(&mut record);

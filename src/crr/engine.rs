@@ -57,10 +57,7 @@ impl Engine {
         // SAFETY: the handle is open, and `finalize` lets go of its statements before it is closed.
         let inner = unsafe { Connection::from_handle(conn.handle()) }?;
         inner.set_prepared_statement_cache_capacity(STATEMENTS);
-        #[expect(
-            clippy::arc_with_non_send_sync,
-            reason = "see the impls of Send and Sync for Shared"
-        )]
+        #[expect(clippy::arc_with_non_send_sync, reason = "see the impls of Send and Sync for Shared")]
         let shared = Shared(Arc::new(State {
             site,
             // SAFETY: only compared.
@@ -201,15 +198,9 @@ impl State {
     ) -> Result<()> {
         if !self.transaction.joined.get() {
             // SQLite tells a virtual table of the end of a transaction only when it was written to.
-            conn.prepare_cached("INSERT INTO crsql_local_writes (op) VALUES (0)")?
-                .execute([])?;
+            conn.prepare_cached("INSERT INTO crsql_local_writes (op) VALUES (0)")?.execute([])?;
         }
-        self.transaction
-            .touched
-            .borrow_mut()
-            .entry(version)
-            .or_default()
-            .extend(rows);
+        self.transaction.touched.borrow_mut().entry(version).or_default().extend(rows);
         self.transaction.log_is_stale.set(true);
         Ok(())
     }
@@ -237,9 +228,7 @@ impl State {
 
     /// Hands out `count` consecutive seqs, and returns the first.
     pub(super) fn take_seqs(&self, count: i64) -> i64 {
-        self.transaction
-            .seq
-            .replace(self.transaction.seq.get() + count)
+        self.transaction.seq.replace(self.transaction.seq.get() + count)
     }
 
     /// The replicated tables as they are now.
@@ -254,11 +243,7 @@ impl State {
             return Ok(());
         }
         let rowid = conn.last_insert_rowid();
-        let flushed = if events.is_empty() {
-            Ok(())
-        } else {
-            flush::flush(conn, self, events)
-        };
+        let flushed = if events.is_empty() { Ok(()) } else { flush::flush(conn, self, events) };
         let flushed = flushed.and_then(|()| self.write_log(conn));
         // What the application inserted last is none of the clocks.
         // SAFETY: the handle is open.
@@ -295,8 +280,7 @@ impl Shared {
     }
 
     pub(super) fn savepoint(&self, savepoint: i32) {
-        self.journal()
-            .savepoint(savepoint, self.0.transaction.seq.get());
+        self.journal().savepoint(savepoint, self.0.transaction.seq.get());
     }
 
     pub(super) fn rolled_back_to(&self, savepoint: i32) {

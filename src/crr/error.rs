@@ -42,9 +42,7 @@ pub enum Error {
     #[error("Unknown setting name {0:?}")]
     UnknownSetting(String),
     /// The file was made by the original cr-sqlite, whose clocks are stored in another way.
-    #[error(
-        "this database was made by cr-sqlite; import it, or replay its crsql_changes into a new one"
-    )]
+    #[error("this database was made by cr-sqlite; import it, or replay its crsql_changes into a new one")]
     Foreign,
     /// The file was made by another version of this engine.
     #[error("this database has storage format {0}, which this version does not know")]

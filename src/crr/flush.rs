@@ -81,19 +81,12 @@ impl Flush<'_> {
         match event.kind {
             Kind::Insert { key, pk, .. } => self.insert(&table, key, pk),
             Kind::Update { key, word, mask } => self.update(&table, key, word, mask),
-            Kind::Move {
-                key,
-                old_key,
-                pk: Some(pk),
-                old_pk: Some(old_pk),
-            } => self.change_pk(&table, key, old_key, pk, &old_pk),
-            Kind::Move { key, old_key, .. } if table.integer_pk => self.change_pk(
-                &table,
-                key,
-                old_key,
-                integer_pk(key)?,
-                &integer_pk(old_key)?,
-            ),
+            Kind::Move { key, old_key, pk: Some(pk), old_pk: Some(old_pk) } => {
+                self.change_pk(&table, key, old_key, pk, &old_pk)
+            }
+            Kind::Move { key, old_key, .. } if table.integer_pk => {
+                self.change_pk(&table, key, old_key, integer_pk(key)?, &integer_pk(old_key)?)
+            }
             // The rowid changed and the primary key did not: it is the same row elsewhere.
             Kind::Move { key, old_key, .. } => {
                 let clock = self.take(&table, old_key)?;
@@ -120,10 +113,7 @@ impl Flush<'_> {
             Some(mut clock) => {
                 let seq = self.state.take_seqs(1);
                 if let Some(sentinel) = clock.sentinel() {
-                    clock.set(
-                        ColumnId::SENTINEL,
-                        self.stamp(sentinel.col_version + 2, seq),
-                    );
+                    clock.set(ColumnId::SENTINEL, self.stamp(sentinel.col_version + 2, seq));
                 }
                 clock
             }
@@ -148,13 +138,7 @@ impl Flush<'_> {
 
     fn update(&mut self, table: &Table, key: i64, word: usize, mask: u64) -> Result<()> {
         let mut clock = self.take(table, key)?.unwrap_or_default();
-        for (bit, column) in table
-            .columns
-            .iter()
-            .skip(word * COLUMNS_PER_WORD)
-            .take(COLUMNS_PER_WORD)
-            .enumerate()
-        {
+        for (bit, column) in table.columns.iter().skip(word * COLUMNS_PER_WORD).take(COLUMNS_PER_WORD).enumerate() {
             if mask >> bit & 1 == 1 {
                 let previous = clock.get(column.id).map_or(0, |stamp| stamp.col_version);
                 clock.set(column.id, self.stamp(previous + 1, self.state.take_seqs(1)));
@@ -164,30 +148,15 @@ impl Flush<'_> {
         Ok(())
     }
 
-    fn change_pk(
-        &mut self,
-        table: &Table,
-        key: i64,
-        old_key: i64,
-        pk: Vec<u8>,
-        old_pk: &[u8],
-    ) -> Result<()> {
+    fn change_pk(&mut self, table: &Table, key: i64, old_key: i64, pk: Vec<u8>, old_pk: &[u8]) -> Result<()> {
         self.forget_replaced(table, old_key);
         let moved = self.take(table, old_key)?.unwrap_or_default();
         let victim = self.take_replaced(table, key, &pk)?;
         let mut clock = RowClock::default();
-        for (column, stamp) in moved
-            .iter()
-            .filter(|(column, _)| *column != ColumnId::SENTINEL)
-        {
+        for (column, stamp) in moved.iter().filter(|(column, _)| *column != ColumnId::SENTINEL) {
             // Over a live row the moved cell must beat the one that it replaces, or copies that merge it would differ.
-            let beaten = victim
-                .as_ref()
-                .and_then(|victim| victim.get(column))
-                .map(|stamp| stamp.col_version);
-            let col_version = beaten.map_or(stamp.col_version, |beaten| {
-                stamp.col_version.max(beaten) + 1
-            });
+            let beaten = victim.as_ref().and_then(|victim| victim.get(column)).map(|stamp| stamp.col_version);
+            let col_version = beaten.map_or(stamp.col_version, |beaten| stamp.col_version.max(beaten) + 1);
             clock.set(column, self.stamp(col_version, self.state.take_seqs(1)));
         }
         self.bury(table, old_pk, Some(&moved))?;
@@ -201,10 +170,7 @@ impl Flush<'_> {
                 None => 1,
             },
         };
-        clock.set(
-            ColumnId::SENTINEL,
-            self.stamp(sentinel, self.state.take_seqs(1)),
-        );
+        clock.set(ColumnId::SENTINEL, self.stamp(sentinel, self.state.take_seqs(1)));
         self.put(table, key, Some(clock));
         Ok(())
     }
@@ -222,23 +188,16 @@ impl Flush<'_> {
 
     /// The row with `key` is gone, so no later write can be replacing it.
     fn forget_replaced(&mut self, table: &Table, key: i64) {
-        self.replaced
-            .retain(|(of, _), victim| *of != table.id || *victim != key);
+        self.replaced.retain(|(of, _), victim| *of != table.id || *victim != key);
     }
 
     /// Leaves a tombstone for a deleted row.
     fn bury(&mut self, table: &Table, pk: &[u8], clock: Option<&RowClock>) -> Result<()> {
-        let cl = clock
-            .and_then(RowClock::sentinel)
-            .map_or(1, |stamp| stamp.col_version);
+        let cl = clock.and_then(RowClock::sentinel).map_or(1, |stamp| stamp.col_version);
         let stamp = self.stamp(cl + 1, self.state.take_seqs(1));
         let id = rows::store_tombstone(self.conn, table, None, &table.unpack_pk(pk)?, stamp)?;
         self.has_tombstones.insert(table.id, true);
-        self.touched.push(Touched {
-            table: table.id,
-            tombstone: true,
-            key: id,
-        });
+        self.touched.push(Touched { table: table.id, tombstone: true, key: id });
         Ok(())
     }
 
@@ -248,32 +207,19 @@ impl Flush<'_> {
             None => rows::has_tombstones(self.conn, table)?,
         };
         self.has_tombstones.insert(table.id, any);
-        if any {
-            rows::find_tombstone(self.conn, table, &table.unpack_pk(pk)?)
-        } else {
-            Ok(None)
-        }
+        if any { rows::find_tombstone(self.conn, table, &table.unpack_pk(pk)?) } else { Ok(None) }
     }
 
     /// The clock of a deleted row that comes back.
     fn resurrect(&mut self, table: &Table, tombstone: &Tombstone) -> Result<RowClock> {
         rows::drop_tombstone(self.conn, table, tombstone.id)?;
         let mut clock = RowClock::default();
-        clock.set(
-            ColumnId::SENTINEL,
-            self.stamp(tombstone.stamp.col_version + 1, self.state.take_seqs(1)),
-        );
+        clock.set(ColumnId::SENTINEL, self.stamp(tombstone.stamp.col_version + 1, self.state.take_seqs(1)));
         Ok(clock)
     }
 
     fn stamp(&self, col_version: i64, seq: i64) -> Stamp {
-        Stamp {
-            col_version,
-            local: self.version,
-            site: SELF,
-            version: self.version,
-            seq,
-        }
+        Stamp { col_version, local: self.version, site: SELF, version: self.version, seq }
     }
 
     /// Takes a row's clock, to change it and [`put`](Self::put) it back, or not.
@@ -283,24 +229,12 @@ impl Flush<'_> {
             return Ok(row.clock.take());
         }
         let clock = rows::load_clock(self.conn, table, key)?;
-        self.rows.insert(
-            (table.id, key),
-            Row {
-                clock: None,
-                changed: clock.is_some(),
-            },
-        );
+        self.rows.insert((table.id, key), Row { clock: None, changed: clock.is_some() });
         Ok(clock)
     }
 
     fn put(&mut self, table: &Table, key: i64, clock: Option<RowClock>) {
-        self.rows.insert(
-            (table.id, key),
-            Row {
-                clock,
-                changed: true,
-            },
-        );
+        self.rows.insert((table.id, key), Row { clock, changed: true });
     }
 
     fn finish(mut self, version: Version) -> Result<()> {
@@ -311,11 +245,7 @@ impl Flush<'_> {
             match &row.clock {
                 Some(clock) => {
                     rows::store_clock(self.conn, table, *key, clock)?;
-                    self.touched.push(Touched {
-                        table: *id,
-                        tombstone: false,
-                        key: *key,
-                    });
+                    self.touched.push(Touched { table: *id, tombstone: false, key: *key });
                 }
                 None => rows::drop_clock(self.conn, table, *key)?,
             }

@@ -9,37 +9,27 @@ use super::{Error, Result, Version, catalog, replicate};
 
 const INNOCUOUS: FunctionFlags = FunctionFlags::SQLITE_UTF8.union(FunctionFlags::SQLITE_INNOCUOUS);
 const DETERMINISTIC: FunctionFlags = INNOCUOUS.union(FunctionFlags::SQLITE_DETERMINISTIC);
-const DIRECT_ONLY: FunctionFlags =
-    FunctionFlags::SQLITE_UTF8.union(FunctionFlags::SQLITE_DIRECTONLY);
+const DIRECT_ONLY: FunctionFlags = FunctionFlags::SQLITE_UTF8.union(FunctionFlags::SQLITE_DIRECTONLY);
 
 /// The one setting there is.
 const MERGE_EQUAL_VALUES: &str = "merge-equal-values";
 
 /// Registers all functions on `conn`.
 pub(super) fn register(conn: &Connection, shared: &Shared) -> Result<()> {
-    let add =
-        |name: &str, arguments, flags, function: fn(&Shared, &Context<'_>) -> Result<Output>| {
-            let shared = shared.clone();
-            conn.create_scalar_function(name, arguments, flags, move |context| {
-                function(&shared, context)
-                    .map(Output::into_value)
-                    .map_err(to_sql_error)
-            })
-        };
+    let add = |name: &str, arguments, flags, function: fn(&Shared, &Context<'_>) -> Result<Output>| {
+        let shared = shared.clone();
+        conn.create_scalar_function(name, arguments, flags, move |context| {
+            function(&shared, context).map(Output::into_value).map_err(to_sql_error)
+        })
+    };
     add("crsql_as_crr", -1, DIRECT_ONLY, as_crr)?;
-    add("crsql_site_id", 0, DETERMINISTIC, |shared, _| {
-        Ok(Output::Blob(shared.state().site.as_bytes().to_vec()))
-    })?;
+    add("crsql_site_id", 0, DETERMINISTIC, |shared, _| Ok(Output::Blob(shared.state().site.as_bytes().to_vec())))?;
     add("crsql_db_version", 0, INNOCUOUS, db_version)?;
     add("crsql_next_db_version", -1, INNOCUOUS, next_db_version)?;
     add("crsql_get_seq", 0, INNOCUOUS, |shared, _| seq(shared, 0))?;
-    add("crsql_increment_and_get_seq", 0, INNOCUOUS, |shared, _| {
-        seq(shared, 1)
-    })?;
+    add("crsql_increment_and_get_seq", 0, INNOCUOUS, |shared, _| seq(shared, 1))?;
     add("crsql_rows_impacted", 0, INNOCUOUS, |shared, _| {
-        Ok(Output::Integer(
-            shared.state().transaction.rows_impacted.get(),
-        ))
+        Ok(Output::Integer(shared.state().transaction.rows_impacted.get()))
     })?;
     add("crsql_internal_sync_bit", -1, INNOCUOUS, sync_bit)?;
     add("crsql_pack_columns", -1, DETERMINISTIC, pack_columns)?;
@@ -82,9 +72,7 @@ fn as_crr(shared: &Shared, context: &Context<'_>) -> Result<Output> {
         1 => context.get::<Option<String>>(0)?,
         2 => context.get::<Option<String>>(1)?,
         _ => {
-            return Err(Error::NotReplicable(
-                "crsql_as_crr takes a table, or a schema and a table".into(),
-            ));
+            return Err(Error::NotReplicable("crsql_as_crr takes a table, or a schema and a table".into()));
         }
     };
     replicate::as_crr(shared.conn(), shared.state(), &table.unwrap_or_default())?;
@@ -92,9 +80,7 @@ fn as_crr(shared: &Shared, context: &Context<'_>) -> Result<Output> {
 }
 
 fn db_version(shared: &Shared, _: &Context<'_>) -> Result<Output> {
-    Ok(Output::Integer(
-        shared.state().committed_version(shared.conn())?.get(),
-    ))
+    Ok(Output::Integer(shared.state().committed_version(shared.conn())?.get()))
 }
 
 /// `crsql_next_db_version([at_least])`. The answer becomes the version of the open transaction.
@@ -103,9 +89,7 @@ fn next_db_version(shared: &Shared, context: &Context<'_>) -> Result<Output> {
         1 => Version::or_zero(context.get::<Option<i64>>(0)?.unwrap_or_default().max(0))?,
         _ => Version::ZERO,
     };
-    Ok(Output::Integer(
-        shared.state().next_version(shared.conn(), at_least)?.get(),
-    ))
+    Ok(Output::Integer(shared.state().next_version(shared.conn(), at_least)?.get()))
 }
 
 fn seq(shared: &Shared, take: i64) -> Result<Output> {
@@ -116,16 +100,10 @@ fn seq(shared: &Shared, take: i64) -> Result<Output> {
 fn sync_bit(shared: &Shared, context: &Context<'_>) -> Result<Output> {
     let state = shared.state();
     if context.len() == 1 {
-        state
-            .sync_bit
-            .set(context.get::<Option<i64>>(0)?.unwrap_or_default());
+        state.sync_bit.set(context.get::<Option<i64>>(0)?.unwrap_or_default());
     }
     let merging = state.merging.get().is_some();
-    Ok(Output::Integer(if merging {
-        1
-    } else {
-        state.sync_bit.get()
-    }))
+    Ok(Output::Integer(if merging { 1 } else { state.sync_bit.get() }))
 }
 
 fn pack_columns(_: &Shared, context: &Context<'_>) -> Result<Output> {
@@ -146,15 +124,9 @@ fn config_set(shared: &Shared, context: &Context<'_>) -> Result<Output> {
 
 fn config_get(shared: &Shared, context: &Context<'_>) -> Result<Output> {
     known_setting(&context.get::<String>(0)?)?;
-    Ok(Output::Integer(
-        shared.state().merge_equal_values.get().into(),
-    ))
+    Ok(Output::Integer(shared.state().merge_equal_values.get().into()))
 }
 
 fn known_setting(name: &str) -> Result<()> {
-    if name == MERGE_EQUAL_VALUES {
-        Ok(())
-    } else {
-        Err(Error::UnknownSetting(name.to_owned()))
-    }
+    if name == MERGE_EQUAL_VALUES { Ok(()) } else { Err(Error::UnknownSetting(name.to_owned())) }
 }

@@ -117,11 +117,7 @@ impl Version {
 
     /// Like [`Version::new`], but takes 0 as well.
     pub const fn or_zero(value: i64) -> Result<Self, Error> {
-        if value == 0 {
-            Ok(Self::ZERO)
-        } else {
-            Self::new(value)
-        }
+        if value == 0 { Ok(Self::ZERO) } else { Self::new(value) }
     }
 }
 

@@ -35,20 +35,11 @@ pub(super) struct Event {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A row was inserted, perhaps over another one, with so many `cells`. No `pk` where it is the key.
-    Insert {
-        key: i64,
-        cells: i64,
-        pk: Option<Vec<u8>>,
-    },
+    Insert { key: i64, cells: i64, pk: Option<Vec<u8>> },
     /// Columns of a row changed: bit *i* of `mask` is column `word * COLUMNS_PER_WORD + i`.
     Update { key: i64, word: usize, mask: u64 },
     /// A row took another primary key, perhaps with an update of its columns behind it.
-    Move {
-        key: i64,
-        old_key: i64,
-        pk: Option<Vec<u8>>,
-        old_pk: Option<Vec<u8>>,
-    },
+    Move { key: i64, old_key: i64, pk: Option<Vec<u8>>, old_pk: Option<Vec<u8>> },
     /// A row was deleted.
     Delete { key: i64, pk: Vec<u8> },
     /// The next write of a row with this `pk` replaces the one with this `key`, unless it does not come about.
@@ -111,12 +102,7 @@ impl Journal {
     /// A savepoint begins; `seq` is the next that a flush would hand out.
     pub(super) fn savepoint(&mut self, savepoint: i32, seq: i64) {
         self.marks.retain(|mark| mark.savepoint < savepoint);
-        self.marks.push(Mark {
-            savepoint,
-            events: self.events.len(),
-            flushed: self.flushed,
-            seq,
-        });
+        self.marks.push(Mark { savepoint, events: self.events.len(), flushed: self.flushed, seq });
     }
 
     pub(super) fn release(&mut self, savepoint: i32) {
@@ -127,23 +113,9 @@ impl Journal {
     pub(super) fn rollback_to(&mut self, savepoint: i32) -> i64 {
         self.marks.retain(|mark| mark.savepoint <= savepoint);
         // Without a mark, the savepoint is older than the first write.
-        let start = Mark {
-            savepoint,
-            events: 0,
-            flushed: 0,
-            seq: 0,
-        };
-        let mark = self
-            .marks
-            .last()
-            .filter(|mark| mark.savepoint == savepoint)
-            .copied()
-            .unwrap_or(start);
-        let burnt = self
-            .events
-            .drain(mark.events.min(self.events.len())..)
-            .map(|event| event.seqs())
-            .sum();
+        let start = Mark { savepoint, events: 0, flushed: 0, seq: 0 };
+        let mark = self.marks.last().filter(|mark| mark.savepoint == savepoint).copied().unwrap_or(start);
+        let burnt = self.events.drain(mark.events.min(self.events.len())..).map(|event| event.seqs()).sum();
         self.flushed = mark.flushed;
         self.burn(burnt);
         mark.seq
@@ -151,10 +123,7 @@ impl Journal {
 
     fn burn(&mut self, seqs: i64) {
         if seqs > 0 {
-            self.events.push(Event {
-                table: TableId(0),
-                kind: Kind::Burnt { seqs },
-            });
+            self.events.push(Event { table: TableId(0), kind: Kind::Burnt { seqs } });
         }
     }
 
@@ -168,14 +137,7 @@ mod tests {
     use super::*;
 
     fn insert(key: i64) -> Event {
-        Event {
-            table: TableId(1),
-            kind: Kind::Insert {
-                key,
-                cells: 3,
-                pk: None,
-            },
-        }
+        Event { table: TableId(1), kind: Kind::Insert { key, cells: 3, pk: None } }
     }
 
     #[test]
@@ -186,10 +148,7 @@ mod tests {
         journal.push(insert(2));
         assert_eq!(journal.take().len(), 2);
         journal.rollback_to(0);
-        let burnt = Event {
-            table: TableId(0),
-            kind: Kind::Burnt { seqs: 3 },
-        };
+        let burnt = Event { table: TableId(0), kind: Kind::Burnt { seqs: 3 } };
         assert_eq!(journal.take(), [insert(1), burnt]);
     }
 

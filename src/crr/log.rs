@@ -60,11 +60,7 @@ pub(super) fn decode(record: &[u8]) -> Result<Vec<Touched>> {
         for _ in 0..reader.integer()? {
             let start = previous.wrapping_add(unzigzag(reader.unsigned()?));
             let more = reader.integer()?;
-            rows.extend((0..=more).map(|i| Touched {
-                table,
-                tombstone,
-                key: start.wrapping_add(i),
-            }));
+            rows.extend((0..=more).map(|i| Touched { table, tombstone, key: start.wrapping_add(i) }));
             previous = start;
         }
     }
@@ -80,25 +76,13 @@ mod tests {
     fn rows() -> impl Strategy<Value = Vec<Touched>> {
         let key = prop_oneof![0..20i64, any::<i64>()];
         prop::collection::btree_set((1..3i64, any::<bool>(), key), 0..40).prop_map(|rows| {
-            rows.into_iter()
-                .map(|(table, tombstone, key)| Touched {
-                    table: TableId(table),
-                    tombstone,
-                    key,
-                })
-                .collect()
+            rows.into_iter().map(|(table, tombstone, key)| Touched { table: TableId(table), tombstone, key }).collect()
         })
     }
 
     #[test]
     fn a_thousand_neighbours_take_a_few_bytes() {
-        let rows: Vec<_> = (5000..6000)
-            .map(|key| Touched {
-                table: TableId(3),
-                tombstone: false,
-                key,
-            })
-            .collect();
+        let rows: Vec<_> = (5000..6000).map(|key| Touched { table: TableId(3), tombstone: false, key }).collect();
         let mut record = Vec::new();
         encode(&rows, &mut record);
         assert!(record.len() <= 8, "{} bytes", record.len());

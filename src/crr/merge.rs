@@ -47,11 +47,7 @@ pub(super) struct Merge<'a> {
 }
 
 impl<'a> Merge<'a> {
-    pub(super) fn new(
-        conn: &'a Connection,
-        state: &'a State,
-        numbering: Numbering,
-    ) -> Result<Self> {
+    pub(super) fn new(conn: &'a Connection, state: &'a State, numbering: Numbering) -> Result<Self> {
         Ok(Self {
             conn,
             state,
@@ -69,9 +65,7 @@ impl<'a> Merge<'a> {
             return Ok(());
         };
         let known = self.tables.iter().find(|table| table.name == first.table);
-        let table = known
-            .cloned()
-            .ok_or_else(|| Error::UnknownTable(first.table.to_string()))?;
+        let table = known.cloned().ok_or_else(|| Error::UnknownTable(first.table.to_string()))?;
         let mut row = Row::load(self.conn, &table, table.unpack_pk(&first.pk)?)?;
         for change in changes {
             self.change(&table, &mut row, change)?;
@@ -96,19 +90,12 @@ impl<'a> Merge<'a> {
         }
         let impacted = &self.state.transaction.rows_impacted;
         impacted.set(impacted.get() + self.applied as i64);
-        Ok(Merged {
-            applied: self.applied,
-            version,
-        })
+        Ok(Merged { applied: self.applied, version })
     }
 
     fn change(&mut self, table: &Table, row: &mut Row, change: &Change) -> Result<()> {
         let sentinel = &*change.cid == SENTINEL;
-        let column = if sentinel {
-            None
-        } else {
-            Some(column(table, change)?)
-        };
+        let column = if sentinel { None } else { Some(column(table, change)?) };
         if change.cl.get() == 0 || (!sentinel && !change.cl.is_alive()) {
             return Err(Error::InvalidChange("a cell of a row that is not there"));
         }
@@ -161,14 +148,7 @@ impl<'a> Merge<'a> {
         Ok(())
     }
 
-    fn cell_wins(
-        &self,
-        table: &Table,
-        row: &mut Row,
-        index: usize,
-        id: ColumnId,
-        change: &Change,
-    ) -> Result<bool> {
+    fn cell_wins(&self, table: &Table, row: &mut Row, index: usize, id: ColumnId, change: &Change) -> Result<bool> {
         let Some(current) = row.clock().and_then(|clock| clock.get(id)).copied() else {
             return Ok(true);
         };
@@ -177,10 +157,7 @@ impl<'a> Merge<'a> {
             Ordering::Less => return Ok(false),
             Ordering::Equal => {}
         }
-        match value::compare(
-            (&change.val).into(),
-            row.value(self.conn, table, index)?.into(),
-        ) {
+        match value::compare((&change.val).into(), row.value(self.conn, table, index)?.into()) {
             Ordering::Greater => Ok(true),
             Ordering::Less => Ok(false),
             Ordering::Equal => self.author_wins(change, current),
@@ -188,27 +165,18 @@ impl<'a> Merge<'a> {
     }
 
     fn author_wins(&self, change: &Change, current: Stamp) -> Result<bool> {
-        Ok(self.state.merge_equal_values.get()
-            && change.site > catalog::site(self.conn, current.site)?)
+        Ok(self.state.merge_equal_values.get() && change.site > catalog::site(self.conn, current.site)?)
     }
 
     fn stamp(&mut self, row: &mut Row, change: &Change, col_version: i64) -> Result<Stamp> {
         let site = self.ordinal(change.site)?;
         // A change of our own that comes back (from before a restore) keeps its number, which must not be given again.
         let ours = site == SELF || self.numbering == Numbering::AtLeastTheirs;
-        let local = self
-            .state
-            .next_version(self.conn, if ours { change.version } else { Version::ZERO })?;
+        let local = self.state.next_version(self.conn, if ours { change.version } else { Version::ZERO })?;
         if !row.versions.contains(&local) {
             row.versions.push(local);
         }
-        Ok(Stamp {
-            col_version,
-            local: local.get(),
-            site,
-            version: change.version.get(),
-            seq: change.seq.get(),
-        })
+        Ok(Stamp { col_version, local: local.get(), site, version: change.version.get(), seq: change.seq.get() })
     }
 
     fn ordinal(&mut self, site: SiteId) -> Result<i64> {
@@ -222,17 +190,10 @@ impl<'a> Merge<'a> {
 }
 
 fn column(table: &Table, change: &Change) -> Result<(usize, ColumnId)> {
-    let found = table
-        .columns
-        .iter()
-        .enumerate()
-        .find(|(_, column)| column.name == change.cid);
+    let found = table.columns.iter().enumerate().find(|(_, column)| column.name == change.cid);
     found
         .map(|(index, column)| (index, column.id))
-        .ok_or_else(|| Error::UnknownColumn {
-            table: change.table.to_string(),
-            column: change.cid.to_string(),
-        })
+        .ok_or_else(|| Error::UnknownColumn { table: change.table.to_string(), column: change.cid.to_string() })
 }
 
 /// While it lives, writes to a table leave no clocks.
@@ -243,10 +204,7 @@ struct Merging<'a> {
 
 impl<'a> Merging<'a> {
     fn begin(state: &'a State, table: TableId) -> Self {
-        Self {
-            state,
-            before: state.merging.replace(Some(table)),
-        }
+        Self { state, before: state.merging.replace(Some(table)) }
     }
 }
 
@@ -283,10 +241,7 @@ enum Now {
 impl Row {
     fn load(conn: &Connection, table: &Table, pk: Vec<Value>) -> Result<Self> {
         let key = table.find_key(conn, &pk)?;
-        let clock = key
-            .map(|key| rows::load_clock(conn, table, key))
-            .transpose()?
-            .flatten();
+        let clock = key.map(|key| rows::load_clock(conn, table, key)).transpose()?.flatten();
         let tombstone = match clock {
             Some(_) => None,
             None => rows::find_tombstone(conn, table, &pk)?,
@@ -297,16 +252,7 @@ impl Row {
             (None, None) => Now::Unknown,
         };
         let (values, versions) = (BTreeMap::new(), Vec::new());
-        Ok(Self {
-            pk,
-            key,
-            tombstone,
-            now,
-            stored: None,
-            values,
-            replaced: false,
-            versions,
-        })
+        Ok(Self { pk, key, tombstone, now, stored: None, values, replaced: false, versions })
     }
 
     fn cl(&self) -> i64 {
@@ -351,11 +297,7 @@ impl Row {
             _ => RowClock::default(),
         };
         for (_, cell) in clock.columns_mut() {
-            *cell = Stamp {
-                col_version: 0,
-                local: stamp.local,
-                ..*cell
-            };
+            *cell = Stamp { col_version: 0, local: stamp.local, ..*cell };
         }
         clock.set(ColumnId::SENTINEL, stamp);
         self.now = Now::Alive(clock);
@@ -381,11 +323,7 @@ impl Row {
             let mut rows = read.query([self.key])?;
             let row = rows.next()?;
             let column = |i| row.map_or(Ok(Value::Null), |row| row.get(table.pks.len() + i));
-            self.stored = Some(
-                (0..table.columns.len())
-                    .map(column)
-                    .collect::<Result<_, _>>()?,
-            );
+            self.stored = Some((0..table.columns.len()).map(column).collect::<Result<_, _>>()?);
         }
         let stored = self.stored.as_ref().and_then(|stored| stored.get(index));
         stored.ok_or(Error::Corrupt("a row has fewer columns than its table"))
@@ -406,11 +344,7 @@ impl Row {
                     rows::drop_tombstone(conn, table, tombstone.id)?;
                 }
                 rows::store_clock(conn, table, key, clock)?;
-                Ok(Touched {
-                    table: table.id,
-                    tombstone: false,
-                    key,
-                })
+                Ok(Touched { table: table.id, tombstone: false, key })
             }
             Now::Dead(stamp) => {
                 if let Some(key) = self.key {
@@ -418,11 +352,7 @@ impl Row {
                 }
                 let id = self.tombstone.as_ref().map(|tombstone| tombstone.id);
                 let id = rows::store_tombstone(conn, table, id, &self.pk, *stamp)?;
-                Ok(Touched {
-                    table: table.id,
-                    tombstone: true,
-                    key: id,
-                })
+                Ok(Touched { table: table.id, tombstone: true, key: id })
             }
             Now::Unknown => Err(Error::Corrupt("a merge touched a row and left nothing")),
         }
@@ -436,41 +366,23 @@ impl Row {
     fn update(&self, conn: &Connection, table: &Table, key: i64) -> Result<i64> {
         if !self.values.is_empty() {
             let set = list(self.columns(table).map(|name| format!("{name} = ?")));
-            let sql = format!(
-                "UPDATE {} SET {set} WHERE {} = ?",
-                identifier(&table.name),
-                table.key
-            );
+            let sql = format!("UPDATE {} SET {set} WHERE {} = ?", identifier(&table.name), table.key);
             let values = self.values.values().map(|value| value as &dyn ToSql);
-            conn.prepare_cached(&sql)?
-                .execute(params_from_iter(values.chain([&key as &dyn ToSql])))?;
+            conn.prepare_cached(&sql)?.execute(params_from_iter(values.chain([&key as &dyn ToSql])))?;
         }
         Ok(key)
     }
 
     fn insert(&self, conn: &Connection, table: &Table) -> Result<i64> {
-        let columns = list(
-            table
-                .pks
-                .iter()
-                .map(|pk| identifier(&pk.name))
-                .chain(self.columns(table)),
-        );
+        let columns = list(table.pks.iter().map(|pk| identifier(&pk.name)).chain(self.columns(table)));
         let values = || self.pk.iter().chain(self.values.values());
         let marks = list(values().map(|_| "?"));
-        let sql = format!(
-            "INSERT INTO {} ({columns}) VALUES ({marks})",
-            identifier(&table.name)
-        );
-        conn.prepare_cached(&sql)?
-            .execute(params_from_iter(values()))?;
+        let sql = format!("INSERT INTO {} ({columns}) VALUES ({marks})", identifier(&table.name));
+        conn.prepare_cached(&sql)?.execute(params_from_iter(values()))?;
         Ok(conn.last_insert_rowid())
     }
 
     fn columns<'t>(&self, table: &'t Table) -> impl Iterator<Item = String> + use<'t, '_> {
-        self.values
-            .keys()
-            .filter_map(|&index| table.columns.get(index))
-            .map(|column| identifier(&column.name))
+        self.values.keys().filter_map(|&index| table.columns.get(index)).map(|column| identifier(&column.name))
     }
 }

@@ -91,9 +91,7 @@ const fn width(number: u64) -> usize {
 pub fn unpack(bytes: &[u8]) -> Result<Vec<Value>> {
     let mut reader = Reader(bytes);
     let count = reader.take(1)?.first().copied().unwrap_or_default();
-    let values = (0..count)
-        .map(|_| reader.value())
-        .collect::<Result<Vec<_>>>()?;
+    let values = (0..count).map(|_| reader.value()).collect::<Result<Vec<_>>>()?;
     if !reader.0.is_empty() {
         return Err(Error::InvalidKey("bytes after the last value"));
     }
@@ -104,10 +102,7 @@ struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
     fn take(&mut self, count: usize) -> Result<&'a [u8]> {
-        let (taken, rest) = self
-            .0
-            .split_at_checked(count)
-            .ok_or(Error::InvalidKey("it ends early"))?;
+        let (taken, rest) = self.0.split_at_checked(count).ok_or(Error::InvalidKey("it ends early"))?;
         self.0 = rest;
         Ok(taken)
     }
@@ -116,10 +111,7 @@ impl<'a> Reader<'a> {
         if bytes > 8 {
             return Err(Error::InvalidKey("an integer of more than 8 bytes"));
         }
-        let number = self
-            .take(bytes)?
-            .iter()
-            .fold(0u64, |number, &byte| number << 8 | u64::from(byte));
+        let number = self.take(bytes)?.iter().fold(0u64, |number, &byte| number << 8 | u64::from(byte));
         if width(number) != bytes {
             return Err(Error::InvalidKey("an integer with leading zeros"));
         }
@@ -136,24 +128,14 @@ impl<'a> Reader<'a> {
         match tag & 7 {
             INTEGER => Ok(Value::Integer(self.number(n)?.cast_signed())),
             REAL if n == 0 => {
-                let real = self
-                    .take(8)?
-                    .iter()
-                    .fold(0u64, |bits, &byte| bits << 8 | u64::from(byte));
+                let real = self.take(8)?.iter().fold(0u64, |bits, &byte| bits << 8 | u64::from(byte));
                 let real = f64::from_bits(real);
-                if real.is_nan() {
-                    Err(Error::InvalidKey("a NaN"))
-                } else {
-                    Ok(Value::Real(real))
-                }
+                if real.is_nan() { Err(Error::InvalidKey("a NaN")) } else { Ok(Value::Real(real)) }
             }
             TEXT => {
                 let length = self.length(n)?;
                 let text = std::str::from_utf8(self.take(length)?);
-                Ok(Value::Text(
-                    text.map_err(|_| Error::InvalidKey("text that is not UTF-8"))?
-                        .to_owned(),
-                ))
+                Ok(Value::Text(text.map_err(|_| Error::InvalidKey("text that is not UTF-8"))?.to_owned()))
             }
             BLOB => {
                 let length = self.length(n)?;
@@ -192,10 +174,7 @@ mod tests {
         assert_eq!(packed("".to_owned()), "0103");
         assert_eq!(packed(Vec::new()), "0104");
         assert_eq!(packed("é".to_owned()), "010b02c3a9");
-        assert_eq!(
-            hex::encode(pack(&[4.into(), 5.into()]).unwrap()),
-            "0209040905"
-        );
+        assert_eq!(hex::encode(pack(&[4.into(), 5.into()]).unwrap()), "0209040905");
         assert_eq!(&packed("x".repeat(300))[..8], "0113012c");
     }
 
@@ -214,10 +193,7 @@ mod tests {
             "01090101",
             "010b01ff",
         ] {
-            assert!(
-                unpack(&hex::decode(bad).unwrap()).is_err(),
-                "{bad} was taken"
-            );
+            assert!(unpack(&hex::decode(bad).unwrap()).is_err(), "{bad} was taken");
         }
     }
 

@@ -11,9 +11,7 @@ use super::clock::{ColumnId, SELF, Stamp};
 use super::engine::{State, Window};
 use super::log::{self, Touched};
 use super::table::Table;
-use super::{
-    CausalLength, Change, ColVersion, Result, SENTINEL, Seq, SiteId, Version, catalog, rows,
-};
+use super::{CausalLength, Change, ColVersion, Result, SENTINEL, Seq, SiteId, Version, catalog, rows};
 
 /// A change, and where it stands in this copy.
 pub(super) struct LocalChange {
@@ -58,11 +56,7 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(conn: &'a Connection, state: &State, window: Window) -> Result<Self> {
-        let exclude = window
-            .exclude
-            .map(|site| catalog::ordinal(conn, site))
-            .transpose()?
-            .flatten();
+        let exclude = window.exclude.map(|site| catalog::ordinal(conn, site)).transpose()?.flatten();
         Ok(Self {
             conn,
             tables: state.tables(conn)?,
@@ -80,11 +74,8 @@ impl<'a> Reader<'a> {
             let mut log = self.conn.prepare_cached(
                 "SELECT version, touched FROM crsql_log WHERE version > ? AND version <= ? ORDER BY version LIMIT 1",
             )?;
-            let next: Option<(i64, Vec<u8>)> = log
-                .query_row((self.since.get(), self.until.get()), |row| {
-                    Ok((row.get(0)?, row.get(1)?))
-                })
-                .optional()?;
+            let next: Option<(i64, Vec<u8>)> =
+                log.query_row((self.since.get(), self.until.get()), |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
             let Some((version, touched)) = next else {
                 return Ok(None);
             };
@@ -101,11 +92,7 @@ impl<'a> Reader<'a> {
 
     /// Adds those of a row's changes that are of the current version.
     fn read(&mut self, touched: Touched, changes: &mut Vec<LocalChange>) -> Result<()> {
-        let known = self
-            .tables
-            .iter()
-            .enumerate()
-            .find(|(_, table)| table.id == touched.table);
+        let known = self.tables.iter().enumerate().find(|(_, table)| table.id == touched.table);
         // The log may speak of a table that is gone.
         let Some((index, table)) = known.map(|(index, table)| (index, table.clone())) else {
             return Ok(());
@@ -125,13 +112,8 @@ impl<'a> Reader<'a> {
         let Some(row) = found.next()? else {
             return Ok(());
         };
-        let owner = Owner {
-            index,
-            name: table.name.clone(),
-            key: touched.key,
-            pk: table.pack_pk(row, 0)?,
-            cl: clock.cl(),
-        };
+        let owner =
+            Owner { index, name: table.name.clone(), key: touched.key, pk: table.pack_pk(row, 0)?, cl: clock.cl() };
         for (id, stamp) in clock.iter() {
             if !self.wants(stamp) {
                 continue;
@@ -141,11 +123,7 @@ impl<'a> Reader<'a> {
                 changes.push(self.change(&owner, SENTINEL_POSITION, cid, Value::Null, stamp)?);
                 continue;
             }
-            let column = table
-                .columns
-                .iter()
-                .enumerate()
-                .find(|(_, column)| column.id == id);
+            let column = table.columns.iter().enumerate().find(|(_, column)| column.id == id);
             // The column may have been dropped since.
             if let Some((position, column)) = column {
                 let val = row.get(table.pks.len() + position)?;
@@ -155,35 +133,18 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn read_tombstone(
-        &mut self,
-        index: usize,
-        table: &Table,
-        id: i64,
-        changes: &mut Vec<LocalChange>,
-    ) -> Result<()> {
+    fn read_tombstone(&mut self, index: usize, table: &Table, id: i64, changes: &mut Vec<LocalChange>) -> Result<()> {
         let mut read = self.conn.prepare_cached(&table.sql.tombstone)?;
         let mut found = read.query([id])?;
         // The row may have come back since.
         let Some(row) = found.next()? else {
             return Ok(());
         };
-        let stamp =
-            rows::tombstone_stamp(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)?;
+        let stamp = rows::tombstone_stamp(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)?;
         if self.wants(&stamp) {
-            let (name, pk, cl) = (
-                table.name.clone(),
-                table.pack_pk(row, 1)?,
-                stamp.col_version,
-            );
+            let (name, pk, cl) = (table.name.clone(), table.pack_pk(row, 1)?, stamp.col_version);
             // Ids of tombstones and keys of rows overlap: they count down from −1.
-            let owner = Owner {
-                index,
-                name,
-                key: -1 - id,
-                pk,
-                cl,
-            };
+            let owner = Owner { index, name, key: -1 - id, pk, cl };
             let cid = self.sentinel.clone();
             changes.push(self.change(&owner, SENTINEL_POSITION, cid, Value::Null, &stamp)?);
         }
@@ -213,11 +174,7 @@ impl<'a> Reader<'a> {
             cl: CausalLength::new(owner.cl)?,
             seq: Seq::new(stamp.seq)?,
         };
-        Ok(LocalChange {
-            change,
-            local: self.since,
-            rowid: owner.rowid(position),
-        })
+        Ok(LocalChange { change, local: self.since, rowid: owner.rowid(position) })
     }
 
     fn site(&mut self, ordinal: i64) -> Result<SiteId> {
@@ -246,8 +203,6 @@ struct Owner {
 impl Owner {
     /// A number for one cell: the table, the column, the row. Keys over 10^10 wrap, as in cr-sqlite.
     fn rowid(&self, position: usize) -> i64 {
-        self.index as i64 * 10_000_000_000_000
-            + position as i64 * 10_000_000_000
-            + self.key % 10_000_000_000
+        self.index as i64 * 10_000_000_000_000 + position as i64 * 10_000_000_000 + self.key % 10_000_000_000
     }
 }

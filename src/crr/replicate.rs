@@ -26,13 +26,10 @@ pub(super) fn as_crr(conn: &Connection, state: &State, name: &str) -> Result<()>
 fn replicate(conn: &Connection, state: &State, name: &str) -> Result<()> {
     let shape = Shape::load(conn, name)?;
     if shape.key.is_empty() {
-        return Err(Error::NotReplicable(format!(
-            "Table {name} hides its rowid behind columns of that name"
-        )));
+        return Err(Error::NotReplicable(format!("Table {name} hides its rowid behind columns of that name")));
     }
     let id = catalog::add_table(conn, name, &shape)?;
-    let table = Table::load(conn, id, name)?
-        .ok_or(Error::Corrupt("a table vanished while it was replicated"))?;
+    let table = Table::load(conn, id, name)?.ok_or(Error::Corrupt("a table vanished while it was replicated"))?;
     triggers::create(conn, &table)?;
     backfill(conn, state, &table)
 }
@@ -44,32 +41,19 @@ fn is_crr(conn: &Connection, name: &str) -> Result<bool> {
 
 /// Gives every row that has no clock one of version 1, in the order of primary keys, in a transaction of its own number.
 fn backfill(conn: &Connection, state: &State, table: &Table) -> Result<()> {
-    let pks = table
-        .pks
-        .iter()
-        .map(|pk| identifier(&pk.name))
-        .collect::<Vec<_>>()
-        .join(", ");
+    let pks = table.pks.iter().map(|pk| identifier(&pk.name)).collect::<Vec<_>>().join(", ");
     let mut keys = conn.prepare(&format!(
         "SELECT {key} FROM {} WHERE {key} NOT IN (SELECT key FROM {}) ORDER BY {pks}",
         identifier(&table.name),
         Table::clocks(&table.name),
         key = table.key,
     ))?;
-    let keys: Vec<i64> = keys
-        .query_map([], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
+    let keys: Vec<i64> = keys.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     if keys.is_empty() {
         return Ok(());
     }
     let version = state.next_version(conn, Version::ZERO)?;
-    let stamp = |seq| Stamp {
-        col_version: 1,
-        local: version.get(),
-        site: SELF,
-        version: version.get(),
-        seq,
-    };
+    let stamp = |seq| Stamp { col_version: 1, local: version.get(), site: SELF, version: version.get(), seq };
     for &key in &keys {
         let mut clock = RowClock::default();
         if table.columns.is_empty() {
@@ -80,11 +64,7 @@ fn backfill(conn: &Connection, state: &State, table: &Table) -> Result<()> {
         }
         rows::store_clock(conn, table, key, &clock)?;
     }
-    let row = |key| Touched {
-        table: table.id,
-        tombstone: false,
-        key,
-    };
+    let row = |key| Touched { table: table.id, tombstone: false, key };
     state.touch(conn, version, keys.into_iter().map(row))
 }
 
@@ -93,17 +73,12 @@ fn check(conn: &Connection, name: &str) -> Result<()> {
     let any = |sql: &str| conn.query_row(sql, [name], |row: &Row<'_>| row.get::<_, bool>(0));
     let refuse = |why: &str| Err(Error::NotReplicable(why.replace("{}", name)));
     if any("SELECT count(*) FROM pragma_index_list(?) WHERE origin <> 'pk' AND \"unique\"")? {
-        return refuse(
-            "Table {} has unique indices besides the primary key. This is not allowed for CRRs",
-        );
+        return refuse("Table {} has unique indices besides the primary key. This is not allowed for CRRs");
     }
     let implicit = "(SELECT max(wr) FROM pragma_table_list(?1) WHERE schema = 'main')";
-    let nullable = format!(
-        "SELECT count(*) FROM pragma_table_info(?1) WHERE pk > 0 AND NOT \"notnull\" AND NOT {implicit}"
-    );
-    let solid = format!(
-        "SELECT count(*) FROM pragma_table_info(?1) WHERE pk > 0 AND (\"notnull\" OR {implicit})"
-    );
+    let nullable =
+        format!("SELECT count(*) FROM pragma_table_info(?1) WHERE pk > 0 AND NOT \"notnull\" AND NOT {implicit}");
+    let solid = format!("SELECT count(*) FROM pragma_table_info(?1) WHERE pk > 0 AND (\"notnull\" OR {implicit})");
     if !any(&solid)? {
         return refuse(
             "Table {} has no primary key or primary key is nullable. CRRs must have a non nullable primary key",
@@ -114,9 +89,7 @@ fn check(conn: &Connection, name: &str) -> Result<()> {
             "Table {} has a composite primary key part of which is nullable. CRRs must have a non nullable primary key",
         );
     }
-    if any(
-        "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ? AND sql LIKE '%autoincrement%'",
-    )? {
+    if any("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ? AND sql LIKE '%autoincrement%'")? {
         return refuse(
             "{} has auto-increment primary keys. This is likely a mistake as two concurrent nodes will assign unrelated rows the same primary key. Either use a primary key that represents the identity of your row or use a database friendly UUID such as UUIDv7",
         );
@@ -126,17 +99,13 @@ fn check(conn: &Connection, name: &str) -> Result<()> {
             "Table {} has checked foreign key constraints. CRRs may have foreign keys but must not have checked foreign key constraints as they can be violated by row level security or replication.",
         );
     }
-    if any(
-        "SELECT count(*) FROM pragma_table_xinfo(?) WHERE pk = 0 AND \"notnull\" AND dflt_value IS NULL",
-    )? {
+    if any("SELECT count(*) FROM pragma_table_xinfo(?) WHERE pk = 0 AND \"notnull\" AND dflt_value IS NULL")? {
         return refuse(
             "Table {} has a NOT NULL column without a DEFAULT VALUE. This is not allowed as it prevents forwards and backwards compatibility between schema versions. Make the column nullable or assign a default value to it.",
         );
     }
     if any("SELECT coalesce(max(wr), 0) FROM pragma_table_list(?) WHERE schema = 'main'")? {
-        return refuse(
-            "Table {} is WITHOUT ROWID, which cannot be replicated yet. Drop that clause",
-        );
+        return refuse("Table {} is WITHOUT ROWID, which cannot be replicated yet. Drop that clause");
     }
     Ok(())
 }

@@ -77,16 +77,12 @@ impl Table {
         if shape.pks.is_empty() {
             return Ok(None);
         }
-        let mut ids =
-            conn.prepare_cached("SELECT id FROM crsql_columns WHERE tbl = ? AND name = ?")?;
+        let mut ids = conn.prepare_cached("SELECT id FROM crsql_columns WHERE tbl = ? AND name = ?")?;
         let mut columns = Vec::new();
         for column in &shape.columns {
             // A column that was added without telling the engine is not replicated yet.
             if let Some(row) = ids.query((id.0, column))?.next()? {
-                columns.push(Column {
-                    id: ColumnId(row.get(0)?),
-                    name: column.as_str().into(),
-                });
+                columns.push(Column { id: ColumnId(row.get(0)?), name: column.as_str().into() });
             }
         }
         let sql = TableSql::new(name, &shape, &columns);
@@ -114,9 +110,7 @@ impl Table {
     pub(super) fn unpack_pk(&self, pk: &[u8]) -> Result<Vec<Value>> {
         let values = pack::unpack(pk)?;
         if values.len() != self.pks.len() {
-            return Err(Error::InvalidKey(
-                "the number of values is not that of the primary key",
-            ));
+            return Err(Error::InvalidKey("the number of values is not that of the primary key"));
         }
         if values.contains(&Value::Null) {
             return Err(Error::InvalidKey("a primary key holds no NULL"));
@@ -158,8 +152,7 @@ impl Shape {
     pub(super) fn load(conn: &Connection, name: &str) -> Result<Self> {
         let mut columns = Vec::new();
         let mut pks = Vec::new();
-        let mut info =
-            conn.prepare_cached("SELECT name, type, pk FROM pragma_table_info(?) ORDER BY cid")?;
+        let mut info = conn.prepare_cached("SELECT name, type, pk FROM pragma_table_info(?) ORDER BY cid")?;
         let mut rows = info.query([name])?;
         while let Some(row) = rows.next()? {
             let (column, kind, pk): (String, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
@@ -171,9 +164,7 @@ impl Shape {
         }
         pks.sort_by_key(|pk| pk.0);
         let strict: bool = conn
-            .prepare_cached(
-                "SELECT coalesce(max(strict), 0) FROM pragma_table_list(?) WHERE schema = 'main'",
-            )?
+            .prepare_cached("SELECT coalesce(max(strict), 0) FROM pragma_table_list(?) WHERE schema = 'main'")?
             .query_row([name], |row| row.get(0))?;
         let index: Vec<String> = conn
             .prepare_cached(
@@ -186,45 +177,25 @@ impl Shape {
             Some((_, column, _)) if integer_pk => identifier(column),
             _ => rowid_alias(pks.iter().map(|pk| &pk.1).chain(&columns)),
         };
-        let collations = index
-            .into_iter()
-            .chain(std::iter::repeat("BINARY".to_owned()));
+        let collations = index.into_iter().chain(std::iter::repeat("BINARY".to_owned()));
         let pks = pks
             .into_iter()
             .zip(collations)
-            .map(|((_, name, kind), collation)| PkColumn {
-                name,
-                affinity: affinity(&kind, strict),
-                collation,
-            })
+            .map(|((_, name, kind), collation)| PkColumn { name, affinity: affinity(&kind, strict), collation })
             .collect();
-        Ok(Self {
-            pks,
-            columns,
-            key,
-            integer_pk,
-        })
+        Ok(Self { pks, columns, key, integer_pk })
     }
 
     /// The primary key columns as they are declared in the table of tombstones.
     pub(super) fn declare_pks(&self) -> String {
         list(self.pks.iter().map(|pk| {
-            format!(
-                "{} {} NOT NULL COLLATE {}",
-                identifier(&pk.name),
-                pk.affinity,
-                identifier(&pk.collation)
-            )
+            format!("{} {} NOT NULL COLLATE {}", identifier(&pk.name), pk.affinity, identifier(&pk.collation))
         }))
     }
 
     /// The primary key columns, quoted, each behind `prefix`.
     pub(super) fn pk_list(&self, prefix: &str) -> String {
-        list(
-            self.pks
-                .iter()
-                .map(|pk| format!("{prefix}{}", identifier(&pk.name))),
-        )
+        list(self.pks.iter().map(|pk| format!("{prefix}{}", identifier(&pk.name))))
     }
 }
 
@@ -232,11 +203,7 @@ impl Shape {
 fn rowid_alias<'a>(columns: impl Iterator<Item = &'a String> + Clone) -> String {
     ["_rowid_", "rowid", "oid"]
         .into_iter()
-        .find(|alias| {
-            !columns
-                .clone()
-                .any(|column| column.eq_ignore_ascii_case(alias))
-        })
+        .find(|alias| !columns.clone().any(|column| column.eq_ignore_ascii_case(alias)))
         .unwrap_or_default()
         .to_owned()
 }
@@ -260,28 +227,11 @@ fn affinity(kind: &str, strict: bool) -> &'static str {
 
 impl TableSql {
     fn new(name: &str, shape: &Shape, columns: &[Column]) -> Self {
-        let (table, clocks, tombstones) = (
-            identifier(name),
-            Table::clocks(name),
-            Table::tombstones(name),
-        );
+        let (table, clocks, tombstones) = (identifier(name), Table::clocks(name), Table::tombstones(name));
         let key = &shape.key;
         let pks = shape.pk_list("");
-        let by_pk = join(
-            shape
-                .pks
-                .iter()
-                .map(|pk| format!("{} = ?", identifier(&pk.name))),
-            " AND ",
-        );
-        let all = list(
-            shape
-                .pks
-                .iter()
-                .map(|pk| &*pk.name)
-                .chain(columns.iter().map(|c| &*c.name))
-                .map(identifier),
-        );
+        let by_pk = join(shape.pks.iter().map(|pk| format!("{} = ?", identifier(&pk.name))), " AND ");
+        let all = list(shape.pks.iter().map(|pk| &*pk.name).chain(columns.iter().map(|c| &*c.name)).map(identifier));
         let marks = list(shape.pks.iter().map(|_| "?"));
         Self {
             load_clock: format!("SELECT clock FROM {clocks} WHERE key = ?"),
@@ -291,12 +241,8 @@ impl TableSql {
             row: format!("SELECT {all} FROM {table} WHERE {key} = ?"),
             delete_row: format!("DELETE FROM {table} WHERE {key} = ?"),
             any_tombstone: format!("SELECT EXISTS (SELECT 1 FROM {tombstones})"),
-            find_tombstone: format!(
-                "SELECT __crsql_id, __crsql_clock FROM {tombstones} WHERE {by_pk}"
-            ),
-            tombstone: format!(
-                "SELECT __crsql_clock, {pks} FROM {tombstones} WHERE __crsql_id = ?"
-            ),
+            find_tombstone: format!("SELECT __crsql_id, __crsql_clock FROM {tombstones} WHERE {by_pk}"),
+            tombstone: format!("SELECT __crsql_clock, {pks} FROM {tombstones} WHERE __crsql_id = ?"),
             store_tombstone: format!(
                 "INSERT OR REPLACE INTO {tombstones} (__crsql_id, __crsql_clock, {pks}) VALUES (?, ?, {marks})"
             ),

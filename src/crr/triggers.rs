@@ -40,11 +40,7 @@ fn trigger(name: &str, suffix: &str) -> String {
 }
 
 fn insert(table: &Table) -> String {
-    let pk = if table.integer_pk {
-        "NULL".to_owned()
-    } else {
-        packed(table, "NEW.")
-    };
+    let pk = if table.integer_pk { "NULL".to_owned() } else { packed(table, "NEW.") };
     format!(
         "CREATE TRIGGER {} AFTER INSERT ON {} BEGIN
            INSERT INTO crsql_local_writes (op, tbl, key, mask, pk) VALUES ({}, {}, NEW.{}, {}, {pk});
@@ -69,16 +65,10 @@ fn update(table: &Table) -> String {
     };
     let mut body = String::new();
     for (word, columns) in table.columns.chunks(COLUMNS_PER_WORD).enumerate() {
-        let mask = columns
-            .iter()
-            .enumerate()
-            .map(|(bit, column)| format!("(({}) << {bit})", cell_changed(&column.name)));
+        let mask =
+            columns.iter().enumerate().map(|(bit, column)| format!("(({}) << {bit})", cell_changed(&column.name)));
         let mask = join(mask, " | ");
-        let (pk, old_pk) = if word == 0 {
-            (pk.as_str(), old_pk.as_str())
-        } else {
-            ("NULL", "NULL")
-        };
+        let (pk, old_pk) = if word == 0 { (pk.as_str(), old_pk.as_str()) } else { ("NULL", "NULL") };
         // The move is reported once; the words after the first speak of the row where it now is.
         let old_key = if word == 0 { "OLD." } else { "NEW." };
         body += &format!(
@@ -161,10 +151,7 @@ fn report_victim(table: &Table, victim: &str) -> String {
 }
 
 fn packed(table: &Table, prefix: &str) -> String {
-    let columns = table
-        .pks
-        .iter()
-        .map(|pk| format!("{prefix}{}", identifier(&pk.name)));
+    let columns = table.pks.iter().map(|pk| format!("{prefix}{}", identifier(&pk.name)));
     format!("crsql_pack_columns({})", join(columns, ", "))
 }
 
@@ -177,7 +164,5 @@ fn changed(column: &str) -> String {
 /// Whether a cell holds another value: by bytes and by type, so that 1 to 1.0 is a change.
 fn cell_changed(column: &str) -> String {
     let name = identifier(column);
-    format!(
-        "NEW.{name} COLLATE BINARY IS NOT OLD.{name} OR typeof(NEW.{name}) IS NOT typeof(OLD.{name})"
-    )
+    format!("NEW.{name} COLLATE BINARY IS NOT OLD.{name} OR typeof(NEW.{name}) IS NOT typeof(OLD.{name})")
 }

@@ -31,21 +31,13 @@ mod tests {
 
     #[test]
     fn an_integer_beats_a_real_of_any_size() {
-        assert_eq!(
-            compare(ValueRef::Integer(1), ValueRef::Real(1e9)),
-            Ordering::Greater
-        );
+        assert_eq!(compare(ValueRef::Integer(1), ValueRef::Real(1e9)), Ordering::Greater);
     }
 
     #[test]
     fn classes_are_ordered_before_values() {
-        let ascending = [
-            ValueRef::Null,
-            ValueRef::Blob(b"z"),
-            ValueRef::Text(b"a"),
-            ValueRef::Real(9.5),
-            ValueRef::Integer(-1),
-        ];
+        let ascending =
+            [ValueRef::Null, ValueRef::Blob(b"z"), ValueRef::Text(b"a"), ValueRef::Real(9.5), ValueRef::Integer(-1)];
         for (a, b) in ascending.iter().zip(&ascending[1..]) {
             assert_eq!(compare(*a, *b), Ordering::Less);
         }
@@ -53,13 +45,7 @@ mod tests {
 
     #[test]
     fn text_is_compared_bytewise_and_a_prefix_is_smaller() {
-        assert_eq!(
-            compare(ValueRef::Text(b"a"), ValueRef::Text(b"ab")),
-            Ordering::Less
-        );
-        assert_eq!(
-            compare(ValueRef::Text(b"a"), ValueRef::Text(b"B")),
-            Ordering::Greater
-        );
+        assert_eq!(compare(ValueRef::Text(b"a"), ValueRef::Text(b"ab")), Ordering::Less);
+        assert_eq!(compare(ValueRef::Text(b"a"), ValueRef::Text(b"B")), Ordering::Greater);
     }
 }

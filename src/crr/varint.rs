@@ -26,18 +26,14 @@ impl Reader<'_> {
     }
 
     pub(super) fn byte(&mut self) -> Result<u8> {
-        let (&first, rest) = self
-            .0
-            .split_first()
-            .ok_or(Error::Corrupt("a record ends early"))?;
+        let (&first, rest) = self.0.split_first().ok_or(Error::Corrupt("a record ends early"))?;
         self.0 = rest;
         Ok(first)
     }
 
     /// What [`put`] wrote.
     pub(super) fn integer(&mut self) -> Result<i64> {
-        i64::try_from(self.unsigned()?)
-            .map_err(|_| Error::Corrupt("a number in a record is too large"))
+        i64::try_from(self.unsigned()?).map_err(|_| Error::Corrupt("a number in a record is too large"))
     }
 
     /// What [`put_unsigned`] wrote.

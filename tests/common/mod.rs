@@ -1,11 +1,5 @@
 //! What the tests of the engine share.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::indexing_slicing
-)]
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
 
 use crsql_sync::crr::{Change, Engine, Version, Window};
 use rusqlite::Connection;
@@ -28,9 +22,7 @@ impl Peer {
     }
 
     pub fn run(&self, sql: &str) {
-        self.conn
-            .execute_batch(sql)
-            .unwrap_or_else(|error| panic!("{sql}: {error}"));
+        self.conn.execute_batch(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
     /// The rows of a query, values separated by spaces.
@@ -38,8 +30,7 @@ impl Peer {
         let mut statement = self.conn.prepare(sql).unwrap();
         let columns = statement.column_count();
         let rows = statement.query_map([], |row| {
-            let values: Result<Vec<String>, _> =
-                (0..columns).map(|i| row.get(i).map(show)).collect();
+            let values: Result<Vec<String>, _> = (0..columns).map(|i| row.get(i).map(show)).collect();
             Ok(values?.join(" "))
         });
         rows.unwrap().collect::<Result<_, _>>().unwrap()
@@ -51,9 +42,7 @@ impl Peer {
 
     /// pk, cid, val, col_version, db_version, cl, seq of each change, in the default order.
     pub fn changes(&self) -> Vec<String> {
-        self.rows(
-            "SELECT lower(hex(pk)), cid, val, col_version, db_version, cl, seq FROM crsql_changes",
-        )
+        self.rows("SELECT lower(hex(pk)), cid, val, col_version, db_version, cl, seq FROM crsql_changes")
     }
 
     /// Everything after a version, as peers get it.
@@ -88,9 +77,7 @@ impl Peer {
             "INSERT INTO crsql_changes (\"table\", pk, cid, val, col_version, db_version, cl, seq, site_id)
              VALUES ('{table}', x'{pk}', {change}, x'{site}')"
         ));
-        let Value::Integer(impacted) = self.value("SELECT crsql_rows_impacted()") else {
-            panic!("no integer")
-        };
+        let Value::Integer(impacted) = self.value("SELECT crsql_rows_impacted()") else { panic!("no integer") };
         self.run("COMMIT");
         impacted
     }

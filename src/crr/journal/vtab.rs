@@ -6,8 +6,8 @@ use std::ffi::{CStr, c_int, c_void};
 
 use rusqlite::types::ValueRef;
 use rusqlite::vtab::{
-    Context, CreateVTab, Filters, IndexInfo, Inserts, Module, TransactionVTab, UpdateVTab, Updates,
-    VTab, VTabConfig, VTabConnection, VTabCursor, VTabKind, sqlite3_vtab, sqlite3_vtab_cursor,
+    Context, CreateVTab, Filters, IndexInfo, Inserts, Module, TransactionVTab, UpdateVTab, Updates, VTab, VTabConfig,
+    VTabConnection, VTabCursor, VTabKind, sqlite3_vtab, sqlite3_vtab_cursor,
 };
 use rusqlite::{Connection, Error, ffi};
 
@@ -49,8 +49,7 @@ unsafe impl Sync for StaticModule {}
 /// rusqlite's transactional module, with the savepoint methods that it does not offer.
 static MODULE: StaticModule = StaticModule({
     // SAFETY: `Module` is `repr(transparent)` over `sqlite3_module`.
-    let base: ffi::sqlite3_module =
-        unsafe { std::mem::transmute(Module::<LocalWrites>::update_module_with_tx()) };
+    let base: ffi::sqlite3_module = unsafe { std::mem::transmute(Module::<LocalWrites>::update_module_with_tx()) };
     ffi::sqlite3_module {
         iVersion: 2,
         xSavepoint: Some(savepoint),
@@ -108,16 +107,8 @@ unsafe impl<'vtab> VTab<'vtab> for LocalWrites {
     ) -> rusqlite::Result<(Cow<'static, CStr>, Self)> {
         // Triggers must reach it in databases that do not trust their schema.
         db.config(VTabConfig::Innocuous)?;
-        let shared = aux
-            .ok_or_else(|| Error::ModuleError("no engine".into()))?
-            .clone();
-        Ok((
-            Cow::Borrowed(SCHEMA),
-            Self {
-                base: sqlite3_vtab::default(),
-                shared,
-            },
-        ))
+        let shared = aux.ok_or_else(|| Error::ModuleError("no engine".into()))?.clone();
+        Ok((Cow::Borrowed(SCHEMA), Self { base: sqlite3_vtab::default(), shared }))
     }
 
     fn best_index(&self, _: &mut IndexInfo) -> rusqlite::Result<bool> {
@@ -125,9 +116,7 @@ unsafe impl<'vtab> VTab<'vtab> for LocalWrites {
     }
 
     fn open(&'vtab mut self) -> rusqlite::Result<NoRows> {
-        Ok(NoRows {
-            base: sqlite3_vtab_cursor::default(),
-        })
+        Ok(NoRows { base: sqlite3_vtab_cursor::default() })
     }
 }
 
@@ -151,44 +140,23 @@ impl UpdateVTab<'_> for LocalWrites {
         }
         let key = args.get(4)?;
         let blob = |i| args.get::<Option<Vec<u8>>>(i);
-        let required =
-            |i| blob(i)?.ok_or_else(|| Error::ModuleError("a local write lacks its key".into()));
+        let required = |i| blob(i)?.ok_or_else(|| Error::ModuleError("a local write lacks its key".into()));
         let kind = match op {
-            op if op == Op::Insert as i64 => Kind::Insert {
-                key,
-                cells: args.get(6)?,
-                pk: blob(8)?,
-            },
-            op if op == Op::Delete as i64 => Kind::Delete {
-                key,
-                pk: required(8)?,
-            },
-            op if op == Op::Replacing as i64 => Kind::Replacing {
-                key,
-                pk: required(8)?,
-            },
+            op if op == Op::Insert as i64 => Kind::Insert { key, cells: args.get(6)?, pk: blob(8)? },
+            op if op == Op::Delete as i64 => Kind::Delete { key, pk: required(8)? },
+            op if op == Op::Replacing as i64 => Kind::Replacing { key, pk: required(8)? },
             op if op == Op::Update as i64 => {
                 let (old_key, pk) = (args.get(5)?, blob(8)?);
                 if key != old_key || pk.is_some() {
-                    self.shared.journal().push(Event {
-                        table,
-                        kind: Kind::Move {
-                            key,
-                            old_key,
-                            pk,
-                            old_pk: blob(9)?,
-                        },
-                    });
+                    self.shared
+                        .journal()
+                        .push(Event { table, kind: Kind::Move { key, old_key, pk, old_pk: blob(9)? } });
                 }
                 let (mask, word): (i64, i64) = (args.get(6)?, args.get(7)?);
                 if mask == 0 {
                     return Ok(0);
                 }
-                Kind::Update {
-                    key,
-                    word: usize::try_from(word).unwrap_or_default(),
-                    mask: mask.cast_unsigned(),
-                }
+                Kind::Update { key, word: usize::try_from(word).unwrap_or_default(), mask: mask.cast_unsigned() }
             }
             _ => return Err(Error::ModuleError("unknown kind of local write".into())),
         };
@@ -197,15 +165,11 @@ impl UpdateVTab<'_> for LocalWrites {
     }
 
     fn delete(&mut self, _: ValueRef<'_>) -> rusqlite::Result<()> {
-        Err(Error::ModuleError(
-            "crsql_local_writes takes inserts only".into(),
-        ))
+        Err(Error::ModuleError("crsql_local_writes takes inserts only".into()))
     }
 
     fn update(&mut self, _: &Updates<'_>) -> rusqlite::Result<()> {
-        Err(Error::ModuleError(
-            "crsql_local_writes takes inserts only".into(),
-        ))
+        Err(Error::ModuleError("crsql_local_writes takes inserts only".into()))
     }
 }
 
@@ -217,9 +181,7 @@ impl TransactionVTab<'_> for LocalWrites {
 
     /// The last moment at which the transaction can be written to.
     fn sync(&mut self) -> rusqlite::Result<()> {
-        self.shared
-            .flush()
-            .map_err(super::super::functions::to_sql_error)
+        self.shared.flush().map_err(super::super::functions::to_sql_error)
     }
 
     fn commit(&mut self) -> rusqlite::Result<()> {

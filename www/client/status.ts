@@ -1,0 +1,82 @@
+/** What the database says about itself. */
+
+/** Where the link to the upstream stands. `refused`: the upstream answered, and does not want us; see `error`. */
+export type LinkState = "offline" | "connecting" | "online" | "paused" | "refused";
+
+/** The status document; members that this release does not know are kept. */
+export interface Status {
+  /** This copy's site id. */
+  site: string;
+  /** This copy's cursor, `SITE.VERSION`. */
+  at: string;
+  /** Own changes that the upstream has not acknowledged, and since when the oldest waits (ms since 1970). */
+  unsent?: { changes: number; since: number | null };
+  /** The link to the upstream, where one is configured. */
+  upstream?: {
+    url: string;
+    state: LinkState;
+    error?: { code?: string; detail?: string; title?: string } | null;
+    retry_in_ms?: number | null;
+  } | null;
+  [member: string]: unknown;
+}
+
+/** How often the status is read while the page is visible: nothing tells of a link that went up or down. */
+const POLL_MS = 1_000;
+
+/** Reads the status while somebody wants it, and tells when it changed. */
+export class StatusWatch {
+  readonly #read: () => Promise<Status>;
+  readonly #callbacks = new Set<(status: Status) => void>();
+  #timer: ReturnType<typeof setInterval> | undefined;
+  #reading: Promise<void> | undefined;
+  #last: { status: Status; json: string } | undefined;
+  /** A change happened while the status was being read, which may have missed it. */
+  #again = false;
+
+  constructor(read: () => Promise<Status>) {
+    this.#read = read;
+  }
+
+  add(callback: (status: Status) => void): () => void {
+    this.#callbacks.add(callback);
+    if (this.#last) callback(this.#last.status);
+    this.#timer ??= setInterval(() => document.visibilityState === "visible" && this.refresh(), POLL_MS);
+    this.refresh();
+    return () => {
+      this.#callbacks.delete(callback);
+      if (this.#callbacks.size === 0) this.close();
+    };
+  }
+
+  /** Reads now. */
+  refresh(): void {
+    if (this.#timer === undefined) return;
+    if (this.#reading) this.#again = true;
+    else {
+      this.#again = false;
+      this.#reading = this.#update().finally(() => {
+        this.#reading = undefined;
+        if (this.#again) this.refresh();
+      });
+    }
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+
+  async #update(): Promise<void> {
+    try {
+      const status = await this.#read();
+      const json = JSON.stringify(status);
+      if (json === this.#last?.json) return;
+      this.#last = { status, json };
+    } catch {
+      // Read again at the next turn.
+      return;
+    }
+    for (const callback of this.#callbacks) callback(this.#last.status);
+  }
+}

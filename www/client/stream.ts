@@ -1,0 +1,126 @@
+/**
+ * The event stream, for as long as somebody wants it. A stream may break at any time, by the browser's will or by the
+ * network's. So it always goes on from its cursor, which is in the URL: a worker does not see `Last-Event-ID`.
+ */
+
+import { SyncError } from "./errors.js";
+import { open, sleep } from "./http.js";
+import { EventParser, type ServerEvent } from "./sse.js";
+
+/** The other side sends a comment every 15 s; two in a row may be late. */
+const SILENCE_MS = 40_000;
+const FIRST_DELAY_MS = 100;
+const LONGEST_DELAY_MS = 10_000;
+/** How long a worker that closed its streams has to be replaced. */
+const TAKEOVER_MS = 3_000;
+
+export interface StreamHandlers {
+  /** A batch of changes, as JSON. */
+  batch(json: string): void;
+  /** What came before is void: the database is another one than the cursor spoke of. Returns where to begin. */
+  reset(): Promise<string>;
+  /** The stream could not be opened or broke; it is tried again. */
+  failed?(error: unknown): void;
+}
+
+/** Where the events after a cursor are read. */
+type Place = (cursor: string) => URL;
+type HeadersOf = () => Promise<Record<string, string>>;
+
+export class EventStream {
+  readonly #url: Place;
+  readonly #headers: HeadersOf;
+  readonly #handlers: StreamHandlers;
+  readonly #closed = new AbortController();
+  #cursor: string;
+  /** Ends the current connection or wait. */
+  #interrupt = new AbortController();
+
+  constructor(cursor: string, url: Place, headers: HeadersOf, handlers: StreamHandlers) {
+    this.#cursor = cursor;
+    this.#url = url;
+    this.#headers = headers;
+    this.#handlers = handlers;
+    const { signal } = this.#closed;
+    const again = () => this.#interrupt.abort();
+    addEventListener("online", again, { signal });
+    navigator.serviceWorker?.addEventListener("controllerchange", again, { signal });
+    navigator.serviceWorker?.addEventListener(
+      "message",
+      (event) => (event.data as { type?: string } | undefined)?.type === "crsql-sync:restarted" && again(),
+      { signal },
+    );
+    void this.#run();
+  }
+
+  close(): void {
+    this.#closed.abort();
+    this.#interrupt.abort();
+  }
+
+  async #run(): Promise<void> {
+    for (let delay = FIRST_DELAY_MS; !this.#closed.signal.aborted; ) {
+      this.#interrupt = new AbortController();
+      try {
+        const end = await this.#follow(() => (delay = FIRST_DELAY_MS));
+        if (end === "drained") await sleep(TAKEOVER_MS, this.#interrupt.signal);
+      } catch (error) {
+        // Interrupted: there is news, so no wait.
+        if (this.#interrupt.signal.aborted) continue;
+        this.#handlers.failed?.(error);
+        if (error instanceof SyncError && (error.code === "cursor_ahead" || error.code === "cursor_unknown")) {
+          this.#cursor = await this.#handlers.reset().catch(() => this.#cursor);
+        }
+      }
+      // All tabs are thrown off at once; they shall not all come back at once.
+      await sleep(delay * (0.5 + Math.random() / 2), this.#interrupt.signal).catch(() => {});
+      delay = Math.min(delay * 2, LONGEST_DELAY_MS);
+    }
+  }
+
+  /** One connection, until it ends. Throws when it breaks. */
+  async #follow(lives: () => void): Promise<"ended" | "drained"> {
+    const { signal } = this.#interrupt;
+    const headers = { ...(await this.#headers()), accept: "text/event-stream" };
+    const body = await open({ method: "GET", url: this.#url(this.#cursor), headers, signal, idempotent: true });
+    const reader = body.getReader();
+    const parser = new EventParser();
+    try {
+      for (;;) {
+        const { done, value } = await within(SILENCE_MS, reader.read());
+        if (done) return "ended";
+        lives();
+        for (const event of parser.push(value)) {
+          if (event.event === "drain") return "drained";
+          this.#take(event);
+        }
+      }
+    } finally {
+      reader.cancel().catch(() => {});
+    }
+  }
+
+  #take({ event, data, id }: ServerEvent): void {
+    if (event === "batch") {
+      this.#handlers.batch(data);
+      // Only after the batch was taken: a cursor must not run ahead of what was seen.
+      if (id) this.#cursor = id;
+    } else if (event === "problem") {
+      const problem = JSON.parse(data) as { code?: string; detail?: string; title?: string };
+      throw new SyncError(problem.code ?? "internal", problem.detail ?? problem.title ?? "The stream failed.", { problem });
+    }
+  }
+}
+
+/** A stream that breaks without a word would be waited for for ever. */
+async function within<T>(ms: number, promise: Promise<T>): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const silence = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new SyncError("unreachable", "The event stream fell silent.")), ms);
+  });
+  try {
+    return await Promise.race([promise, silence]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

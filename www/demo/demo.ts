@@ -1,0 +1,140 @@
+/** The demo: a to-do list shared by every browser that opens the page. `?list=NAME` opens another list. */
+
+import "./demo.css";
+import { type Client, type Status, SyncError, createClient } from "../client.js";
+import { ListView, type Item } from "./list.js";
+
+const SCHEMA = `
+  CREATE TABLE todo (
+    id TEXT PRIMARY KEY NOT NULL,
+    title TEXT NOT NULL DEFAULT '',
+    done INTEGER NOT NULL DEFAULT 0,
+    created REAL NOT NULL DEFAULT 0
+  );
+  SELECT crsql_as_crr('todo');
+`;
+
+const STATES: Record<string, string> = {
+  online: "Online",
+  connecting: "Connecting",
+  offline: "Offline",
+  paused: "Network cut",
+  refused: "Refused by the server",
+  local: "Only in this browser",
+};
+
+const get = <E extends HTMLElement>(id: string) => document.getElementById(id) as E;
+const network = get<HTMLInputElement>("network");
+const newTitle = get<HTMLInputElement>("new-title");
+const progress = get("progress");
+
+start().catch(fail);
+
+async function start(): Promise<void> {
+  const dbid = new URLSearchParams(location.search).get("list") ?? "demo";
+  const client = await createClient({ dbid, schema: SCHEMA });
+  // For whoever wants to try it in the console.
+  Object.assign(globalThis, { client });
+  wire(client);
+  client.liveQuery<Item>("SELECT id, title, done FROM todo ORDER BY created DESC, id", [], show, { onError: fail });
+  client.onStatus(showStatus);
+  client.onUpdate(() => (get("update").hidden = false));
+}
+
+function wire(client: Client): void {
+  get<HTMLFormElement>("add").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const title = newTitle.value.trim();
+    if (!title) return;
+    newTitle.value = "";
+    void write(client, "INSERT INTO todo (id, title, created) VALUES (?, ?, ?)", [crypto.randomUUID(), title, Date.now()]);
+    void client.persist();
+  });
+  view.onToggle = (id, done) => write(client, "UPDATE todo SET done = ? WHERE id = ?", [done, id]);
+  view.onRename = (id, title) => write(client, "UPDATE todo SET title = ? WHERE id = ?", [title, id]);
+  view.onDelete = (id) => write(client, "DELETE FROM todo WHERE id = ?", [id]);
+  get("clear").addEventListener("click", () => write(client, "DELETE FROM todo WHERE done", []));
+
+  network.addEventListener("change", async () => {
+    network.disabled = true;
+    await busy(() => (network.checked ? client.resume() : client.pause()).then(showStatus));
+    network.disabled = false;
+    network.focus();
+  });
+  get("apply-update").addEventListener("click", () => {
+    get("update").hidden = true;
+    // The worker brings the page of its release with it.
+    void busy(async () => (await client.applyUpdate()) && location.reload());
+  });
+  for (const control of document.querySelectorAll<HTMLInputElement>("#add input, #add button, #network")) control.disabled = false;
+  get("worker").textContent = client.worker?.version ?? "none";
+  newTitle.focus({ preventScroll: true });
+}
+
+const view = new ListView(get("list"), get<HTMLTemplateElement>("item"));
+
+async function write(client: Client, sql: string, params: (string | number | boolean)[]): Promise<void> {
+  const begin = performance.now();
+  await busy(async () => {
+    await client.exec(sql, params);
+    get("took").textContent = `${(performance.now() - begin).toFixed(1)} ms, on disk`;
+    get("notice").hidden = true;
+  });
+}
+
+function show(items: Item[]): void {
+  progress.classList.add("done");
+  view.show(items);
+  const done = items.filter((item) => item.done).length;
+  get("empty").hidden = items.length > 0;
+  get("count").textContent = items.length > 0 ? `${items.length - done} of ${items.length} open` : "";
+  get("clear").hidden = done === 0;
+}
+
+function showStatus(status: Status): void {
+  const state = status.upstream?.state ?? "local";
+  get("state").dataset["state"] = state;
+  get("state-text").textContent = STATES[state] ?? state;
+  get("state").title = status.upstream?.error?.detail ?? status.upstream?.error?.title ?? "";
+  network.checked = state !== "paused";
+
+  const { changes = 0, since = null } = status.unsent ?? {};
+  get("unsent").hidden = changes === 0;
+  get("unsent").textContent = `${changes} unsent ${changes === 1 ? "change" : "changes"}${since === null ? "" : ` since ${clock(since)}`}`;
+
+  const [site = "", version = ""] = status.at.split(".");
+  get("me").textContent = site.slice(0, 8);
+  get("me").title = `This browser's site id: ${site}`;
+  get("version").textContent = version;
+  get("size").textContent = size(status);
+}
+
+function clock(ms: number): string {
+  return new Date(ms).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+}
+
+function size(status: Status): string {
+  const bytes = Number(status["bytes"] ?? Number.NaN);
+  if (Number.isNaN(bytes)) return "unknown";
+  return bytes < 1e6 ? `${Math.ceil(bytes / 1000)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+}
+
+/** Shows that something goes on if it takes longer than the eye notices. */
+async function busy(work: () => Promise<unknown>): Promise<void> {
+  const timer = setTimeout(() => progress.classList.remove("done"), 300);
+  try {
+    await work();
+  } catch (error) {
+    fail(error);
+  } finally {
+    clearTimeout(timer);
+    progress.classList.add("done");
+  }
+}
+
+function fail(error: unknown): void {
+  console.error(error);
+  progress.classList.add("done");
+  get("notice").textContent = error instanceof SyncError ? `${error.message} (${error.code})` : String(error);
+  get("notice").hidden = false;
+}

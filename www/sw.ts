@@ -1,0 +1,150 @@
+/**
+ * The service worker's half: answers the requests under one path from the database in this browser, and leaves every
+ * other request alone.
+ *
+ * To be called while the worker's script runs for the first time, since browsers take listeners only then:
+ *
+ *     import { installSyncWorker } from "crsql-sync/sw";
+ *     installSyncWorker({ upstream: "/sync" });
+ *
+ * @module
+ */
+
+import type { EngineConfig } from "crsql-sync:glue";
+import { type Done, type Hello, type Restarted, SYNC_TAG, type ToWorker } from "./messages.js";
+import { type Authorize, Engine } from "./sw/engine.js";
+import { WasmFile } from "./sw/wasm.js";
+
+export type { Authorize } from "./sw/engine.js";
+
+declare const self: ServiceWorkerGlobalScope;
+
+/** Settings of the worker. All have defaults; without `upstream` the database stays in this browser. */
+export interface SyncWorkerConfig {
+  /** The path under which the worker answers; `/sync` unless given. */
+  prefix?: string;
+  /** Where changes are sent to and come from: the same routes on a server. Relative to the worker's own URL. */
+  upstream?: string | null;
+  /** Headers for requests to the upstream, such as `Authorization`. */
+  headers?: Record<string, string>;
+  /** Called before each operation; answers whether it may be done. Without it every page of the origin may do all. */
+  authorize?: Authorize;
+  /** Other paths for single operations. */
+  routes?: Record<string, string>;
+  /** Other limits than the default ones. */
+  limits?: Record<string, number>;
+  /** Whether pages may run SQL; true unless given. */
+  sql?: boolean;
+  /** Where the wasm file lies; beside this module unless given. Its name has to change with its content. */
+  wasmUrl?: string | URL;
+}
+
+/** How long a background `sync` event is kept open, for the upstream to be reached. Browsers allow some minutes. */
+const BACKGROUND_SYNC_MS = 20_000;
+
+/** Adds the listeners. They do no more than decide; the engine starts with the first request that is ours. */
+export function installSyncWorker(config: SyncWorkerConfig = {}): void {
+  const prefix = normalizePrefix(config.prefix ?? "/sync");
+  const wasm = new WasmFile(new URL(config.wasmUrl ?? new URL(__WASM_FILE__, import.meta.url), self.location.href));
+  const engine = new Engine(wasm, engineConfig(config, prefix), config.authorize, () => void announceRestart());
+  let backgroundSync: Promise<void> | undefined;
+
+  self.addEventListener("install", (event) => event.waitUntil(wasm.install()));
+
+  self.addEventListener("activate", (event) => {
+    event.waitUntil(Promise.all([wasm.deleteOlder(), self.clients.claim()]));
+  });
+
+  self.addEventListener("fetch", (event) => {
+    if (!isOurs(event.request, prefix)) return;
+    event.respondWith(engine.handle(event.request));
+    // A tab may be closed before its writes reached the upstream: the browser then calls us later.
+    if (config.upstream != null && isWrite(event.request)) backgroundSync ??= registerBackgroundSync();
+  });
+
+  self.addEventListener("message", (event) => {
+    const message = event.data as ToWorker | undefined;
+    const reply = (answer: Hello | Done) => event.ports[0]?.postMessage(answer);
+    switch (message?.type) {
+      case "crsql-sync:hello":
+        return reply({ type: "crsql-sync:hello", version: __VERSION__, wasm: wasm.name, prefix });
+      case "crsql-sync:drain":
+        engine.drain();
+        return reply({ type: "crsql-sync:done" });
+      case "crsql-sync:wake":
+        return event.waitUntil(engine.wake());
+      case "crsql-sync:activate":
+        return event.waitUntil(self.skipWaiting());
+      case "crsql-sync:claim":
+        return event.waitUntil(self.clients.claim());
+    }
+  });
+
+  self.addEventListener("sync", (event) => {
+    if (event.tag !== SYNC_TAG) return;
+    backgroundSync = undefined;
+    event.waitUntil(engine.wake().then(() => new Promise((resolve) => setTimeout(resolve, BACKGROUND_SYNC_MS))));
+  });
+
+  self.addEventListener("error", (event) => engine.onUncaught(event.error));
+  self.addEventListener("unhandledrejection", (event) => engine.onUncaught(event.reason));
+}
+
+/**
+ * Whether a request is for us. Has to be decided at once: a request that is not ours must go on as if we were not there.
+ * `only-if-cached` comes from developer tools and cannot be answered unless it is of mode `same-origin`.
+ */
+function isOurs(request: Request, prefix: string): boolean {
+  if (request.mode === "navigate") return false;
+  if (request.cache === "only-if-cached" && request.mode !== "same-origin") return false;
+  const url = new URL(request.url);
+  return url.origin === self.location.origin && (url.pathname + "/").startsWith(prefix + "/");
+}
+
+function isWrite(request: Request): boolean {
+  return request.method !== "GET" && request.method !== "HEAD";
+}
+
+/** `sync/` and `/sync` are the same. An empty prefix would take every request of the page. */
+function normalizePrefix(prefix: string): string {
+  const path = "/" + prefix.split("/").filter(Boolean).join("/");
+  if (path === "/") throw new TypeError('crsql-sync: the prefix must name a path, such as "/sync"');
+  return path;
+}
+
+function engineConfig(config: SyncWorkerConfig, prefix: string): EngineConfig {
+  const { headers, routes, limits, sql = true } = config;
+  const upstream = config.upstream == null ? null : new URL(config.upstream, self.location.href).href;
+  const engine: EngineConfig = { prefix, upstream, sql };
+  if (headers) engine.headers = headers;
+  if (routes) engine.routes = routes;
+  if (limits) engine.limits = limits;
+  return engine;
+}
+
+/** Only Chromium has background sync, and a user may have turned it off: it is an addition, not a promise. */
+async function registerBackgroundSync(): Promise<void> {
+  try {
+    await self.registration.sync?.register(SYNC_TAG);
+  } catch {
+    // Not allowed here.
+  }
+}
+
+async function announceRestart(): Promise<void> {
+  const message: Restarted = { type: "crsql-sync:restarted" };
+  for (const client of await self.clients.matchAll({ includeUncontrolled: true })) client.postMessage(message);
+}
+
+interface SyncEvent extends ExtendableEvent {
+  readonly tag: string;
+}
+
+declare global {
+  interface ServiceWorkerGlobalScopeEventMap {
+    sync: SyncEvent;
+  }
+  interface ServiceWorkerRegistration {
+    readonly sync?: { register(tag: string): Promise<void> };
+  }
+}

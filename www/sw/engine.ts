@@ -1,0 +1,145 @@
+/**
+ * The engine of a worker: one wasm instance, started by the first request and replaced after a trap.
+ *
+ * Nothing in its memory is trusted to live: browsers stop workers at will, and a trap leaves the instance in a state
+ * that nobody promised anything about. Both are the same case here. The next request gets a new instance, which loads
+ * what is durable.
+ */
+
+import { evaluateGlue, type EngineConfig, type Operation, type SyncWorker, type Verdict } from "crsql-sync:glue";
+import type { WasmFile } from "./wasm.js";
+
+/** How long a stream is refused after a drain: until the update has had time to take over. */
+const DRAIN_MS = 5_000;
+
+export type Authorize = (operation: Operation) => Promise<Verdict> | Verdict;
+
+interface Instance {
+  worker: SyncWorker;
+  /** How to end the requests in flight when the instance traps: its own promises may then stay pending for ever. */
+  pending: Set<(error: unknown) => void>;
+}
+
+export class Engine {
+  readonly #wasm: WasmFile;
+  readonly #config: EngineConfig;
+  readonly #authorize: Authorize | undefined;
+  readonly #onRestart: () => void;
+  #starting: Promise<Instance> | undefined;
+  #instance: Instance | undefined;
+  #drainingUntil = 0;
+
+  constructor(wasm: WasmFile, config: EngineConfig, authorize: Authorize | undefined, onRestart: () => void) {
+    this.#wasm = wasm;
+    this.#config = config;
+    this.#authorize = authorize;
+    this.#onRestart = onRestart;
+  }
+
+  /** Answers a request. Never rejects: a page would see no more than "Failed to fetch". */
+  async handle(request: Request): Promise<Response> {
+    if (Date.now() < this.#drainingUntil && request.headers.get("accept")?.includes("text/event-stream")) {
+      return unavailable("The worker is about to be replaced by a newer one. Open the stream again in a moment.");
+    }
+    let instance: Instance;
+    try {
+      instance = await this.#start();
+    } catch (error) {
+      console.error("crsql-sync: the engine did not start.", error);
+      return unavailable(`The database engine did not start: ${text(error)}`);
+    }
+    try {
+      return await answerOrTrap(instance, request);
+    } catch (error) {
+      if (!isTrap(error)) return internal(error);
+      this.#replace(instance, error);
+      return unavailable("The database engine failed and starts anew. What was acknowledged is kept; repeat the request.");
+    }
+  }
+
+  /** Closes the event streams and refuses new ones for a moment. */
+  drain(): void {
+    this.#drainingUntil = Date.now() + DRAIN_MS;
+    this.#call((worker) => worker.drain());
+  }
+
+  /** Starts the engine if it sleeps, and makes it try its upstream. */
+  async wake(): Promise<void> {
+    await this.#start();
+    this.#call((worker) => worker.wake());
+  }
+
+  /** To be told of errors that nobody caught. A trap in a task of the engine surfaces there only. */
+  onUncaught(error: unknown): void {
+    if (this.#instance && isTrap(error)) this.#replace(this.#instance, error);
+  }
+
+  #call(action: (worker: SyncWorker) => void): void {
+    const instance = this.#instance;
+    if (!instance) return;
+    try {
+      action(instance.worker);
+    } catch (error) {
+      if (isTrap(error)) this.#replace(instance, error);
+      else console.error("crsql-sync:", error);
+    }
+  }
+
+  #start(): Promise<Instance> {
+    const starting = (this.#starting ??= this.#instantiate());
+    starting.catch(() => {
+      if (this.#starting === starting) this.#starting = undefined;
+    });
+    return starting;
+  }
+
+  async #instantiate(): Promise<Instance> {
+    const module = await this.#wasm.compile();
+    const glue = evaluateGlue();
+    await glue.default({ module_or_path: module });
+    const worker = new glue.SyncWorker(this.#config, this.#authorize);
+    return (this.#instance = { worker, pending: new Set() });
+  }
+
+  #replace(instance: Instance, error: unknown): void {
+    if (this.#instance !== instance) return;
+    console.error("crsql-sync: the engine failed; the next request starts a new one.", error);
+    this.#instance = undefined;
+    this.#starting = undefined;
+    for (const reject of instance.pending) reject(error);
+    this.#onRestart();
+  }
+}
+
+function answerOrTrap({ worker, pending }: Instance, request: Request): Promise<Response> {
+  return new Promise<Response>((resolve, reject) => {
+    pending.add(reject);
+    worker
+      .handle(request)
+      .finally(() => pending.delete(reject))
+      .then(resolve, reject);
+  });
+}
+
+/** Whether an error leaves the instance in an unknown state: it panicked, or ran out of stack in mid-work. */
+function isTrap(error: unknown): boolean {
+  return error instanceof WebAssembly.RuntimeError || error instanceof RangeError;
+}
+
+function unavailable(detail: string): Response {
+  return problem(503, "unavailable", "Service Unavailable", detail, { "retry-after": "1" });
+}
+
+function internal(error: unknown): Response {
+  console.error("crsql-sync:", error);
+  return problem(500, "internal", "Internal Server Error", text(error));
+}
+
+function problem(status: number, code: string, title: string, detail: string, headers: Record<string, string> = {}): Response {
+  const body = JSON.stringify({ type: "about:blank", title, status, code, detail });
+  return new Response(body, { status, headers: { "content-type": "application/problem+json", "cache-control": "no-store", ...headers } });
+}
+
+function text(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -6,9 +6,14 @@ const COLUMNS = `"table", hex(pk), cid, quote(val), typeof(val), col_version, db
 export async function changes(peer, { since = 0, exclude } = {}) {
   const without = exclude === undefined ? "" : ` AND site_id IS NOT X'${exclude}'`;
   const rows = await peer.query(`SELECT ${COLUMNS} FROM crsql_changes WHERE db_version > ${since}${without} ORDER BY db_version, seq`);
-  return rows.map(([table, pk, cid, val, type, colVersion, dbVersion, site, cl, seq]) => {
+  const list = rows.map(([table, pk, cid, quoted, type, colVersion, dbVersion, site, cl, seq]) => {
+    // Releases of SQLite write the same REAL in different ways.
+    const val = type === "real" ? Number(quoted).toExponential() : quoted;
     return { table, pk, cid, val, type, colVersion, dbVersion, site, cl, seq };
   });
+  // Merged changes may share both numbers: what comes first is then nobody's promise, but must not differ here.
+  const place = ({ dbVersion, seq, table, pk, cid }) => [dbVersion.padStart(9, "0"), seq.padStart(9, "0"), table, pk, cid].join("|");
+  return list.sort((a, b) => (place(a) < place(b) ? -1 : 1));
 }
 
 /** The statements that merge changes, as one transaction. */

@@ -150,7 +150,8 @@ fn incoming(shared: &Shared, args: &Inserts<'_>) -> Result<Change> {
         cid: args.get::<Option<String>>(4)?.unwrap_or_default().into(),
         val: args.get(5)?,
         col_version: ColVersion::new(integer(6)?)?,
-        version: Version::or_zero(args.get::<Option<i64>>(11)?.unwrap_or(db_version))?,
+        // cr-sqlite writes 0 for rows that an alteration added to a fresh database: they count to the first transaction.
+        version: Version::new(args.get::<Option<i64>>(11)?.unwrap_or(db_version).max(1))?,
         site,
         cl: CausalLength::new(integer(9)?)?,
         seq: Seq::new(integer(10)?)?,

@@ -22,11 +22,12 @@ use rusqlite::Connection;
 
 use super::clock::{ColumnId, RowClock, SELF, Stamp};
 use super::engine::State;
+use super::ids::MAX_COUNTER;
 use super::journal::{COLUMNS_PER_WORD, Event, Kind};
 use super::log::Touched;
 use super::rows::{self, Tombstone};
 use super::table::{Table, TableId};
-use super::{Result, Version, pack};
+use super::{CausalLength, Result, Version, pack};
 
 /// Writes the clocks of `events` under the transaction's version.
 pub(super) fn flush(conn: &Connection, state: &State, events: Vec<Event>) -> Result<()> {
@@ -113,7 +114,7 @@ impl Flush<'_> {
             Some(mut clock) => {
                 let seq = self.state.take_seqs(1);
                 if let Some(sentinel) = clock.sentinel() {
-                    clock.set(ColumnId::SENTINEL, self.stamp(sentinel.col_version + 2, seq));
+                    clock.set(ColumnId::SENTINEL, self.stamp(incarnation(sentinel.col_version, 2)?, seq));
                 }
                 clock
             }
@@ -130,7 +131,7 @@ impl Flush<'_> {
         let first = self.state.take_seqs(table.columns.len() as i64);
         for (seq, column) in (first..).zip(&table.columns) {
             let previous = clock.get(column.id).map_or(0, |stamp| stamp.col_version);
-            clock.set(column.id, self.stamp(previous + 1, seq));
+            clock.set(column.id, self.stamp(after(previous), seq));
         }
         self.put(table, key, Some(clock));
         Ok(())
@@ -141,7 +142,7 @@ impl Flush<'_> {
         for (bit, column) in table.columns.iter().skip(word * COLUMNS_PER_WORD).take(COLUMNS_PER_WORD).enumerate() {
             if mask >> bit & 1 == 1 {
                 let previous = clock.get(column.id).map_or(0, |stamp| stamp.col_version);
-                clock.set(column.id, self.stamp(previous + 1, self.state.take_seqs(1)));
+                clock.set(column.id, self.stamp(after(previous), self.state.take_seqs(1)));
             }
         }
         self.put(table, key, Some(clock));
@@ -156,16 +157,16 @@ impl Flush<'_> {
         for (column, stamp) in moved.iter().filter(|(column, _)| *column != ColumnId::SENTINEL) {
             // Over a live row the moved cell must beat the one that it replaces, or copies that merge it would differ.
             let beaten = victim.as_ref().and_then(|victim| victim.get(column)).map(|stamp| stamp.col_version);
-            let col_version = beaten.map_or(stamp.col_version, |beaten| stamp.col_version.max(beaten) + 1);
+            let col_version = beaten.map_or(stamp.col_version, |beaten| after(stamp.col_version.max(beaten)));
             clock.set(column, self.stamp(col_version, self.state.take_seqs(1)));
         }
         self.bury(table, old_pk, Some(&moved))?;
         let sentinel = match victim {
-            Some(victim) => victim.sentinel().map_or(1, |stamp| stamp.col_version + 2),
+            Some(victim) => victim.sentinel().map_or(Ok(1), |stamp| incarnation(stamp.col_version, 2))?,
             None => match self.find_tombstone(table, &pk)? {
                 Some(tombstone) => {
                     rows::drop_tombstone(self.conn, table, tombstone.id)?;
-                    tombstone.stamp.col_version + 1
+                    incarnation(tombstone.stamp.col_version, 1)?
                 }
                 None => 1,
             },
@@ -194,7 +195,7 @@ impl Flush<'_> {
     /// Leaves a tombstone for a deleted row.
     fn bury(&mut self, table: &Table, pk: &[u8], clock: Option<&RowClock>) -> Result<()> {
         let cl = clock.and_then(RowClock::sentinel).map_or(1, |stamp| stamp.col_version);
-        let stamp = self.stamp(cl + 1, self.state.take_seqs(1));
+        let stamp = self.stamp(incarnation(cl, 1)?, self.state.take_seqs(1));
         let id = rows::store_tombstone(self.conn, table, None, &table.unpack_pk(pk)?, stamp)?;
         self.has_tombstones.insert(table.id, true);
         self.touched.push(Touched { table: table.id, tombstone: true, key: id });
@@ -214,7 +215,8 @@ impl Flush<'_> {
     fn resurrect(&mut self, table: &Table, tombstone: &Tombstone) -> Result<RowClock> {
         rows::drop_tombstone(self.conn, table, tombstone.id)?;
         let mut clock = RowClock::default();
-        clock.set(ColumnId::SENTINEL, self.stamp(tombstone.stamp.col_version + 1, self.state.take_seqs(1)));
+        clock
+            .set(ColumnId::SENTINEL, self.stamp(incarnation(tombstone.stamp.col_version, 1)?, self.state.take_seqs(1)));
         Ok(clock)
     }
 
@@ -260,4 +262,15 @@ impl Flush<'_> {
 /// The packed primary key of a row whose key is its primary key.
 fn integer_pk(key: i64) -> Result<Vec<u8>> {
     pack::pack(&[key.into()])
+}
+
+/// The version of a cell's next write. A peer may have sent the last one there is; the cell stays writable, and among
+/// writes of that version the larger value wins.
+fn after(col_version: i64) -> i64 {
+    (col_version + 1).min(MAX_COUNTER)
+}
+
+/// The causal length after a delete or another insert. Here there is nothing to fall back on: the last is the last.
+fn incarnation(cl: i64, by: i64) -> Result<i64> {
+    Ok(CausalLength::new(cl + by)?.get())
 }

@@ -35,6 +35,9 @@ pub(super) enum Numbering {
     AtLeastTheirs,
 }
 
+/// How far one change may push this copy's own version.
+const MAX_JUMP: i64 = 1 << 32;
+
 /// A merge under way. Rows are written as they come.
 pub(super) struct Merge<'a> {
     conn: &'a Connection,
@@ -111,11 +114,11 @@ impl<'a> Merge<'a> {
             }
             (Ordering::Greater, None) => self.resurrect(row, change),
             (ordering, Some((index, id))) => {
-                let newer = ordering == Ordering::Greater;
-                if newer && (local != 0 || cl > 1) {
+                if ordering == Ordering::Greater && (local != 0 || cl > 1) {
                     self.resurrect(row, change)?;
                 }
-                if newer || self.cell_wins(table, row, index, id, change)? {
+                // Also in a new incarnation: a cell of version 0 must meet the old ones as if its sentinel had come first.
+                if self.cell_wins(table, row, index, id, change)? {
                     let stamp = self.stamp(row, change, change.col_version.get())?;
                     row.set(index, id, change.val.clone(), stamp);
                     self.applied += 1;
@@ -172,11 +175,21 @@ impl<'a> Merge<'a> {
         let site = self.ordinal(change.site)?;
         // A change of our own that comes back (from before a restore) keeps its number, which must not be given again.
         let ours = site == SELF || self.numbering == Numbering::AtLeastTheirs;
-        let local = self.state.next_version(self.conn, if ours { change.version } else { Version::ZERO })?;
+        let at_least = if ours { self.plausible(change.version)? } else { Version::ZERO };
+        let local = self.state.next_version(self.conn, at_least)?;
         if !row.versions.contains(&local) {
             row.versions.push(local);
         }
         Ok(Stamp { col_version, local: local.get(), site, version: change.version.get(), seq: change.seq.get() })
+    }
+
+    /// Refuses a version that is far ahead of this copy's, which would use up its numbers.
+    fn plausible(&self, version: Version) -> Result<Version> {
+        let ahead = version.get() - self.state.committed_version(self.conn)?.get();
+        if ahead > MAX_JUMP {
+            return Err(Error::OutOfRange { what: "version", value: version.get() });
+        }
+        Ok(version)
     }
 
     fn ordinal(&mut self, site: SiteId) -> Result<i64> {

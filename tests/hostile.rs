@@ -13,7 +13,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_service_worker);
 
 const SCHEMA: &str = "
-  CREATE TABLE num (id INTEGER PRIMARY KEY NOT NULL, x CHECK (x IS NOT 13), y TEXT NOT NULL DEFAULT '');
+  CREATE TABLE num (id INTEGER PRIMARY KEY NOT NULL, x CHECK (x IS NOT 13), y NOT NULL DEFAULT '');
   CREATE TABLE txt (id TEXT NOT NULL, part INT NOT NULL, x, PRIMARY KEY (id, part));
   SELECT crsql_as_crr('num'); SELECT crsql_as_crr('txt');
   INSERT INTO num VALUES (1, 1, 'a'), (2, 2, 'b'); INSERT INTO txt VALUES ('a', 1, 1); DELETE FROM num WHERE id = 2;";

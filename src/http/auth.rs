@@ -71,9 +71,15 @@ pub struct Bounds {
 
 impl Verdict {
     /// Allows everything.
-    pub const ALLOW: Self = Self::Allow(Bounds { read_only: false, site: None });
+    pub const ALLOW: Self = Self::Allow(Bounds {
+        read_only: false,
+        site: None,
+    });
     /// Allows what writes nothing.
-    pub const READ_ONLY: Self = Self::Allow(Bounds { read_only: true, site: None });
+    pub const READ_ONLY: Self = Self::Allow(Bounds {
+        read_only: true,
+        site: None,
+    });
 }
 
 /// The auth hook.

@@ -15,14 +15,20 @@ pub struct Dbid(Arc<str>);
 
 /// A text that cannot name a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("a database id is 1 to 128 characters of A-Z, a-z, 0-9, point, underscore and hyphen, and does not begin with a point")]
+#[error(
+    "a database id is 1 to 128 characters of A-Z, a-z, 0-9, point, underscore and hyphen, and does not begin with a point"
+)]
 pub struct InvalidDbid;
 
 impl Dbid {
     /// Checks the form.
     pub fn new(text: &str) -> Result<Self, InvalidDbid> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-        if text.is_empty() || text.len() > MAX_LENGTH || text.starts_with('.') || !text.bytes().all(allowed) {
+        if text.is_empty()
+            || text.len() > MAX_LENGTH
+            || text.starts_with('.')
+            || !text.bytes().all(allowed)
+        {
             return Err(InvalidDbid);
         }
         Ok(Self(text.into()))
@@ -54,7 +60,19 @@ mod tests {
 
     #[test]
     fn a_name_that_could_leave_its_folder_is_refused() {
-        for text in ["", ".", "..", ".hidden", "a/b", "a\\b", "a b", "ä", "a\0", "%2e", &"x".repeat(129)] {
+        for text in [
+            "",
+            ".",
+            "..",
+            ".hidden",
+            "a/b",
+            "a\\b",
+            "a b",
+            "ä",
+            "a\0",
+            "%2e",
+            &"x".repeat(129),
+        ] {
             assert_eq!(Dbid::new(text), Err(InvalidDbid), "{text:?}");
         }
         for text in ["a", "todo.v2", "_", "-", "a..b", &"x".repeat(128)] {

@@ -69,7 +69,15 @@ impl Authorizer {
         match (prepared, seen.refusal) {
             (_, Some(reason)) => Err(Refusal::Rule(reason)),
             (Err(error), None) => Err(Refusal::Sqlite(error)),
-            (Ok(statement), None) => Ok(statement.map(|statement| (statement, Seen { refusal: None, ..seen }))),
+            (Ok(statement), None) => Ok(statement.map(|statement| {
+                (
+                    statement,
+                    Seen {
+                        refusal: None,
+                        ..seen
+                    },
+                )
+            })),
         }
     }
 
@@ -159,22 +167,28 @@ fn judge_rows(context: &AuthContext<'_>) -> Option<String> {
         }
         AuthAction::Function { function_name } => {
             let name = function_name.to_ascii_lowercase();
-            let refused = name == "load_extension" || (name.starts_with("crsql_") && !PURE.contains(&name.as_str()));
+            let refused = name == "load_extension"
+                || (name.starts_with("crsql_") && !PURE.contains(&name.as_str()));
             refused.then(|| format!("the function {function_name} may not be called here"))
         }
-        AuthAction::Pragma { pragma_name, pragma_value } => {
+        AuthAction::Pragma {
+            pragma_name,
+            pragma_value,
+        } => {
             let name = pragma_name.to_ascii_lowercase();
             let reads = PRAGMAS_OF_A_NAME.contains(&name.as_str())
                 || (pragma_value.is_none() && PRAGMAS.contains(&name.as_str()));
             (!reads).then(|| format!("PRAGMA {pragma_name} may not be used here"))
         }
-        AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } => {
-            Some("the statements of a request are one transaction already; send them as a list".into())
-        }
+        AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } => Some(
+            "the statements of a request are one transaction already; send them as a list".into(),
+        ),
         AuthAction::Attach { .. } | AuthAction::Detach { .. } => {
             Some("a request reads and writes its own database only".into())
         }
-        _ => Some("the schema cannot be changed here; create or migrate the database instead".into()),
+        _ => {
+            Some("the schema cannot be changed here; create or migrate the database instead".into())
+        }
     }
 }
 

@@ -34,7 +34,11 @@ impl Links for Upstream {
         unimplemented!()
     }
 
-    fn pause(&self, _database: &Database, _paused: bool) -> BoxFuture<'_, Result<(), store::Error>> {
+    fn pause(
+        &self,
+        _database: &Database,
+        _paused: bool,
+    ) -> BoxFuture<'_, Result<(), store::Error>> {
         unimplemented!()
     }
 }

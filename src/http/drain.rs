@@ -15,10 +15,9 @@ impl Drain {
         self.0.send_replace(true);
     }
 
-    /// Resolves when draining begins.
-    pub async fn begun(&self) {
-        // The sender lives as long as `self`, so the wait cannot fail.
-        let _ = self.0.subscribe().wait_for(|drained| *drained).await;
+    /// Turns true when draining begins.
+    pub(super) fn subscribe(&self) -> watch::Receiver<bool> {
+        self.0.subscribe()
     }
 }
 

@@ -1,7 +1,8 @@
 //! What is remembered of each peer, in the database itself.
 //!
 //! - `crsql_tracked_peers`, the table of cr-sqlite's network layers: event 0 is how far we have received a peer's local
-//!   versions, event 1 how far a peer has acknowledged ours. A cursor never moves back, except to be forgotten.
+//!   versions, event 1 how far a peer has acknowledged ours. A cursor never moves back, except for a
+//!   peer that lost data.
 //! - `crsql_sync_received`: which of our local versions hold what a peer sent, so that it is not sent back there. A range
 //!   goes when the peer has acknowledged it.
 //! - `crsql_sync_peers`: how far inside a cut version we have received, and up to which of our versions a peer that lost
@@ -226,6 +227,20 @@ pub(super) fn forget(conn: &Connection, peer: SiteId, at: Version) -> Result<(),
     )?;
     conn.execute(
         "INSERT OR REPLACE INTO crsql_sync_peers (site, place, resend) VALUES (?1, NULL, ?2)",
+        (peer.as_bytes(), at.get()),
+    )?;
+    Ok(())
+}
+
+/// Moves the acknowledged cursor of a peer back, and has everything up to `at` sent to it again.
+pub(super) fn take_back(conn: &Connection, peer: SiteId, held: Version, at: Version) -> Result<(), Error> {
+    conn.execute(
+        "UPDATE crsql_tracked_peers SET version = min(version, ?2) WHERE site_id = ?1 AND tag = 0 AND event = 1",
+        (peer.as_bytes(), held.get()),
+    )?;
+    conn.execute(
+        "INSERT INTO crsql_sync_peers (site, resend) VALUES (?1, ?2)
+         ON CONFLICT (site) DO UPDATE SET resend = excluded.resend",
         (peer.as_bytes(), at.get()),
     )?;
     Ok(())

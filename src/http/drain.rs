@@ -15,6 +15,17 @@ impl Drain {
         self.0.send_replace(true);
     }
 
+    /// Whether draining has begun.
+    pub fn has_begun(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Resolves when draining begins.
+    pub async fn begun(&self) {
+        // The sender lives as long as `self`, so the wait cannot fail.
+        let _ = self.subscribe().wait_for(|draining| *draining).await;
+    }
+
     /// Turns true when draining begins.
     pub(super) fn subscribe(&self) -> watch::Receiver<bool> {
         self.0.subscribe()

@@ -1,1 +1,38 @@
-//! The standalone host.
+//! The standalone host and its command line (native only).
+//!
+//! `crsql-sync serve` puts the [router](crate::http::App) behind a listener, with static tokens as its auth hook, an
+//! optional [upstream](crate::upstream) and static files; `crsql-sync sql` runs SQL on a database file.
+
+mod cli;
+mod rows;
+mod serve;
+mod sql;
+mod tokens;
+mod transport;
+mod www;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+pub use transport::Reqwest;
+
+/// Runs the command line of this process. Exit codes: 0 success, 1 failure, 2 wrong usage.
+pub fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Serve(options) => serve::run(options),
+        Command::Sql(options) => sql::run(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("crsql-sync: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Why a command failed, for people.
+type Failure = Box<dyn std::error::Error + Send + Sync>;

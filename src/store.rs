@@ -1,1 +1,23 @@
-//! Database id to open replica.
+//! Database id to open replica, one writer each.
+//!
+//! [`Store::open`] finds a database that exists, [`Store::open_or_create`] makes the storage for a new one; a database
+//! exists from the commit of its schema on. A [`Database`] is a handle that gives one caller at a time the
+//! [`Replica`](crate::sync::Replica): [`Database::call`] resolves only after everything that was committed so far is
+//! durable, and [`Database::watch`] tells of durable versions only. So whoever answers after `call`, or reads after
+//! `watch`, never speaks of something that a power cut could take back.
+//!
+//! Both hosts have the same surface: files natively ([`files`]), IndexedDB in the browser (`idb`).
+
+mod dbid;
+mod error;
+#[cfg(not(target_family = "wasm"))]
+pub mod files;
+#[cfg(target_family = "wasm")]
+pub mod idb;
+
+pub use dbid::{Dbid, InvalidDbid};
+pub use error::Error;
+#[cfg(not(target_family = "wasm"))]
+pub use files::{Database, Store};
+#[cfg(target_family = "wasm")]
+pub use idb::{Database, Store};

@@ -1,1 +1,41 @@
-//! What a replica says to its peers.
+//! What a replica says to its peers: batches of changes, and the cursors that say how far each got.
+//!
+//! A [`Replica`] is a database with the engine on it. Its operations are those of the protocol: create a database, read
+//! the changes after a cursor ([`Replica::request_changes`]), merge a peer's ([`Replica::apply_changes`]). This room does no
+//! I/O but SQLite's, is not async, and knows nothing of HTTP: any channel that carries a [`Batch`] will do.
+//!
+//! What holds at every instant, also after a crash:
+//!
+//! - The rows of a batch and the cursor that says they were received are committed together.
+//! - A cursor never moves past something that was not merged: a batch that begins after it is refused, touching nothing.
+//! - A cursor never moves back, whatever is replayed; merging a batch twice changes nothing.
+//! - What came from a peer is not sent back to it, though the cursor moves over it.
+//! - A database exists from the commit of its schema on, which brings all its tables or none.
+//!
+//! Values keep their type and every bit on the way through JSON: see [`json`].
+
+mod apply;
+mod authorizer;
+pub mod batch;
+mod cursor;
+mod error;
+pub mod json;
+mod outbox;
+mod peers;
+mod replica;
+mod request;
+mod schema;
+mod sql;
+mod status;
+
+pub use apply::Applied;
+pub use batch::{Batch, Coverage, SchemaHash};
+pub use cursor::{Cursor, InvalidCursor, Origin, Place, Since};
+pub use error::{ApplyError, CreateError, Error, RequestError, SqlError};
+pub use outbox::Unsent;
+pub use peers::Peer;
+pub use replica::{Created, Replica};
+pub use request::{Page, Request};
+pub use schema::Schema;
+pub use sql::{ResultSet, Sql, SqlLimits};
+pub use status::Status;

@@ -1,1 +1,28 @@
-//! The client of the operations.
+//! The client of the operations: keeps databases in step with the same ones on another host.
+//!
+//! Each database has one link, which pushes and pulls at the same time:
+//!
+//! - *Push* sends what the upstream has not acknowledged and did not send us. The queue is the database itself, and its
+//!   end is the acknowledged cursor in it.
+//! - *Pull* catches up by pages, then follows the event stream; a batch and the received cursor are one transaction.
+//!
+//! A link ends an attempt at the first failure, waits, and makes another; nothing is lost by ending one anywhere. After a
+//! failure that another attempt may cure it waits by exponential back-off with full jitter, or as long as the upstream
+//! asks; after a refusal, long, and the refusal is shown in the status. An upstream that lost its data, or was replaced,
+//! gets everything again.
+
+mod backoff;
+mod client;
+mod config;
+mod failure;
+mod link;
+mod pull;
+mod push;
+mod registry;
+mod state;
+mod transport;
+mod watchdog;
+
+pub use config::{Config, InvalidUrl};
+pub use registry::{Spawn, Upstream};
+pub use transport::{ByteStream, Transport, TransportError};

@@ -1,3 +1,7 @@
 //! The binary `crsql-sync`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    crsql_sync::server::main()
+}

@@ -1,0 +1,81 @@
+use axum::body::Body;
+use axum::response::Response;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::app::Settings;
+use super::auth::{self, Access, Bounds, Operation, PeerAddr};
+use super::extract::{self, Query};
+use super::problem::{Code, Problem};
+use crate::crr::SiteId;
+use crate::store::{Database, Dbid};
+
+/// A request on its way to an operation. It is [`enter`](Call::enter)ed before anything is done for it.
+pub(super) struct Call {
+    pub(super) settings: Settings,
+    pub(super) dbid: Dbid,
+    pub(super) query: Query,
+    /// The site that the caller says it is.
+    pub(super) site: Option<SiteId>,
+    parts: Parts,
+}
+
+impl Call {
+    /// Reads what every operation needs from the head of the request.
+    pub(super) async fn new(settings: Settings, mut parts: Parts) -> Result<Self, Problem> {
+        let dbid = extract::dbid(&mut parts).await?;
+        let query = Query::of(&parts);
+        let site = extract::site(&parts.headers, &query)?;
+        Ok(Self { settings, dbid, query, site, parts })
+    }
+
+    /// Asks the auth hook.
+    pub(super) async fn enter(&self, operation: Operation, sql: Vec<String>) -> Result<Bounds, Problem> {
+        let access = Access {
+            operation,
+            dbid: self.dbid.clone(),
+            site: self.site,
+            method: self.parts.method.clone(),
+            headers: self.parts.headers.clone(),
+            peer: self.parts.extensions.get::<PeerAddr>().map(|peer| peer.0),
+            sql,
+        };
+        auth::ask(&*self.settings.hook, self.settings.limits.authorize, access).await
+    }
+
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.parts.headers
+    }
+
+    /// The body, which is JSON. `code` is for JSON that is not what was expected.
+    pub(super) async fn json<T: DeserializeOwned>(&self, body: Body, code: Code) -> Result<T, Problem> {
+        extract::json(self.headers(), body, self.settings.limits.body, code).await
+    }
+
+    /// Opens the database, which must exist.
+    pub(super) async fn open(&self) -> Result<Database, Problem> {
+        let database = self.settings.store.open(&self.dbid).await?;
+        self.attend(&database);
+        Ok(database)
+    }
+
+    /// Makes sure that the database's link to the upstream runs.
+    pub(super) fn attend(&self, database: &Database) {
+        if let Some(links) = &self.settings.links {
+            links.attend(database);
+        }
+    }
+}
+
+/// An answer of JSON.
+pub(super) fn answer(status: StatusCode, value: &impl Serialize) -> Result<Response, Problem> {
+    let body = serde_json::to_vec(value).map_err(|error| Problem::internal(&error))?;
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}

@@ -1,0 +1,125 @@
+//! Reading requests: each part that is wrong becomes the problem that says so.
+
+use axum::body::Body;
+use axum::extract::FromRequestParts;
+use axum::extract::Path;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+
+use super::problem::{Code, Problem};
+use crate::crr::SiteId;
+use crate::store::Dbid;
+use crate::sync::{Cursor, Since};
+
+/// The header in which a caller says which site it is.
+pub const SITE_HEADER: &str = "crsql-site";
+/// The header in which a reader of an event stream says what it read last.
+const LAST_EVENT_ID: &str = "last-event-id";
+
+/// The database id of the path.
+pub(super) async fn dbid(parts: &mut Parts) -> Result<Dbid, Problem> {
+    let path = Path::<String>::from_request_parts(parts, &()).await;
+    let text = path.map(|Path(text)| text).unwrap_or_default();
+    Dbid::new(&text).map_err(|error| Problem::new(Code::InvalidDbid, error.to_string()))
+}
+
+/// The parameters of the URL. Unknown ones are ignored; one that stands twice is refused.
+#[derive(Debug, Default)]
+pub(super) struct Query(Vec<(String, String)>);
+
+impl Query {
+    pub(super) fn of(parts: &Parts) -> Self {
+        let query = parts.uri.query().unwrap_or_default();
+        Self(form_urlencoded::parse(query.as_bytes()).into_owned().collect())
+    }
+
+    fn get(&self, name: &str) -> Result<Option<&str>, Problem> {
+        let mut found = self.0.iter().filter(|(other, _)| other == name).map(|(_, value)| value.as_str());
+        match (found.next(), found.next()) {
+            (Some(_), Some(_)) => Err(invalid(name, "stands twice in the URL")),
+            (value, _) => Ok(value),
+        }
+    }
+
+    /// A parameter that is a `T`.
+    fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(&self, name: &str) -> Result<Option<T>, Problem> {
+        self.get(name)?.map(|text| text.parse().map_err(|error: T::Err| invalid(name, error))).transpose()
+    }
+
+    pub(super) fn since(&self) -> Result<Since, Problem> {
+        Ok(self.parsed("since")?.unwrap_or(Since::Beginning))
+    }
+
+    pub(super) fn until(&self) -> Result<Option<Cursor>, Problem> {
+        self.parsed("until")
+    }
+
+    pub(super) fn exclude(&self) -> Result<Option<SiteId>, Problem> {
+        self.parsed("exclude")
+    }
+
+    pub(super) fn limit(&self) -> Result<Option<usize>, Problem> {
+        match self.parsed("limit")? {
+            Some(0) => Err(invalid("limit", "is 1 at least")),
+            limit => Ok(limit),
+        }
+    }
+}
+
+/// The site that the caller says it is.
+pub(super) fn site(headers: &HeaderMap, query: &Query) -> Result<Option<SiteId>, Problem> {
+    let of_query = query.parsed("site")?;
+    let Some(header) = headers.get(SITE_HEADER) else { return Ok(of_query) };
+    let site = header.to_str().ok().and_then(|text| text.parse().ok());
+    let site: SiteId = site.ok_or_else(|| invalid(SITE_HEADER, "is a site id of 32 hexadecimal digits"))?;
+    match of_query {
+        Some(other) if other != site => Err(invalid("site", format_args!("differs from the header {SITE_HEADER}"))),
+        _ => Ok(Some(site)),
+    }
+}
+
+/// Where a stream begins: after what was read last, or `since`, whichever is the later.
+pub(super) fn stream_start(headers: &HeaderMap, query: &Query) -> Result<Since, Problem> {
+    let since = query.since()?;
+    let Some(last) = headers.get(LAST_EVENT_ID).filter(|value| !value.is_empty()) else { return Ok(since) };
+    let last = last.to_str().ok().and_then(|text| text.parse::<Since>().ok());
+    let last = last.ok_or_else(|| invalid(LAST_EVENT_ID, "is the id of an event of this stream"))?;
+    Ok(if last.is_later_than(&since) { last } else { since })
+}
+
+/// A body of JSON. `code` is for one that is JSON, and not what was expected.
+pub(super) async fn json<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+    code: Code,
+) -> Result<T, Problem> {
+    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = media_type.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/json") {
+        return Err(Problem::new(Code::UnsupportedMediaType, "send JSON, with content-type: application/json"));
+    }
+    let bytes = bytes(body, limit).await?;
+    serde_json::from_slice(&bytes).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => Problem::new(code, error.to_string()),
+        _ => Problem::new(Code::InvalidRequest, format!("the body is not JSON: {error}")),
+    })
+}
+
+async fn bytes(body: Body, limit: usize) -> Result<Bytes, Problem> {
+    let collected = Limited::new(body, limit).collect().await;
+    collected.map(|collected| collected.to_bytes()).map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            Problem::new(Code::PayloadTooLarge, format!("a body has {limit} bytes at most; send smaller batches"))
+        } else {
+            Problem::new(Code::InvalidRequest, "the body broke off")
+        }
+    })
+}
+
+fn invalid(name: &str, reason: impl std::fmt::Display) -> Problem {
+    Problem::new(Code::InvalidRequest, format!("{name}: {reason}"))
+}

@@ -1,0 +1,8 @@
+//! One file an operation.
+
+pub(super) mod apply;
+pub(super) mod create;
+pub(super) mod get;
+pub(super) mod sql;
+pub(super) mod status;
+pub(super) mod upstream;

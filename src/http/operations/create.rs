@@ -1,0 +1,60 @@
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use crate::crr::SiteId;
+use crate::http::app::Settings;
+use crate::http::auth::Operation;
+use crate::http::call::{Call, answer};
+use crate::http::problem::{Code, Problem};
+use crate::store;
+use crate::sync::{Cursor, Schema, SchemaHash, json};
+
+/// The largest schema, in bytes. Larger than any that a person wrote, and soon tried out.
+const MAX_SCHEMA: usize = 256 << 10;
+
+#[derive(Deserialize)]
+struct Body {
+    schema: String,
+}
+
+/// What a creation answers.
+#[derive(Serialize)]
+struct Answer {
+    status: &'static str,
+    #[serde(with = "json::text")]
+    site: SiteId,
+    schema: SchemaHash,
+    #[serde(with = "json::text")]
+    at: Cursor,
+}
+
+/// `createDatabaseIfNotExists`
+pub(in crate::http) async fn handle(
+    State(settings): State<Settings>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let call = Call::new(settings, parts).await?;
+    let bounds = call.enter(Operation::Create, Vec::new()).await?;
+    let Body { schema } = call.json(body, Code::InvalidRequest).await?;
+    if schema.len() > MAX_SCHEMA {
+        return Err(Problem::new(Code::InvalidSchema, format!("a schema has {MAX_SCHEMA} bytes at most")));
+    }
+    // Tried out before there is a file: what is no schema leaves nothing behind.
+    let schema = Schema::parse(&schema)?;
+    let store = &call.settings.store;
+    let database = if bounds.read_only {
+        match store.open(&call.dbid).await {
+            Err(store::Error::NotFound) => return Err(bounds.check_write().err().unwrap_or_else(Problem::no_route)),
+            opened => opened?,
+        }
+    } else {
+        store.open_or_create(&call.dbid).await?
+    };
+    let created = database.call(move |replica| replica.create_database_if_not_exists(&schema)).await??;
+    call.attend(&database);
+    let (status, text) = if created.created { (StatusCode::CREATED, "created") } else { (StatusCode::OK, "exists") };
+    answer(status, &Answer { status: text, site: created.at.site, schema: created.schema, at: created.at })
+}

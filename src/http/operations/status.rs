@@ -1,0 +1,87 @@
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::StatusCode;
+use serde::Serialize;
+
+use crate::crr::SiteId;
+use crate::http::app::Settings;
+use crate::http::auth::Operation;
+use crate::http::call::{Call, answer};
+use crate::http::links::LinkStatus;
+use crate::http::problem::Problem;
+use crate::store::Database;
+use crate::sync::{Cursor, SchemaHash, json};
+
+/// What a database tells of itself.
+#[derive(Serialize)]
+struct Answer {
+    #[serde(with = "json::text")]
+    site: SiteId,
+    #[serde(with = "json::text")]
+    at: Cursor,
+    schema: Option<SchemaHash>,
+    size: Size,
+    peers: Vec<Peer>,
+    unsent: Unsent,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<LinkStatus>,
+}
+
+#[derive(Serialize)]
+struct Size {
+    bytes: i64,
+    free_bytes: i64,
+}
+
+/// A peer, and how far each has what the other had.
+#[derive(Serialize)]
+struct Peer {
+    #[serde(with = "json::text")]
+    site: SiteId,
+    #[serde(with = "json::text")]
+    received: Cursor,
+    #[serde(with = "json::text")]
+    acknowledged: Cursor,
+}
+
+/// What the upstream lacks.
+#[derive(Serialize)]
+struct Unsent {
+    changes: u64,
+    since: Option<i64>,
+}
+
+/// `status`
+pub(in crate::http) async fn handle(
+    State(settings): State<Settings>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, _) = request.into_parts();
+    let call = Call::new(settings, parts).await?;
+    call.enter(Operation::Status, Vec::new()).await?;
+    let database = call.open().await?;
+    respond(&call, &database).await
+}
+
+/// The status document.
+pub(super) async fn respond(call: &Call, database: &Database) -> Result<Response, Problem> {
+    let status = database.call(|replica| replica.status()).await??;
+    let upstream = call.settings.links.as_ref().and_then(|links| links.status(database.dbid()));
+    let at = status.at;
+    let peers = status.peers.into_iter().map(|peer| Peer {
+        site: peer.site,
+        received: Cursor { site: peer.site, version: peer.received },
+        acknowledged: Cursor { site: at.site, version: peer.acknowledged },
+    });
+    let unsent = status.unsent.unwrap_or_default();
+    let answered = Answer {
+        site: at.site,
+        at,
+        schema: status.schema,
+        size: Size { bytes: status.bytes, free_bytes: status.free_bytes },
+        peers: peers.collect(),
+        unsent: Unsent { changes: unsent.changes, since: unsent.since },
+        upstream,
+    };
+    answer(StatusCode::OK, &answered)
+}

@@ -1,0 +1,50 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
+use http::{Request, Response};
+
+use crate::upstream::{ByteStream, Transport, TransportError};
+
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// The transport of native hosts.
+#[derive(Clone, Debug)]
+pub struct Reqwest(reqwest::Client);
+
+impl Reqwest {
+    /// A client with its own connections.
+    pub fn new() -> Result<Self, TransportError> {
+        let user_agent = concat!("crsql-sync/", env!("CARGO_PKG_VERSION"));
+        let client = reqwest::Client::builder().connect_timeout(CONNECT).tcp_nodelay(true).user_agent(user_agent);
+        client.build().map(Self).map_err(broken)
+    }
+}
+
+impl Transport for Reqwest {
+    fn send(&self, request: Request<Bytes>) -> BoxFuture<'static, Result<Response<ByteStream>, TransportError>> {
+        let client = self.0.clone();
+        async move {
+            let answer = client.execute(request.try_into().map_err(broken)?).await.map_err(broken)?;
+            let mut response = Response::new(());
+            *response.status_mut() = answer.status();
+            *response.headers_mut() = answer.headers().clone();
+            Ok(response.map(|()| answer.bytes_stream().map_err(broken).boxed()))
+        }
+        .boxed()
+    }
+}
+
+/// The whole chain of causes: the outermost one says only which URL it was.
+fn broken(error: reqwest::Error) -> TransportError {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    TransportError(text)
+}

@@ -1,0 +1,28 @@
+use thiserror::Error;
+
+use super::InvalidDbid;
+use crate::sync;
+
+/// Why a database cannot be had, or a call on it was not carried out.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No database of this id was created here.
+    #[error("there is no database of this name; create it first")]
+    NotFound,
+    /// The id has not the form of one.
+    #[error(transparent)]
+    InvalidDbid(#[from] InvalidDbid),
+    /// Another instance owns the storage, or this one is going away. Trying again later may succeed.
+    #[error("the database cannot be had now: {0}")]
+    Unavailable(String),
+    /// The disk or the quota is full. Nothing of the call was kept.
+    #[error("the storage is full")]
+    StorageFull,
+    /// The replica could not be opened.
+    #[error(transparent)]
+    Sync(#[from] sync::Error),
+    /// The storage failed otherwise.
+    #[error("the storage failed: {0}")]
+    Io(String),
+}

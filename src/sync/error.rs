@@ -1,0 +1,118 @@
+use thiserror::Error;
+
+use super::batch::SchemaHash;
+use super::cursor::{Cursor, Since};
+use crate::crr;
+
+/// A replica's database failed, at opening or underneath an operation. Nothing of the operation was kept.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The engine failed.
+    #[error(transparent)]
+    Engine(#[from] crr::Error),
+    /// SQLite failed.
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    /// The tables of this module hold something that it did not write.
+    #[error("the sync tables are damaged: {0}")]
+    Corrupt(&'static str),
+}
+
+impl Error {
+    /// SQLite's code, where it was SQLite that failed.
+    pub fn sqlite_code(&self) -> Option<rusqlite::ErrorCode> {
+        match self {
+            Self::Engine(crr::Error::Sqlite(error)) | Self::Sqlite(error) => {
+                error.sqlite_error_code()
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Why a database was not created.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CreateError {
+    /// The text is no schema.
+    #[error("invalid schema: {0}")]
+    InvalidSchema(String),
+    /// The database exists with another structure.
+    #[error("the database exists with another schema; ask for that one, or migrate it")]
+    SchemaMismatch {
+        /// The schema that it has.
+        schema: SchemaHash,
+    },
+    /// The database failed.
+    #[error(transparent)]
+    Replica(#[from] Error),
+}
+
+/// Why a batch was not applied.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ApplyError {
+    /// The batch contradicts itself, or its rows cannot be of this database.
+    #[error("invalid batch: {0}")]
+    InvalidBatch(String),
+    /// The batch begins after what is held of the sender: something in between is missing.
+    #[error("the batch begins after what is held of its sender; send again from `expected`")]
+    OutOfOrder {
+        /// Where the next batch must begin, at the latest.
+        expected: Since,
+    },
+    /// The rows are of another schema.
+    #[error("the batch is of another schema than the database")]
+    SchemaMismatch {
+        /// The schema of this database.
+        schema: SchemaHash,
+    },
+    /// The database failed.
+    #[error(transparent)]
+    Replica(#[from] Error),
+}
+
+/// Why changes could not be read.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The cursor is of another site.
+    #[error("the cursor is of another copy than this one; begin again from 0")]
+    CursorUnknown {
+        /// This copy's own cursor.
+        at: Cursor,
+    },
+    /// The cursor is past the end of this copy: it was restored from an older one.
+    #[error("the cursor is ahead of this copy; begin again from 0, and send what it lacks")]
+    CursorAhead {
+        /// This copy's own cursor.
+        at: Cursor,
+    },
+    /// The database failed.
+    #[error(transparent)]
+    Replica(#[from] Error),
+}
+
+/// Why SQL was not run. None of the statements of the request left a trace.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SqlError {
+    /// A statement is not allowed here, wrong, or against a constraint, or its result is too large.
+    #[error("statement {statement}: {reason}")]
+    Refused {
+        /// Which statement, from 1.
+        statement: usize,
+        /// Why.
+        reason: String,
+    },
+    /// A statement would write, and the caller may only read.
+    #[error("statement {statement} would write, and only reading is allowed")]
+    ReadOnly {
+        /// Which statement, from 1.
+        statement: usize,
+    },
+    /// The database failed.
+    #[error(transparent)]
+    Replica(#[from] Error),
+}

@@ -1,0 +1,256 @@
+//! Running SQL from outside.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rusqlite::types::{Value, ValueRef};
+use rusqlite::{Batch, Statement, TransactionBehavior};
+use serde::{Deserialize, Serialize};
+use web_time::Instant;
+
+use super::authorizer::{Authorizer, Refusal, Rules};
+use super::error::{Error, SqlError};
+use super::json::JsonValue;
+use super::outbox;
+use super::replica::Replica;
+use super::schema::is_fault_of_sql;
+
+/// One statement and its parameters.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sql {
+    /// One statement.
+    pub sql: String,
+    /// The values of `?1`, `?2`, …
+    #[serde(default)]
+    pub params: Vec<JsonValue>,
+}
+
+/// What a request's SQL may take.
+#[derive(Clone, Copy, Debug)]
+pub struct SqlLimits {
+    /// Rows of all results together.
+    pub rows: usize,
+    /// Bytes of all results together.
+    pub bytes: usize,
+    /// Time of all statements together.
+    pub time: Duration,
+    /// Whether nothing may be written.
+    pub read_only: bool,
+}
+
+/// The result of one statement.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ResultSet {
+    /// The names of the columns; none for a statement that returns nothing.
+    pub columns: Vec<String>,
+    /// The rows.
+    pub rows: Vec<Vec<JsonValue>>,
+    /// How many rows were inserted, updated or deleted.
+    pub changes: u64,
+}
+
+/// How many steps of SQLite's machine pass between two looks at the clock.
+const STEPS_BETWEEN_LOOKS: i32 = 10_000;
+
+impl Replica {
+    /// Runs statements as one transaction: all of them, or none.
+    pub fn sql(
+        &mut self,
+        statements: &[Sql],
+        limits: SqlLimits,
+    ) -> Result<Vec<ResultSet>, SqlError> {
+        let late = Arc::new(AtomicBool::new(false));
+        let (started, hit) = (Instant::now(), late.clone());
+        let watch = move || {
+            let over = started.elapsed() > limits.time;
+            hit.fetch_or(over, Ordering::Relaxed);
+            over
+        };
+        self.conn
+            .progress_handler(STEPS_BETWEEN_LOOKS, Some(watch))
+            .map_err(Error::from)?;
+        let result = self.run(statements, limits);
+        self.conn
+            .progress_handler(0, None::<fn() -> bool>)
+            .map_err(Error::from)?;
+        result.map_err(|error| match error {
+            SqlError::Refused { statement, .. } if late.load(Ordering::Relaxed) => {
+                let reason = format!("the request ran longer than {:?}", limits.time);
+                SqlError::Refused { statement, reason }
+            }
+            error => error,
+        })
+    }
+
+    fn run(&mut self, statements: &[Sql], limits: SqlLimits) -> Result<Vec<ResultSet>, SqlError> {
+        // A write transaction from the start: one that becomes it later could find that another has overtaken it.
+        let behavior = if limits.read_only {
+            TransactionBehavior::Deferred
+        } else {
+            TransactionBehavior::Immediate
+        };
+        let transaction = self
+            .conn
+            .transaction_with_behavior(behavior)
+            .map_err(Error::from)?;
+        let mut results = Vec::with_capacity(statements.len());
+        let mut room = Room {
+            rows: limits.rows,
+            bytes: limits.bytes,
+        };
+        let mut writes = false;
+        for (index, sql) in statements.iter().enumerate() {
+            let fail = |reason: Failure| reason.at(index + 1);
+            let mut batch = Batch::new(&transaction, &sql.sql);
+            let mut statement = prepare(&self.authorizer, &mut batch).map_err(fail)?;
+            if limits.read_only && !statement.readonly() {
+                return Err(SqlError::ReadOnly {
+                    statement: index + 1,
+                });
+            }
+            let (columns, rows) = run_one(&mut statement, &sql.params, &mut room).map_err(fail)?;
+            let changes = if statement.readonly() {
+                0
+            } else {
+                transaction.changes()
+            };
+            writes |= !statement.readonly();
+            drop(statement);
+            if !matches!(self.authorizer.prepare(Rules::Rows, &mut batch), Ok(None)) {
+                return Err(fail(Failure::refused(
+                    "only one statement can stand here; send several as a list",
+                )));
+            }
+            results.push(ResultSet {
+                columns,
+                rows,
+                changes,
+            });
+        }
+        if writes {
+            outbox::mark_unsent(&transaction, None)?;
+        }
+        transaction
+            .commit()
+            .map_err(|error| Failure::Sqlite(error).at(statements.len()))?;
+        Ok(results)
+    }
+}
+
+/// A failure of a statement that is still to be told which one it was.
+enum Failure {
+    Refused(String),
+    Sqlite(rusqlite::Error),
+}
+
+impl Failure {
+    fn refused(reason: impl Into<String>) -> Self {
+        Self::Refused(reason.into())
+    }
+
+    fn at(self, statement: usize) -> SqlError {
+        match self {
+            Self::Refused(reason) => SqlError::Refused { statement, reason },
+            Self::Sqlite(error) if is_fault_of_sql(&error) => SqlError::Refused {
+                statement,
+                reason: error.to_string(),
+            },
+            Self::Sqlite(error) => Error::from(error).into(),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+fn prepare<'conn>(
+    authorizer: &Authorizer,
+    batch: &mut Batch<'conn, '_>,
+) -> Result<Statement<'conn>, Failure> {
+    match authorizer.prepare(Rules::Rows, batch) {
+        Ok(Some((statement, _))) => Ok(statement),
+        Ok(None) => Err(Failure::refused("the text holds no statement")),
+        Err(Refusal::Rule(reason)) => Err(Failure::Refused(reason)),
+        Err(Refusal::Sqlite(error)) => Err(Failure::Sqlite(error)),
+    }
+}
+
+/// What is left of the limits.
+struct Room {
+    rows: usize,
+    bytes: usize,
+}
+
+type Table = (Vec<String>, Vec<Vec<JsonValue>>);
+
+fn run_one(
+    statement: &mut Statement<'_>,
+    params: &[JsonValue],
+    room: &mut Room,
+) -> Result<Table, Failure> {
+    let columns: Vec<String> = statement
+        .column_names()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    let count = statement.parameter_count();
+    if params.len() != count {
+        let reason = format!(
+            "the statement takes {count} parameters, and {} were given",
+            params.len()
+        );
+        return Err(Failure::Refused(reason));
+    }
+    for (index, param) in params.iter().enumerate() {
+        statement.raw_bind_parameter(index + 1, &param.0)?;
+    }
+    let mut table = Vec::new();
+    let mut rows = statement.raw_query();
+    while let Some(row) = rows.next()? {
+        room.rows = room.rows.checked_sub(1).ok_or_else(|| {
+            Failure::refused(format!(
+                "the result has more than {} rows; add a LIMIT",
+                table.len()
+            ))
+        })?;
+        let mut cells = Vec::with_capacity(columns.len());
+        for (index, column) in columns.iter().enumerate() {
+            let value = owned(row.get_ref(index)?).ok_or_else(|| {
+                Failure::refused(format!(
+                    "the text in column {column:?} is not UTF-8; CAST it AS BLOB"
+                ))
+            })?;
+            room.bytes = room
+                .bytes
+                .checked_sub(size_of(&value))
+                .ok_or_else(|| Failure::refused("the result has too many bytes; add a LIMIT"))?;
+            cells.push(JsonValue(value));
+        }
+        table.push(cells);
+    }
+    Ok((columns, table))
+}
+
+/// The value, unless it is text that is no UTF-8.
+fn owned(value: ValueRef<'_>) -> Option<Value> {
+    Some(match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(integer) => Value::Integer(integer),
+        ValueRef::Real(real) => Value::Real(real),
+        ValueRef::Text(text) => Value::Text(std::str::from_utf8(text).ok()?.to_owned()),
+        ValueRef::Blob(blob) => Value::Blob(blob.to_owned()),
+    })
+}
+
+fn size_of(value: &Value) -> usize {
+    match value {
+        Value::Text(text) => text.len() + 8,
+        Value::Blob(blob) => 2 * blob.len() + 8,
+        _ => 8,
+    }
+}

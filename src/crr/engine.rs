@@ -114,6 +114,12 @@ impl Engine {
         merge.finish()
     }
 
+    /// Sets `merge-equal-values`: whether ties go to the larger site id, so that copies agree on authors too. All copies
+    /// of a database must set it alike.
+    pub fn set_merge_equal_values(&self, conn: &Connection, on: bool) -> Result<()> {
+        self.state(conn)?.set_merge_equal_values(conn, on)
+    }
+
     /// The state, for the one connection that it belongs to.
     fn state(&self, conn: &Connection) -> Result<&State> {
         // SAFETY: only compared.
@@ -223,6 +229,12 @@ impl State {
             catalog::set_version(conn, *version)?;
         }
         self.transaction.log_is_stale.set(false);
+        Ok(())
+    }
+
+    pub(super) fn set_merge_equal_values(&self, conn: &Connection, on: bool) -> Result<()> {
+        catalog::set_master(conn, "config.merge-equal-values", i64::from(on))?;
+        self.merge_equal_values.set(on);
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use rusqlite::{Connection, Error as SqlError};
 
 use super::engine::Shared;
 use super::pack::Packer;
-use super::{Error, Result, Version, catalog, replicate};
+use super::{Error, Result, Version, replicate};
 
 const INNOCUOUS: FunctionFlags = FunctionFlags::SQLITE_UTF8.union(FunctionFlags::SQLITE_INNOCUOUS);
 const DETERMINISTIC: FunctionFlags = INNOCUOUS.union(FunctionFlags::SQLITE_DETERMINISTIC);
@@ -117,8 +117,7 @@ fn pack_columns(_: &Shared, context: &Context<'_>) -> Result<Output> {
 fn config_set(shared: &Shared, context: &Context<'_>) -> Result<Output> {
     let (name, value): (String, i64) = (context.get(0)?, context.get(1)?);
     known_setting(&name)?;
-    catalog::set_master(shared.conn(), &format!("config.{name}"), value)?;
-    shared.state().merge_equal_values.set(value == 1);
+    shared.state().set_merge_equal_values(shared.conn(), value == 1)?;
     Ok(Output::Integer(value))
 }
 

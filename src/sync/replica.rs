@@ -117,6 +117,7 @@ impl Replica {
             let reason = "the storage holds tables that this schema did not make";
             return Err(CreateError::InvalidSchema(reason.into()));
         }
+        self.engine.set_merge_equal_values(&transaction, true).map_err(Error::from)?;
         set_setting(&transaction, SCHEMA, &schema.text)?;
         set_setting(&transaction, SCHEMA_HASH, &schema.hash.as_str())?;
         transaction.commit().map_err(Error::from)?;

@@ -82,9 +82,7 @@ impl Image {
 
     /// Writes at `offset`, growing the file as needed; a gap is filled with zeros. On an error nothing changed.
     pub(crate) fn write(&mut self, bytes: &[u8], offset: u64) -> Result<(), OutOfMemory> {
-        let end = offset
-            .checked_add(bytes.len() as u64)
-            .ok_or(OutOfMemory)?;
+        let end = offset.checked_add(bytes.len() as u64).ok_or(OutOfMemory)?;
         if end > self.size {
             self.set_size(end)?;
         }
@@ -308,7 +306,11 @@ mod tests {
         assert_eq!(bytes[2 * CHUNK], 9);
         assert_eq!(
             extents(&image),
-            [(512, CHUNK - 512), (CHUNK as u64, CHUNK), (2 * CHUNK as u64, 1)]
+            [
+                (512, CHUNK - 512),
+                (CHUNK as u64, CHUNK),
+                (2 * CHUNK as u64, 1)
+            ]
         );
     }
 

@@ -58,8 +58,14 @@ impl Extent {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            due: Extent { records: 256, bytes: 2 << 20 },
-            full: Extent { records: 2048, bytes: 16 << 20 },
+            due: Extent {
+                records: 256,
+                bytes: 2 << 20,
+            },
+            full: Extent {
+                records: 2048,
+                bytes: 16 << 20,
+            },
         }
     }
 }
@@ -107,7 +113,10 @@ impl Head {
 #[derive(Debug)]
 pub(crate) enum Write {
     /// Add one log record under this generation, which is not there yet.
-    Append { generation: Generation, record: Vec<u8> },
+    Append {
+        generation: Generation,
+        record: Vec<u8>,
+    },
     /// Store these chunks of the image and the head; delete the chunks past the head's and every log record.
     Checkpoint { head: Head, chunks: Vec<u32> },
 }

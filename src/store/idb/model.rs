@@ -17,7 +17,11 @@ pub(crate) enum Fault {
     AfterTransaction,
 }
 
-pub(crate) const FAULTS: [Fault; 3] = [Fault::BeforeTransaction, Fault::InTransaction, Fault::AfterTransaction];
+pub(crate) const FAULTS: [Fault; 3] = [
+    Fault::BeforeTransaction,
+    Fault::InTransaction,
+    Fault::AfterTransaction,
+];
 
 /// The process ended in the middle of a write.
 #[derive(Debug)]
@@ -31,7 +35,12 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    pub(crate) fn execute(&mut self, write: &Write, image: &Image, fault: Option<Fault>) -> Result<(), Crashed> {
+    pub(crate) fn execute(
+        &mut self,
+        write: &Write,
+        image: &Image,
+        fault: Option<Fault>,
+    ) -> Result<(), Crashed> {
         if fault == Some(Fault::BeforeTransaction) {
             return Err(Crashed);
         }
@@ -46,7 +55,9 @@ impl Model {
                     let bytes = image.chunk(*index).expect("a stale chunk is there");
                     transaction.chunks.insert(*index, bytes.to_vec());
                 }
-                transaction.chunks.retain(|index, _| u64::from(*index) < head.chunks());
+                transaction
+                    .chunks
+                    .retain(|index, _| u64::from(*index) < head.chunks());
                 transaction.head = Some(head.encode());
                 transaction.log.clear();
             }

@@ -48,7 +48,10 @@ impl Stored {
             let head = (!head.is_undefined()).then(|| bytes(head)).transpose()?;
             let mut restore = Restore::new(head.as_deref(), Limits::default())?;
             for first in (0..restore.chunks()).step_by(BATCH as usize) {
-                let range = IdbKeyRange::bound(&(first as f64).into(), &((first + BATCH - 1) as f64).into());
+                let range = IdbKeyRange::bound(
+                    &(first as f64).into(),
+                    &((first + BATCH - 1) as f64).into(),
+                );
                 let range = range.map_err(|e| Failure::from_js(&e))?;
                 let batch = finished(get_all(&chunks, Some(&range))?).await?;
                 for chunk in Array::from(&batch) {
@@ -86,11 +89,20 @@ impl Stored {
         let done = completed(transaction);
         Ok(async move {
             let outcome = done.await;
-            if fence.is_broken() { Err(Failure::Taken) } else { outcome }
+            if fence.is_broken() {
+                Err(Failure::Taken)
+            } else {
+                outcome
+            }
         })
     }
 
-    fn fill(&self, transaction: &IdbTransaction, write: &Write, image: &Image) -> Result<Fence, Failure> {
+    fn fill(
+        &self,
+        transaction: &IdbTransaction,
+        write: &Write,
+        image: &Image,
+    ) -> Result<Fence, Failure> {
         let meta = store(transaction, META)?;
         let log = store(transaction, LOG)?;
         let fence = Fence::new(transaction, &get(&meta, EPOCH)?, self.epoch);
@@ -105,12 +117,20 @@ impl Stored {
                 let store = store(transaction, CHUNKS)?;
                 for index in chunks {
                     let bytes = image.chunk(*index).unwrap_or_default();
-                    put(&store, &Uint8Array::from(bytes), &JsValue::from_f64(f64::from(*index)))?;
+                    put(
+                        &store,
+                        &Uint8Array::from(bytes),
+                        &JsValue::from_f64(f64::from(*index)),
+                    )?;
                 }
                 let past = IdbKeyRange::lower_bound(&JsValue::from_f64(head.chunks() as f64));
                 let past = past.map_err(|e| Failure::from_js(&e))?;
                 store.delete(&past).map_err(|e| Failure::from_js(&e))?;
-                put(&meta, &Uint8Array::from(head.encode().as_slice()), &HEAD.into())?;
+                put(
+                    &meta,
+                    &Uint8Array::from(head.encode().as_slice()),
+                    &HEAD.into(),
+                )?;
                 log.clear().map_err(|e| Failure::from_js(&e))?;
             }
         }
@@ -129,7 +149,8 @@ impl Fence {
     fn new(transaction: &IdbTransaction, epoch: &IdbRequest, own: f64) -> Self {
         let broken = Rc::new(Cell::new(false));
         let callback = Closure::new({
-            let (transaction, request, broken) = (transaction.clone(), epoch.clone(), Rc::clone(&broken));
+            let (transaction, request, broken) =
+                (transaction.clone(), epoch.clone(), Rc::clone(&broken));
             move || {
                 if request.result().ok().and_then(|found| found.as_f64()) != Some(own) {
                     broken.set(true);
@@ -138,7 +159,10 @@ impl Fence {
             }
         });
         epoch.set_onsuccess(Some(callback.as_ref().unchecked_ref()));
-        Self { broken, _callback: callback }
+        Self {
+            broken,
+            _callback: callback,
+        }
     }
 
     fn is_broken(&self) -> bool {
@@ -147,7 +171,9 @@ impl Fence {
 }
 
 fn store(transaction: &IdbTransaction, name: &str) -> Result<IdbObjectStore, Failure> {
-    transaction.object_store(name).map_err(|e| Failure::from_js(&e))
+    transaction
+        .object_store(name)
+        .map_err(|e| Failure::from_js(&e))
 }
 
 fn get(store: &IdbObjectStore, key: &str) -> Result<IdbRequest, Failure> {
@@ -163,7 +189,9 @@ fn get_all(store: &IdbObjectStore, range: Option<&JsValue>) -> Result<IdbRequest
 }
 
 fn put(store: &IdbObjectStore, value: &JsValue, key: &JsValue) -> Result<(), Failure> {
-    store.put_with_key(value, key).map_err(|e| Failure::from_js(&e))?;
+    store
+        .put_with_key(value, key)
+        .map_err(|e| Failure::from_js(&e))?;
     Ok(())
 }
 

@@ -16,8 +16,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rsqlite_vfs::{
-    AccessMode, FileKind, LockLevel, MemChunksFile, OpenOptions, OpenRequest, OpenedFile, OsCallback, SQLiteIoMethods,
-    SQLiteVfs, SyncOptions, VfsError, VfsErrorCode, VfsFile, VfsResult, VfsStore, ffi,
+    AccessMode, FileKind, LockLevel, MemChunksFile, OpenOptions, OpenRequest, OpenedFile,
+    OsCallback, SQLiteIoMethods, SQLiteVfs, SyncOptions, VfsError, VfsErrorCode, VfsFile,
+    VfsResult, VfsStore, ffi,
 };
 use rusqlite::{Connection, OpenFlags};
 
@@ -28,8 +29,9 @@ pub(crate) fn connect(image: &Rc<RefCell<Image>>) -> rusqlite::Result<Connection
     NAMESPACE.with(|namespace| {
         let vfs = namespace.registered()?;
         let name = namespace.offer(image);
-        let flags =
-            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_URI;
         // Without locks SQLite knows that it cannot have WAL. It must know: `PRAGMA journal_mode = WAL` first marks the
         // file and only then tries to open the log, so refusing that would leave a file that nobody can open.
         let uri = format!("file:{name}?nolock=1");
@@ -71,7 +73,10 @@ struct Files {
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
 fn unique(what: &str) -> String {
-    format!("crsql-sync-{what}-{}", COUNTER.fetch_add(1, Ordering::Relaxed))
+    format!(
+        "crsql-sync-{what}-{}",
+        COUNTER.fetch_add(1, Ordering::Relaxed)
+    )
 }
 
 impl Namespace {
@@ -84,16 +89,21 @@ impl Namespace {
         // SAFETY: `FileSystem` and `Methods` keep the default constructor, file layout and callbacks, and agree on the
         // app data, which the registration keeps alive for ever. The name is new, and only this thread opens
         // connections with it, so the `Rc`s inside are never shared between threads.
-        let registration = unsafe { rsqlite_vfs::register_vfs::<Methods, FileSystem>(&name, self.clone(), false) }
-            .map_err(|error| failure(&error.to_string()))?;
+        let registration =
+            unsafe { rsqlite_vfs::register_vfs::<Methods, FileSystem>(&name, self.clone(), false) }
+                .map_err(|error| failure(&error.to_string()))?;
         registration.into_raw();
-        let name = CString::new(name).map_err(|_| failure("the name of the file system has a zero byte"))?;
+        let name = CString::new(name)
+            .map_err(|_| failure("the name of the file system has a zero byte"))?;
         Ok(registered.insert(name).clone())
     }
 
     fn offer(&self, image: &Rc<RefCell<Image>>) -> String {
         let name = unique("db");
-        self.0.offered.borrow_mut().insert(name.clone(), Rc::clone(image));
+        self.0
+            .offered
+            .borrow_mut()
+            .insert(name.clone(), Rc::clone(image));
         name
     }
 }
@@ -126,26 +136,45 @@ impl VfsStore for FileSystem {
         let file = match (options.kind(), request.filename) {
             (Some(FileKind::MainDb), Some(name)) => {
                 let image = data.0.offered.borrow_mut().remove(name.path());
-                File::Main(image.ok_or_else(|| refused("no database of this name can be opened here"))?)
+                File::Main(
+                    image.ok_or_else(|| refused("no database of this name can be opened here"))?,
+                )
             }
             (Some(FileKind::MainDb | FileKind::Wal), _) => {
-                return Err(refused("this store keeps its own log, instead of SQLite's WAL"));
+                return Err(refused(
+                    "this store keeps its own log, instead of SQLite's WAL",
+                ));
             }
             (_, None) => File::Scratch(Rc::default()),
             (_, Some(name)) => match data.0.scratch.borrow_mut().entry(name.path().to_owned()) {
-                Entry::Occupied(_) if options.exclusive() => return Err(refused("the file exists")),
+                Entry::Occupied(_) if options.exclusive() => {
+                    return Err(refused("the file exists"));
+                }
                 Entry::Occupied(entry) => File::Scratch(Rc::clone(entry.get())),
-                Entry::Vacant(_) if !options.create() => return Err(refused("the file does not exist")),
+                Entry::Vacant(_) if !options.create() => {
+                    return Err(refused("the file does not exist"));
+                }
                 Entry::Vacant(entry) => File::Scratch(Rc::clone(entry.insert(Rc::default()))),
             },
         };
-        Ok(OpenedFile { file, access: options.access() })
+        Ok(OpenedFile {
+            file,
+            access: options.access(),
+        })
     }
 
-    fn close_file(data: &Namespace, name: Option<&str>, file: File, options: OpenOptions) -> VfsResult<()> {
+    fn close_file(
+        data: &Namespace,
+        name: Option<&str>,
+        file: File,
+        options: OpenOptions,
+    ) -> VfsResult<()> {
         if let (Some(name), File::Scratch(file), true) = (name, file, options.delete_on_close()) {
             let mut files = data.0.scratch.borrow_mut();
-            if files.get(name).is_some_and(|named| Rc::ptr_eq(named, &file)) {
+            if files
+                .get(name)
+                .is_some_and(|named| Rc::ptr_eq(named, &file))
+            {
                 files.remove(name);
             }
         }
@@ -199,14 +228,22 @@ impl VfsFile for File {
 
     fn write(&mut self, bytes: &[u8], offset: u64) -> VfsResult<()> {
         match self {
-            Self::Main(image) => image.try_borrow_mut().map_err(busy)?.write(bytes, offset).map_err(full),
+            Self::Main(image) => image
+                .try_borrow_mut()
+                .map_err(busy)?
+                .write(bytes, offset)
+                .map_err(full),
             Self::Scratch(file) => file.try_borrow_mut().map_err(busy)?.write(bytes, offset),
         }
     }
 
     fn truncate(&mut self, size: u64) -> VfsResult<()> {
         match self {
-            Self::Main(image) => image.try_borrow_mut().map_err(busy)?.set_size(size).map_err(full),
+            Self::Main(image) => image
+                .try_borrow_mut()
+                .map_err(busy)?
+                .set_size(size)
+                .map_err(full),
             Self::Scratch(file) => file.try_borrow_mut().map_err(busy)?.truncate(size),
         }
     }

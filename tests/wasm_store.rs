@@ -72,7 +72,7 @@ async fn count(database: &Database) -> i64 {
 
 /// What a new worker sees after the old one ended.
 async fn reopened(store: Store, dbid: &Dbid) -> (Store, Database) {
-    store.release().await;
+    store.release_all().await;
     drop(store);
     let store = self::store();
     let database = store.open(dbid).await.unwrap();
@@ -302,7 +302,7 @@ async fn a_second_instance_waits_until_the_first_lets_go() {
         execute(&database, "INSERT INTO t VALUES (1, '')")
             .await
             .unwrap();
-        first.release().await;
+        first.release_all().await;
     };
     let (count, ()) = futures_util::future::join(opening, letting_go).await;
     assert_eq!(count, 1);
@@ -421,7 +421,7 @@ async fn a_damaged_log_is_reported_not_skipped() {
             .await
             .unwrap();
     }
-    store.release().await;
+    store.release_all().await;
     behind(&dbid, "const log = tx.objectStore('log'); const keys = await done(log.getAllKeys()); await done(log.delete(keys[1]))").await;
     let outcome = store.open(&dbid).await;
     assert!(matches!(outcome, Err(Error::Io(_))), "{outcome:?}");
@@ -495,7 +495,7 @@ async fn reload_time(megabytes: i64) -> f64 {
         .await
         .unwrap();
     }
-    store.release().await;
+    store.release_all().await;
     let started = performance_now();
     let database = self::store().open(&dbid).await.unwrap();
     assert_eq!(

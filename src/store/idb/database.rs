@@ -94,9 +94,25 @@ impl Store {
         })
     }
 
-    /// Makes everything durable and lets go of every database, so that another worker can have them. A later call takes
-    /// its database back.
-    pub fn release(&self) -> impl Future<Output = ()> + Send + use<> {
+    /// Whether a database is in memory.
+    pub fn is_open(&self, dbid: &Dbid) -> bool {
+        let slots = self.0.slots.borrow();
+        slots.get(dbid).is_some_and(|slot| slot.is_open())
+    }
+
+    /// Makes everything durable and lets go of a database, so that it takes no memory and another worker can have it. A
+    /// later call takes it back.
+    pub fn release(&self, dbid: &Dbid) -> impl Future<Output = ()> + Send + use<> {
+        let slot = self.0.slots.borrow().get(dbid).cloned();
+        SendWrapper::new(async move {
+            if let Some(slot) = slot {
+                slot.release().await;
+            }
+        })
+    }
+
+    /// Lets go of every database.
+    pub fn release_all(&self) -> impl Future<Output = ()> + Send + use<> {
         let slots: Vec<_> = self.0.slots.borrow().values().cloned().collect();
         SendWrapper::new(async move {
             join_all(slots.iter().map(|slot| slot.release())).await;
@@ -143,6 +159,12 @@ impl Slot {
         slot.take();
         let opened = Opened::open(&self.name, create, self.versions.clone()).await?;
         Ok(Rc::clone(slot.insert(opened)))
+    }
+
+    fn is_open(&self) -> bool {
+        // It is locked while it is being opened.
+        let opened = self.opened.try_lock();
+        opened.is_ok_and(|opened| opened.as_ref().is_some_and(|opened| opened.is_open()))
     }
 
     async fn release(&self) {

@@ -21,7 +21,7 @@ impl Hook {
 
 impl Authorize for Hook {
     fn authorize(&self, access: Access) -> BoxFuture<'_, Result<Verdict, String>> {
-        let asking = async {
+        let asking = async move {
             let verdict = ask(&self.0, &access).await.map_err(|error| Broken::from_js(&error).0)?;
             read(&verdict).ok_or_else(|| format!("it answered {verdict:?}, which is no verdict"))
         };

@@ -1,6 +1,6 @@
 //! Web requests and responses as those of the `http` crate, and back.
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::BodyExt;
 use js_sys::{Array, Uint8Array};
@@ -39,7 +39,7 @@ pub(super) async fn response(response: http::Response<Body>) -> Result<Response,
     let init = ResponseInit::new();
     init.set_status(head.status.as_u16());
     init.set_headers(&headers);
-    match http_body::Body::size_hint(&body).exact() {
+    match body.size_hint().exact() {
         // No body at all, which some statuses demand.
         Some(0) => Response::new_with_opt_str_and_init(None, &init),
         Some(_) => {

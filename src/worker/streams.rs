@@ -11,7 +11,7 @@ use js_sys::{Object, Promise, Reflect, Uint8Array};
 use send_wrapper::SendWrapper;
 use tokio::sync::oneshot;
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::{JsFuture, future_to_promise};
+use wasm_bindgen_futures::{JsFuture, future_to_promise, spawn_local};
 use web_sys::{
     AbortSignal, ReadableStream, ReadableStreamDefaultController, ReadableStreamDefaultReader,
 };
@@ -34,8 +34,11 @@ struct Reader(ReadableStreamDefaultReader);
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        // Rejects only where the stream is over already, and nobody wants to know.
-        let _ = self.0.cancel().catch(&Closure::once_into_js(|_: JsValue| {}).unchecked_into());
+        let cancelled = JsFuture::from(self.0.cancel());
+        spawn_local(async move {
+            // It rejects where the stream is broken already, which nobody wants to know any more.
+            let _ = cancelled.await;
+        });
     }
 }
 
@@ -120,27 +123,27 @@ impl Source {
 
 /// Resolves when `signal` is aborted.
 pub(super) fn aborted(signal: &AbortSignal) -> impl Future<Output = ()> + Unpin + use<> {
-    let (sender, receiver) = oneshot::channel::<()>();
-    let mut sender = Some(sender);
-    let callback = Closure::<dyn FnMut()>::new(move || drop(sender.take()));
-    signal.set_onabort(Some(callback.as_ref().unchecked_ref()));
-    if signal.aborted() {
-        // The event is over.
-        signal.set_onabort(None);
-        return Box::pin(futures_util::future::Either::Left(std::future::ready(())));
-    }
-    let signal = signal.clone();
-    let guard = Listening { signal, _callback: callback };
-    Box::pin(futures_util::future::Either::Right(async move {
+    let (sender, receiver) = oneshot::channel();
+    // Where it is aborted already, nothing listens and the sender goes, which resolves too.
+    let listening = (!signal.aborted()).then(|| Listening::new(signal, sender));
+    Box::pin(async move {
         let _ = receiver.await;
-        drop(guard);
-    }))
+        drop(listening);
+    })
 }
 
 /// Stops listening when dropped: a callback must not be called after its end.
 struct Listening {
     signal: AbortSignal,
     _callback: Closure<dyn FnMut()>,
+}
+
+impl Listening {
+    fn new(signal: &AbortSignal, sender: oneshot::Sender<()>) -> Self {
+        let callback = Closure::once(move || drop(sender));
+        signal.set_onabort(Some(callback.as_ref().unchecked_ref()));
+        Self { signal: signal.clone(), _callback: callback }
+    }
 }
 
 impl Drop for Listening {

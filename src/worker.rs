@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use futures_util::future::{Either, select};
+use futures_util::stream::{self, StreamExt};
 use js_sys::{Function, Promise};
 use tower::ServiceExt;
 use wasm_bindgen::prelude::*;
@@ -41,6 +42,9 @@ const TYPES: &str = include_str!("worker/types.d.ts");
 
 /// The name under which the databases are stored.
 const STORAGE: &str = "crsql-sync";
+
+/// How many databases are looked at together when a worker starts. One that another worker still has is waited for.
+const RESUMED_AT_ONCE: usize = 8;
 
 /// Answers the requests of this origin's pages.
 #[wasm_bindgen]
@@ -73,7 +77,7 @@ impl SyncWorker {
     ) -> Result<Self, JsValue> {
         console_error_panic_hook::set_once();
         log::to_console();
-        let config = Config::from_js(config)?;
+        let config = Config::from_js(&config)?;
         let host = Rc::new(Host {
             store: Store::new(STORAGE),
             upstream: config
@@ -147,28 +151,38 @@ impl Host {
         self.serving.replace(Serving { router, drain }).drain
     }
 
-    /// On the first event: goes on with what an earlier worker did not finish.
+    /// On the first event, and on later ones until it succeeded: goes on with what an earlier worker did not finish.
     fn awake(self: &Rc<Self>) {
         if self.upstream.is_some() && !self.is_awake.replace(true) {
             let host = Rc::clone(self);
-            spawn_local(async move { host.resume_links().await });
+            spawn_local(async move {
+                let resumed = host.resume_links().await;
+                host.is_awake.set(resumed);
+            });
         }
     }
 
     /// Lets the links run of the databases that have something to send. The others wait for a request: a database in
     /// memory costs its size.
-    async fn resume_links(&self) {
+    async fn resume_links(&self) -> bool {
         let dbids = match self.store.list().await {
             Ok(dbids) => dbids,
-            Err(error) => return tracing::warn!("the stored databases cannot be listed: {error}"),
+            Err(error) => {
+                tracing::warn!("the stored databases cannot be listed: {error}");
+                return false;
+            }
         };
-        for dbid in dbids {
+        let resumed = stream::iter(dbids).map(|dbid| async move {
             match self.resume_link(&dbid).await {
                 // A database without a schema: its creation never came to an end.
-                Ok(()) | Err(store::Error::NotFound) => {}
-                Err(error) => tracing::warn!(%dbid, "its unsent changes wait for the next request: {error}"),
+                Ok(()) | Err(store::Error::NotFound) => true,
+                Err(error) => {
+                    tracing::warn!(%dbid, "its unsent changes wait for the next event: {error}");
+                    false
+                }
             }
-        }
+        });
+        resumed.buffer_unordered(RESUMED_AT_ONCE).fold(true, async |all, one| all && one).await
     }
 
     async fn resume_link(&self, dbid: &Dbid) -> Result<(), store::Error> {

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use js_sys::TypeError;
+use js_sys::{JSON, TypeError};
 use serde::Deserialize;
 use wasm_bindgen::JsValue;
 
@@ -44,11 +44,11 @@ struct GivenLimits {
 
 impl Config {
     /// Reads the argument of the constructor.
-    pub(super) fn from_js(value: JsValue) -> Result<Self, JsValue> {
-        let given = if value.is_undefined() || value.is_null() {
-            Given::default()
-        } else {
-            serde_wasm_bindgen::from_value(value).map_err(invalid)?
+    pub(super) fn from_js(value: &JsValue) -> Result<Self, JsValue> {
+        // By way of JSON, which shows every member. Reading the known ones off the object would miss a misspelt one.
+        let given = match JSON::stringify(value)?.as_string() {
+            Some(json) if json != "null" => serde_json::from_str(&json).map_err(invalid)?,
+            _ => Given::default(),
         };
         Ok(Self {
             routes: given.routes()?,
@@ -103,7 +103,9 @@ impl Given {
 
 impl GivenLimits {
     fn over_defaults(&self) -> Limits {
-        let millis = |given: Option<u32>, default| given.map_or(default, |ms| Duration::from_millis(ms.into()));
+        let millis = |given: Option<u32>, default| {
+            given.map_or(default, |ms| Duration::from_millis(ms.into()))
+        };
         let mut limits = Limits::default();
         limits.body = self.body.unwrap_or(limits.body);
         limits.page_changes = self.page_changes.unwrap_or(limits.page_changes);
@@ -118,5 +120,8 @@ impl GivenLimits {
 }
 
 fn invalid(error: impl std::fmt::Display) -> JsValue {
-    TypeError::new(&format!("crsql-sync: the worker's settings cannot be used: {error}")).into()
+    TypeError::new(&format!(
+        "crsql-sync: the worker's settings cannot be used: {error}"
+    ))
+    .into()
 }

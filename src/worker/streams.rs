@@ -24,7 +24,9 @@ pub(super) struct Broken(pub(super) String);
 impl Broken {
     /// Takes the message of what JavaScript threw.
     pub(super) fn from_js(error: &JsValue) -> Self {
-        let message = Reflect::get(error, &"message".into()).ok().and_then(|message| message.as_string());
+        let message = Reflect::get(error, &"message".into())
+            .ok()
+            .and_then(|message| message.as_string());
         Self(message.unwrap_or_else(|| format!("{error:?}")))
     }
 }
@@ -43,7 +45,9 @@ impl Drop for Reader {
 }
 
 /// Reads a stream of `Uint8Array`s. Dropping it cancels it.
-pub(super) fn incoming(stream: &ReadableStream) -> impl Stream<Item = Result<Bytes, Broken>> + Send + use<> {
+pub(super) fn incoming(
+    stream: &ReadableStream,
+) -> impl Stream<Item = Result<Bytes, Broken>> + Send + use<> {
     // Fails if somebody else reads the stream already.
     let reader = stream.get_reader().dyn_into().map(Reader).ok();
     SendWrapper::new(unfold(reader, |reader| async {
@@ -66,13 +70,20 @@ async fn next(reader: &ReadableStreamDefaultReader) -> Result<Option<Bytes>, JsV
 }
 
 /// Makes a stream that JavaScript reads. When it cancels the stream, `body` is dropped.
-pub(super) fn outgoing<E>(body: impl Stream<Item = Result<Bytes, E>> + Send + 'static) -> Result<ReadableStream, JsValue>
+pub(super) fn outgoing<E>(
+    body: impl Stream<Item = Result<Bytes, E>> + Send + 'static,
+) -> Result<ReadableStream, JsValue>
 where
     E: std::fmt::Display + 'static,
 {
-    let body = body.map(|item| item.map_err(|error| error.to_string())).boxed();
+    let body = body
+        .map(|item| item.map_err(|error| error.to_string()))
+        .boxed();
     let (body, cancel) = abortable(body);
-    let source = Source { body: Rc::new(RefCell::new(Some(body.boxed()))), cancel };
+    let source = Source {
+        body: Rc::new(RefCell::new(Some(body.boxed()))),
+        cancel,
+    };
     let strategy = Object::new();
     // Nothing is read ahead of the page.
     Reflect::set(&strategy, &"highWaterMark".into(), &0.into())?;
@@ -81,11 +92,13 @@ where
     ReadableStream::new_with_underlying_source_and_strategy(&source, &strategy)
 }
 
+type Pieces = BoxStream<'static, Result<Bytes, String>>;
+
 /// The underlying source of an outgoing stream. JavaScript calls it, and owns it.
 #[wasm_bindgen(skip_typescript)]
 pub struct Source {
     /// Taken out while a piece is waited for, and for good at the end.
-    body: Rc<RefCell<Option<BoxStream<'static, Result<Bytes, String>>>>>,
+    body: Rc<RefCell<Option<Pieces>>>,
     cancel: AbortHandle,
 }
 
@@ -142,7 +155,10 @@ impl Listening {
     fn new(signal: &AbortSignal, sender: oneshot::Sender<()>) -> Self {
         let callback = Closure::once(move || drop(sender));
         signal.set_onabort(Some(callback.as_ref().unchecked_ref()));
-        Self { signal: signal.clone(), _callback: callback }
+        Self {
+            signal: signal.clone(),
+            _callback: callback,
+        }
     }
 }
 

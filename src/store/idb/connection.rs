@@ -61,10 +61,12 @@ pub(super) enum Durability {
     Relaxed,
 }
 
+type Listener = Closure<dyn FnMut(Event)>;
+
 /// One open connection. It is closed when dropped; transactions that run by then complete.
 pub(super) struct Connection {
     database: IdbDatabase,
-    on_lost: RefCell<Option<Closure<dyn FnMut(Event)>>>,
+    on_lost: RefCell<Option<Listener>>,
 }
 
 impl Connection {
@@ -77,7 +79,7 @@ impl Connection {
         let request = factory()?
             .open_with_u32(name, 1)
             .map_err(|e| Failure::from_js(&e))?;
-        let upgrade = Closure::<dyn FnMut(Event)>::new({
+        let upgrade = Listener::new({
             let request = request.clone();
             move |_| {
                 // An upgrade that throws or is aborted takes the new database with it.
@@ -105,7 +107,7 @@ impl Connection {
     /// Calls `lost` when the browser closed the connection (`true`) or somebody wants it closed (`false`).
     pub(super) fn on_lost(&self, mut lost: impl FnMut(bool) + 'static) {
         let callback =
-            Closure::<dyn FnMut(Event)>::new(move |event: Event| lost(event.type_() == "close"));
+            Listener::new(move |event: Event| lost(event.type_() == "close"));
         let function: &Function = callback.as_ref().unchecked_ref();
         self.database.set_onclose(Some(function));
         self.database.set_onversionchange(Some(function));

@@ -6,21 +6,21 @@ use std::collections::BTreeMap;
 use super::image::Image;
 use super::log::{Limits, Log, Restore, Write};
 
-/// Where a write is cut off.
+/// Where a write is cut off, seen from its transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Nothing of the transaction reached the disk.
-    BeforeTransaction,
-    /// Some of its requests had run: the store rolls them back.
-    InTransaction,
-    /// It is on disk, and nobody was told.
-    AfterTransaction,
+    /// Nothing of it reached the disk.
+    Before,
+    /// Some of its requests had run; the store rolls them back.
+    Within,
+    /// It is on the disk, and nobody was told.
+    After,
 }
 
 pub(crate) const FAULTS: [Fault; 3] = [
-    Fault::BeforeTransaction,
-    Fault::InTransaction,
-    Fault::AfterTransaction,
+    Fault::Before,
+    Fault::Within,
+    Fault::After,
 ];
 
 /// The process ended in the middle of a write.
@@ -41,7 +41,7 @@ impl Model {
         image: &Image,
         fault: Option<Fault>,
     ) -> Result<(), Crashed> {
-        if fault == Some(Fault::BeforeTransaction) {
+        if fault == Some(Fault::Before) {
             return Err(Crashed);
         }
         let mut transaction = self.clone();
@@ -62,11 +62,11 @@ impl Model {
                 transaction.log.clear();
             }
         }
-        if fault == Some(Fault::InTransaction) {
+        if fault == Some(Fault::Within) {
             return Err(Crashed);
         }
         *self = transaction;
-        if fault == Some(Fault::AfterTransaction) {
+        if fault == Some(Fault::After) {
             return Err(Crashed);
         }
         Ok(())

@@ -96,7 +96,7 @@ impl Bench {
     fn execute(&mut self, write: Write, fault: Option<Fault>) {
         assert_eq!(bytes_of(&self.image), self.memory);
         let outcome = self.model.execute(&write, &self.image, fault);
-        if matches!(fault, None | Some(Fault::AfterTransaction)) {
+        if matches!(fault, None | Some(Fault::After)) {
             self.durable.clone_from(&self.memory);
         }
         if outcome.is_err() {

@@ -101,7 +101,7 @@ fn money_is_neither_made_nor_lost_by_a_crash_at_any_point() {
             acknowledged += 1;
         } else {
             process = Process::start(&model);
-            acknowledged += i64::from(fault == Some(Fault::AfterTransaction));
+            acknowledged += i64::from(fault == Some(Fault::After));
             assert!(process.is_intact());
         }
         assert_eq!(

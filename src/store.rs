@@ -12,7 +12,7 @@ mod dbid;
 mod error;
 #[cfg(not(target_family = "wasm"))]
 pub mod files;
-#[cfg(target_family = "wasm")]
+#[cfg(any(target_family = "wasm", test))]
 pub mod idb;
 
 pub use dbid::{Dbid, InvalidDbid};

@@ -1,0 +1,214 @@
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
+use std::rc::Rc;
+
+use futures_util::future::join_all;
+use send_wrapper::SendWrapper;
+use tokio::sync::{Mutex, watch};
+
+use super::connection;
+use super::opened::Opened;
+use crate::crr::Version;
+use crate::store::{Dbid, Error};
+use crate::sync::Replica;
+
+// The module has one thread, so nothing in it ever moves to another: `SendWrapper` is `Send` for the sake of the code
+// that all hosts share, and would panic on a second thread rather than race.
+
+/// The databases that this origin keeps under one name.
+#[derive(Clone)]
+pub struct Store(SendWrapper<Rc<Shared>>);
+
+struct Shared {
+    name: String,
+    slots: RefCell<HashMap<Dbid, Rc<Slot>>>,
+}
+
+/// One database that was asked for, whether it is open just now or not.
+struct Slot {
+    dbid: Dbid,
+    name: String,
+    /// Held while opening, so that it is opened once.
+    opened: Mutex<Option<Rc<Opened>>>,
+    versions: watch::Sender<Version>,
+}
+
+impl Store {
+    /// `name` keeps the databases of several workers of one origin apart; it is part of their IndexedDB names.
+    pub fn new(name: &str) -> Self {
+        Self(SendWrapper::new(Rc::new(Shared {
+            name: name.to_owned(),
+            slots: RefCell::default(),
+        })))
+    }
+
+    /// The database of that id, or [`Error::NotFound`]; never creates anything.
+    pub fn open(
+        &self,
+        dbid: &Dbid,
+    ) -> impl Future<Output = Result<Database, Error>> + Send + use<> {
+        self.get(dbid, false)
+    }
+
+    /// The database of that id; where there is none, its storage, in which a schema is still to be recorded.
+    pub fn open_or_create(
+        &self,
+        dbid: &Dbid,
+    ) -> impl Future<Output = Result<Database, Error>> + Send + use<> {
+        self.get(dbid, true)
+    }
+
+    fn get(
+        &self,
+        dbid: &Dbid,
+        create: bool,
+    ) -> impl Future<Output = Result<Database, Error>> + Send + use<> {
+        let (shared, slot) = (Rc::clone(&self.0), self.0.slot(dbid));
+        SendWrapper::new(async move {
+            let outcome = async {
+                let opened = slot.opened(create).await?;
+                // A database whose creation did not come to its schema is not there yet.
+                if !create && !opened.run(|replica| replica.exists())?.0 {
+                    return Err(Error::NotFound);
+                }
+                Ok(())
+            };
+            let outcome = outcome.await;
+            if outcome.is_err() {
+                shared.forget(&slot);
+            }
+            outcome.map(|()| Database(SendWrapper::new(slot)))
+        })
+    }
+
+    /// The ids of all stored databases, open or not.
+    pub fn list(&self) -> impl Future<Output = Result<Vec<Dbid>, Error>> + Send + use<> {
+        let prefix = format!("{}/", self.0.name);
+        SendWrapper::new(async move {
+            let names = connection::names().await?;
+            let dbids = names
+                .iter()
+                .filter_map(|name| Dbid::new(name.strip_prefix(&prefix)?).ok());
+            Ok(dbids.collect())
+        })
+    }
+
+    /// Whether a database is in memory.
+    pub fn is_open(&self, dbid: &Dbid) -> bool {
+        let slots = self.0.slots.borrow();
+        slots.get(dbid).is_some_and(|slot| slot.is_open())
+    }
+
+    /// Makes everything durable and lets go of a database, so that it takes no memory and another worker can have it. A
+    /// later call takes it back.
+    pub fn release(&self, dbid: &Dbid) -> impl Future<Output = ()> + Send + use<> {
+        let slot = self.0.slots.borrow().get(dbid).cloned();
+        SendWrapper::new(async move {
+            if let Some(slot) = slot {
+                slot.release().await;
+            }
+        })
+    }
+
+    /// Lets go of every database.
+    pub fn release_all(&self) -> impl Future<Output = ()> + Send + use<> {
+        let slots: Vec<_> = self.0.slots.borrow().values().cloned().collect();
+        SendWrapper::new(async move {
+            join_all(slots.iter().map(|slot| slot.release())).await;
+        })
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("name", &self.0.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn slot(&self, dbid: &Dbid) -> Rc<Slot> {
+        let mut slots = self.slots.borrow_mut();
+        let slot = slots.entry(dbid.clone()).or_insert_with(|| {
+            Rc::new(Slot {
+                dbid: dbid.clone(),
+                name: format!("{}/{dbid}", self.name),
+                opened: Mutex::default(),
+                versions: watch::Sender::new(Version::ZERO),
+            })
+        });
+        Rc::clone(slot)
+    }
+
+    /// Drops a slot that nobody else uses, so that asking for names that do not exist costs no memory.
+    fn forget(&self, slot: &Rc<Slot>) {
+        if Rc::strong_count(slot) == 2 {
+            self.slots.borrow_mut().remove(&slot.dbid);
+        }
+    }
+}
+
+impl Slot {
+    async fn opened(&self, create: bool) -> Result<Rc<Opened>, Error> {
+        let mut slot = self.opened.lock().await;
+        if let Some(opened) = slot.as_ref().filter(|opened| opened.is_open()) {
+            return Ok(Rc::clone(opened));
+        }
+        slot.take();
+        let opened = Opened::open(&self.name, create, self.versions.clone()).await?;
+        Ok(Rc::clone(slot.insert(opened)))
+    }
+
+    fn is_open(&self) -> bool {
+        // It is locked while it is being opened.
+        let opened = self.opened.try_lock();
+        opened.is_ok_and(|opened| opened.as_ref().is_some_and(|opened| opened.is_open()))
+    }
+
+    async fn release(&self) {
+        let opened = self.opened.lock().await.take();
+        if let Some(opened) = opened {
+            opened.retire().await;
+        }
+    }
+}
+
+/// One database. It stays usable when its storage is lost: the call that was under way fails, and the next one opens
+/// what is stored again.
+#[derive(Clone)]
+pub struct Database(SendWrapper<Rc<Slot>>);
+
+impl Database {
+    /// Its id.
+    pub fn dbid(&self) -> &Dbid {
+        &self.0.dbid
+    }
+
+    /// Runs `f` with the replica, alone. Resolves after everything that was committed so far is durable.
+    pub fn call<T, F>(&self, f: F) -> impl Future<Output = Result<T, Error>> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Replica) -> T + Send + 'static,
+    {
+        let slot = Rc::clone(&self.0);
+        SendWrapper::new(async move {
+            let opened = slot.opened(false).await?;
+            let (value, generation) = opened.run(f)?;
+            opened.durable(generation).await?;
+            Ok(value)
+        })
+    }
+
+    /// The newest durable local version.
+    pub fn watch(&self) -> watch::Receiver<Version> {
+        self.0.versions.subscribe()
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Database").field(&self.0.dbid).finish()
+    }
+}

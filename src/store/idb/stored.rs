@@ -1,0 +1,203 @@
+//! The stored form of one database: loading it, and executing the log's writes on it.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use js_sys::{Array, Uint8Array};
+use wasm_bindgen::prelude::*;
+use web_sys::{IdbKeyRange, IdbObjectStore, IdbRequest, IdbTransaction};
+
+use super::connection::{Connection, Durability, completed, finished};
+use super::failure::Failure;
+use super::image::Image;
+use super::log::{Limits, Log, Restore, Write};
+
+const CHUNKS: &str = "chunks";
+const LOG: &str = "log";
+const META: &str = "meta";
+/// The object stores of a database.
+pub(super) const STORES: &[&str] = &[CHUNKS, LOG, META];
+
+const HEAD: &str = "head";
+const EPOCH: &str = "epoch";
+
+/// Chunks asked for at once: 16 MiB, so that a large file is not in memory twice.
+const BATCH: u64 = 256;
+
+/// A connection that owns its database for as long as the epoch is the one it set.
+pub(super) struct Stored {
+    connection: Connection,
+    epoch: f64,
+}
+
+impl Stored {
+    /// Takes the database over from whoever had it, and reads it.
+    pub(super) async fn load(connection: Connection) -> Result<(Self, Image, Log), Failure> {
+        let transaction = connection.write(STORES, Durability::Relaxed)?;
+        let done = completed(transaction.clone());
+        let loaded = async {
+            let meta = store(&transaction, META)?;
+            let epoch = finished(get(&meta, EPOCH)?);
+            let head = finished(get(&meta, HEAD)?);
+            let records = finished(get_all(&store(&transaction, LOG)?, None)?);
+            let chunks = store(&transaction, CHUNKS)?;
+
+            let epoch = epoch.await?.as_f64().unwrap_or(0.0) + 1.0;
+            put(&meta, &JsValue::from_f64(epoch), &EPOCH.into())?;
+            let head = head.await?;
+            let head = (!head.is_undefined()).then(|| bytes(head)).transpose()?;
+            let mut restore = Restore::new(head.as_deref(), Limits::default())?;
+            for first in (0..restore.chunks()).step_by(BATCH as usize) {
+                let range = IdbKeyRange::bound(
+                    &(first as f64).into(),
+                    &((first + BATCH - 1) as f64).into(),
+                );
+                let range = range.map_err(|e| Failure::from_js(&e))?;
+                let batch = finished(get_all(&chunks, Some(&range))?).await?;
+                for chunk in Array::from(&batch) {
+                    restore.chunk(bytes(chunk)?)?;
+                }
+            }
+            for record in Array::from(&records.await?) {
+                restore.record(&bytes(record)?)?;
+            }
+            Ok::<_, Failure>((epoch, restore.finish()?))
+        };
+        let (epoch, (image, log)) = loaded.await?;
+        done.await?;
+        Ok((Self { connection, epoch }, image, log))
+    }
+
+    /// Executes `write` as one transaction. All of it is taken from `image` before this returns; the future tells
+    /// when it is durable, or that nothing was written.
+    pub(super) fn execute(
+        &self,
+        write: &Write,
+        image: &Image,
+    ) -> Result<impl Future<Output = Result<(), Failure>> + use<>, Failure> {
+        let stores = match write {
+            Write::Append { .. } => &[LOG, META],
+            Write::Checkpoint { .. } => STORES,
+        };
+        let transaction = self.connection.write(stores, Durability::Strict)?;
+        let outcome = self.fill(&transaction, write, image);
+        if outcome.is_err() {
+            // It may have been half filled. Aborting fails only where it is over already.
+            let _ = transaction.abort();
+        }
+        let fence = outcome?;
+        let done = completed(transaction);
+        Ok(async move {
+            let outcome = done.await;
+            if fence.is_broken() {
+                Err(Failure::Taken)
+            } else {
+                outcome
+            }
+        })
+    }
+
+    fn fill(
+        &self,
+        transaction: &IdbTransaction,
+        write: &Write,
+        image: &Image,
+    ) -> Result<Fence, Failure> {
+        let meta = store(transaction, META)?;
+        let log = store(transaction, LOG)?;
+        let fence = Fence::new(transaction, &get(&meta, EPOCH)?, self.epoch);
+        match write {
+            Write::Append { generation, record } => {
+                // `add` refuses a generation that is there: a second guard against another writer.
+                let key = JsValue::from_f64(generation.get() as f64);
+                log.add_with_key(&Uint8Array::from(record.as_slice()), &key)
+                    .map_err(|e| Failure::from_js(&e))?;
+            }
+            Write::Checkpoint { head, chunks } => {
+                let store = store(transaction, CHUNKS)?;
+                for index in chunks {
+                    let bytes = image.chunk(*index).unwrap_or_default();
+                    put(
+                        &store,
+                        &Uint8Array::from(bytes),
+                        &JsValue::from_f64(f64::from(*index)),
+                    )?;
+                }
+                let past = IdbKeyRange::lower_bound(&JsValue::from_f64(head.chunks() as f64));
+                let past = past.map_err(|e| Failure::from_js(&e))?;
+                store.delete(&past).map_err(|e| Failure::from_js(&e))?;
+                put(
+                    &meta,
+                    &Uint8Array::from(head.encode().as_slice()),
+                    &HEAD.into(),
+                )?;
+                log.clear().map_err(|e| Failure::from_js(&e))?;
+            }
+        }
+        Ok(fence)
+    }
+}
+
+/// Aborts a transaction that finds another epoch than its own. The answer comes while the transaction's other requests
+/// are already on their way, so the check costs no round trip; and it comes before the transaction can complete.
+struct Fence {
+    broken: Rc<Cell<bool>>,
+    _callback: Closure<dyn FnMut()>,
+}
+
+impl Fence {
+    fn new(transaction: &IdbTransaction, epoch: &IdbRequest, own: f64) -> Self {
+        let broken = Rc::new(Cell::new(false));
+        let callback = Closure::new({
+            let (transaction, request, broken) =
+                (transaction.clone(), epoch.clone(), Rc::clone(&broken));
+            move || {
+                if request.result().ok().and_then(|found| found.as_f64()) != Some(own) {
+                    broken.set(true);
+                    let _ = transaction.abort();
+                }
+            }
+        });
+        epoch.set_onsuccess(Some(callback.as_ref().unchecked_ref()));
+        Self {
+            broken,
+            _callback: callback,
+        }
+    }
+
+    fn is_broken(&self) -> bool {
+        self.broken.get()
+    }
+}
+
+fn store(transaction: &IdbTransaction, name: &str) -> Result<IdbObjectStore, Failure> {
+    transaction
+        .object_store(name)
+        .map_err(|e| Failure::from_js(&e))
+}
+
+fn get(store: &IdbObjectStore, key: &str) -> Result<IdbRequest, Failure> {
+    store.get(&key.into()).map_err(|e| Failure::from_js(&e))
+}
+
+fn get_all(store: &IdbObjectStore, range: Option<&JsValue>) -> Result<IdbRequest, Failure> {
+    match range {
+        Some(range) => store.get_all_with_key(range),
+        None => store.get_all(),
+    }
+    .map_err(|e| Failure::from_js(&e))
+}
+
+fn put(store: &IdbObjectStore, value: &JsValue, key: &JsValue) -> Result<(), Failure> {
+    store
+        .put_with_key(value, key)
+        .map_err(|e| Failure::from_js(&e))?;
+    Ok(())
+}
+
+fn bytes(value: JsValue) -> Result<Vec<u8>, Failure> {
+    let array: Uint8Array = value
+        .dyn_into()
+        .map_err(|_| Failure::Damaged("a stored value is not a byte string".into()))?;
+    Ok(array.to_vec())
+}

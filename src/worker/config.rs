@@ -1,0 +1,127 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use js_sys::{JSON, TypeError};
+use serde::Deserialize;
+use wasm_bindgen::JsValue;
+
+use crate::http::{Limits, Routes};
+use crate::upstream;
+
+/// The settings, checked.
+pub(super) struct Config {
+    routes: Routes,
+    limits: Limits,
+    upstream: Option<upstream::Config>,
+    sql: bool,
+}
+
+/// The settings as JavaScript gives them; see `types.d.ts`. A misspelt one is an error, not ignored.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+struct Given {
+    prefix: Option<String>,
+    upstream: Option<String>,
+    headers: BTreeMap<String, String>,
+    routes: BTreeMap<String, String>,
+    limits: GivenLimits,
+    sql: Option<bool>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+struct GivenLimits {
+    body: Option<usize>,
+    page_changes: Option<usize>,
+    page_bytes: Option<usize>,
+    sql_rows: Option<usize>,
+    sql_bytes: Option<usize>,
+    sql_time_ms: Option<u32>,
+    authorize_ms: Option<u32>,
+    heartbeat_ms: Option<u32>,
+}
+
+impl Config {
+    /// Reads the argument of the constructor.
+    pub(super) fn from_js(value: &JsValue) -> Result<Self, JsValue> {
+        // By way of JSON, which shows every member. Reading the known ones off the object would miss a misspelt one.
+        let given = match JSON::stringify(value)?.as_string() {
+            Some(json) if json != "null" => serde_json::from_str(&json).map_err(invalid)?,
+            _ => Given::default(),
+        };
+        Ok(Self {
+            routes: given.routes()?,
+            limits: given.limits.over_defaults(),
+            upstream: given.upstream()?,
+            sql: given.sql.unwrap_or(true),
+        })
+    }
+
+    pub(super) fn routes(&self) -> Routes {
+        self.routes.clone()
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.limits.clone()
+    }
+
+    pub(super) fn upstream(&self) -> Option<upstream::Config> {
+        self.upstream.clone()
+    }
+
+    pub(super) fn sql(&self) -> bool {
+        self.sql
+    }
+}
+
+impl Given {
+    fn routes(&self) -> Result<Routes, JsValue> {
+        let mut routes = Routes::default();
+        if let Some(prefix) = &self.prefix {
+            routes = routes.prefix(prefix).map_err(invalid)?;
+        }
+        for (operation, name) in &self.routes {
+            routes = routes.rename(operation, name).map_err(invalid)?;
+        }
+        Ok(routes)
+    }
+
+    fn upstream(&self) -> Result<Option<upstream::Config>, JsValue> {
+        let Some(url) = &self.upstream else {
+            return Ok(None);
+        };
+        let config = upstream::Config::new(url).map_err(invalid)?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in &self.headers {
+            let name = HeaderName::try_from(name).map_err(invalid)?;
+            headers.insert(name, HeaderValue::try_from(value).map_err(invalid)?);
+        }
+        Ok(Some(config.headers(headers)))
+    }
+}
+
+impl GivenLimits {
+    fn over_defaults(&self) -> Limits {
+        let millis = |given: Option<u32>, default| {
+            given.map_or(default, |ms| Duration::from_millis(ms.into()))
+        };
+        let mut limits = Limits::default();
+        limits.body = self.body.unwrap_or(limits.body);
+        limits.page_changes = self.page_changes.unwrap_or(limits.page_changes);
+        limits.page_bytes = self.page_bytes.unwrap_or(limits.page_bytes);
+        limits.sql_rows = self.sql_rows.unwrap_or(limits.sql_rows);
+        limits.sql_bytes = self.sql_bytes.unwrap_or(limits.sql_bytes);
+        limits.sql_time = millis(self.sql_time_ms, limits.sql_time);
+        limits.authorize = millis(self.authorize_ms, limits.authorize);
+        limits.heartbeat = millis(self.heartbeat_ms, limits.heartbeat);
+        limits
+    }
+}
+
+fn invalid(error: impl std::fmt::Display) -> JsValue {
+    TypeError::new(&format!(
+        "crsql-sync: the worker's settings cannot be used: {error}"
+    ))
+    .into()
+}

@@ -1,0 +1,56 @@
+
+/** Settings of a {@link SyncWorker}. All have defaults. */
+export interface SyncWorkerConfig {
+  /** The path under which requests are answered; `/sync` unless given. */
+  prefix?: string;
+  /** The same routes on a server: an absolute URL, ending with its prefix. Without it the data stays in this browser. */
+  upstream?: string | null;
+  /** Headers for every request to the upstream, such as `authorization`. */
+  headers?: Record<string, string>;
+  /** Other names for the routes `changes`, `events`, `status`, `sql` and `upstream`. */
+  routes?: Record<string, string>;
+  /** Other limits than the default ones. */
+  limits?: Limits;
+  /** Whether pages may run SQL; true unless given. */
+  sql?: boolean;
+}
+
+/** How much one request may ask for. */
+export interface Limits {
+  /** The largest request body, in bytes. */
+  body?: number;
+  /** The changes of one batch. */
+  pageChanges?: number;
+  /** The bytes of one batch. */
+  pageBytes?: number;
+  /** The rows of one `sql` request's results, together. */
+  sqlRows?: number;
+  /** The bytes of one `sql` request's results, together. */
+  sqlBytes?: number;
+  /** How long one `sql` request may run. */
+  sqlTimeMs?: number;
+  /** How long `authorize` may take. */
+  authorizeMs?: number;
+  /** How often a silent event stream shows that it is alive. */
+  heartbeatMs?: number;
+}
+
+/** What is asked of {@link Authorize}. */
+export interface Operation {
+  /** The operation's name in the protocol, such as `applyChanges`. */
+  operation: string;
+  /** Of which database. It need not exist. */
+  dbid: string;
+  /** The site that the caller says it is. */
+  site: string | null;
+  method: string;
+  headers: Record<string, string>;
+  /** The SQL texts that would be run. */
+  sql: string[];
+}
+
+/** `true` allows, `false` denies. */
+export type Verdict = boolean | { allow: boolean; status?: 401 | 403; message?: string; readOnly?: boolean };
+
+/** Called before every operation. Failing, or taking too long, denies. */
+export type Authorize = (operation: Operation) => Promise<Verdict> | Verdict;

@@ -58,8 +58,8 @@ export function installSyncWorker(config: SyncWorkerConfig = {}): void {
   self.addEventListener("fetch", (event) => {
     if (!isOurs(event.request, prefix)) return;
     event.respondWith(engine.handle(event.request));
-    // A tab may be closed before its writes reached the upstream: the browser then calls us later.
-    if (config.upstream != null && isWrite(event.request)) backgroundSync ??= registerBackgroundSync();
+    // Written without a network, and the tab may be closed before it is back: the browser calls us then.
+    if (config.upstream != null && isWrite(event.request) && !navigator.onLine) backgroundSync ??= registerBackgroundSync();
   });
 
   self.addEventListener("message", (event) => {
@@ -67,7 +67,7 @@ export function installSyncWorker(config: SyncWorkerConfig = {}): void {
     const reply = (answer: Hello | Done) => event.ports[0]?.postMessage(answer);
     switch (message?.type) {
       case "crsql-sync:hello":
-        return reply({ type: "crsql-sync:hello", version: __VERSION__, wasm: wasm.name, prefix });
+        return reply({ type: "crsql-sync:hello", version: __VERSION__, wasm: wasm.name, started: performance.timeOrigin, prefix });
       case "crsql-sync:drain":
         engine.drain();
         return reply({ type: "crsql-sync:done" });

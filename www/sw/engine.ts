@@ -7,6 +7,7 @@
  */
 
 import { evaluateGlue, type EngineConfig, type Operation, type SyncWorker, type Verdict } from "crsql-sync:glue";
+import { releaseOwnLocks } from "./locks.js";
 import type { WasmFile } from "./wasm.js";
 
 /** How long a stream is refused after a drain: until the update has had time to take over. */
@@ -25,6 +26,8 @@ export class Engine {
   readonly #config: EngineConfig;
   readonly #authorize: Authorize | undefined;
   readonly #onRestart: () => void;
+  /** Settles when a failed instance has nothing in its hands any more. */
+  #cleared: Promise<void> = Promise.resolve();
   #starting: Promise<Instance> | undefined;
   #instance: Instance | undefined;
   #drainingUntil = 0;
@@ -94,7 +97,7 @@ export class Engine {
   }
 
   async #instantiate(): Promise<Instance> {
-    const module = await this.#wasm.compile();
+    const [module] = await Promise.all([this.#wasm.compile(), this.#cleared]);
     const glue = evaluateGlue();
     await glue.default({ module_or_path: module });
     const worker = new glue.SyncWorker(this.#config, this.#authorize);
@@ -107,6 +110,7 @@ export class Engine {
     this.#instance = undefined;
     this.#starting = undefined;
     for (const reject of instance.pending) reject(error);
+    this.#cleared = releaseOwnLocks();
     this.#onRestart();
   }
 }

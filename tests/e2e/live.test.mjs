@@ -54,7 +54,7 @@ describe("two browser profiles", () => {
     const error = await anna.page.evaluate(() =>
       globalThis.client.batch([["INSERT INTO todo (id, title) VALUES ('x', 'lost')"], ["INSERT INTO nowhere VALUES (1)"]]).catch(({ name, code, status }) => ({ name, code, status })),
     );
-    assert.deepEqual(error, { name: "SyncError", code: "invalid_request", status: 400 });
+    assert.deepEqual(error, { name: "SyncError", code: "query_refused", status: 400 });
     assert.deepEqual(await anna.rows(), before);
   });
 

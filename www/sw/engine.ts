@@ -6,14 +6,13 @@
  * what is durable.
  */
 
-import { evaluateGlue, type EngineConfig, type Operation, type SyncWorker, type Verdict } from "crsql-sync:glue";
+import type { Authorize, SyncWorkerConfig } from "crsql-sync:engine";
+import { type SyncWorker, evaluateGlue } from "crsql-sync:glue";
 import { releaseOwnLocks } from "./locks.js";
 import type { WasmFile } from "./wasm.js";
 
 /** How long a stream is refused after a drain: until the update has had time to take over. */
 const DRAIN_MS = 5_000;
-
-export type Authorize = (operation: Operation) => Promise<Verdict> | Verdict;
 
 interface Instance {
   worker: SyncWorker;
@@ -23,7 +22,7 @@ interface Instance {
 
 export class Engine {
   readonly #wasm: WasmFile;
-  readonly #config: EngineConfig;
+  readonly #config: SyncWorkerConfig;
   readonly #authorize: Authorize | undefined;
   readonly #onRestart: () => void;
   /** Settles when a failed instance has nothing in its hands any more. */
@@ -32,7 +31,7 @@ export class Engine {
   #instance: Instance | undefined;
   #drainingUntil = 0;
 
-  constructor(wasm: WasmFile, config: EngineConfig, authorize: Authorize | undefined, onRestart: () => void) {
+  constructor(wasm: WasmFile, config: SyncWorkerConfig, authorize: Authorize | undefined, onRestart: () => void) {
     this.#wasm = wasm;
     this.#config = config;
     this.#authorize = authorize;

@@ -84,8 +84,9 @@ function declarations() {
   for (const project of ["tsconfig.json", "tsconfig.worker.json"]) {
     execFileSync(tsc, ["-p", path.join(www, project), "--noEmit", "false", "--declaration", "--emitDeclarationOnly", "--outDir", types], { stdio: "inherit" });
   }
-  // What worker files get from the wasm glue is declared by hand.
-  copyFileSync(path.join(www, "glue.d.ts"), path.join(types, "glue.d.ts"));
+  // The engine's settings are declared beside the Rust code that reads them.
+  const engine = readFileSync(path.join(root, "src/worker/types.d.ts"), "utf8");
+  writeFileSync(path.join(types, "glue.d.ts"), `declare module "crsql-sync:engine" {\n${engine}}\n\n${readFileSync(path.join(www, "glue.d.ts"), "utf8")}`);
   writeFileSync(path.join(pkg, "client.d.ts"), 'export * from "./types/client.js";\n');
   writeFileSync(path.join(pkg, "sw.d.ts"), '/// <reference path="./types/glue.d.ts" />\nexport * from "./types/sw.js";\n');
 }

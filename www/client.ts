@@ -1,7 +1,7 @@
 /**
  * The page's half: a database of this browser, behind `fetch`.
  *
- *     import { createClient } from "crsql-sync/client";
+ *     import { createClient } from "crsql-sync";
  *
  *     const db = await createClient({ url: "/sync", dbid: "shopping", schema, worker: "/sw.js" });
  *     await db.exec("INSERT INTO todo (id, title) VALUES (?, ?)", [crypto.randomUUID(), "milk"]);

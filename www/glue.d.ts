@@ -6,38 +6,17 @@
  * one they were made by.
  */
 declare module "crsql-sync:glue" {
-  export interface Operation {
-    /** Name of the operation, such as `applyChanges`. */
-    operation: string;
-    [detail: string]: unknown;
-  }
-
-  export type Verdict = boolean | { allow: boolean; status?: 401 | 403; message?: string; readOnly?: boolean };
-
-  export interface EngineConfig {
-    prefix?: string;
-    upstream?: string | null;
-    headers?: Record<string, string>;
-    routes?: Record<string, string>;
-    limits?: Record<string, number>;
-    sql?: boolean;
-  }
+  import type { Authorize, SyncWorkerConfig } from "crsql-sync:engine";
 
   export interface SyncWorker {
     handle(request: Request): Promise<Response>;
-    /** Closes event streams, so that an update can take over. */
     drain(): void;
-    /** Retries the upstream now. */
     wake(): void;
-    free(): void;
   }
 
   export interface Glue {
     default(source: { module_or_path: WebAssembly.Module }): Promise<unknown>;
-    SyncWorker: new (
-      config: EngineConfig,
-      authorize?: (operation: Operation) => Promise<Verdict> | Verdict,
-    ) => SyncWorker;
+    SyncWorker: new (config: SyncWorkerConfig, authorize?: Authorize) => SyncWorker;
   }
 
   export function evaluateGlue(): Glue;

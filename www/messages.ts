@@ -23,6 +23,8 @@ export interface Hello {
   version: string;
   /** Name of the wasm file, which contains the hash of its content. */
   wasm: string;
+  /** When this instance of the worker was started (ms since 1970): browsers stop and start it at will. */
+  started: number;
   /** The path under which the worker answers. */
   prefix: string;
 }

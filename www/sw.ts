@@ -10,31 +10,21 @@
  * @module
  */
 
-import type { EngineConfig } from "crsql-sync:glue";
+import type { Authorize, SyncWorkerConfig as EngineConfig } from "crsql-sync:engine";
 import { type Done, type Hello, type Restarted, SYNC_TAG, type ToWorker } from "./messages.js";
-import { type Authorize, Engine } from "./sw/engine.js";
+import { Engine } from "./sw/engine.js";
 import { WasmFile } from "./sw/wasm.js";
 
-export type { Authorize } from "./sw/engine.js";
+export type { Authorize, Limits, Operation, Verdict } from "crsql-sync:engine";
 
 declare const self: ServiceWorkerGlobalScope;
 
-/** Settings of the worker. All have defaults; without `upstream` the database stays in this browser. */
-export interface SyncWorkerConfig {
-  /** The path under which the worker answers; `/sync` unless given. */
-  prefix?: string;
-  /** Where changes are sent to and come from: the same routes on a server. Relative to the worker's own URL. */
+/** Settings of the worker. All have defaults; without `upstream` the data stays in this browser. */
+export interface SyncWorkerConfig extends EngineConfig {
+  /** The same routes on a server, as a URL that ends with its prefix. May be relative to the worker's own. */
   upstream?: string | null;
-  /** Headers for requests to the upstream, such as `Authorization`. */
-  headers?: Record<string, string>;
-  /** Called before each operation; answers whether it may be done. Without it every page of the origin may do all. */
+  /** Called before each operation; says whether it may be done. Without it every page of the origin may do all. */
   authorize?: Authorize;
-  /** Other paths for single operations. */
-  routes?: Record<string, string>;
-  /** Other limits than the default ones. */
-  limits?: Record<string, number>;
-  /** Whether pages may run SQL; true unless given. */
-  sql?: boolean;
   /** Where the wasm file lies; beside this module unless given. Its name has to change with its content. */
   wasmUrl?: string | URL;
 }
@@ -58,8 +48,8 @@ export function installSyncWorker(config: SyncWorkerConfig = {}): void {
   self.addEventListener("fetch", (event) => {
     if (!isOurs(event.request, prefix)) return;
     event.respondWith(engine.handle(event.request));
-    // A tab may be closed before its writes reached the upstream: the browser then calls us later.
-    if (config.upstream != null && isWrite(event.request)) backgroundSync ??= registerBackgroundSync();
+    // Written without a network, and the tab may be closed before it is back: the browser calls us then.
+    if (config.upstream != null && isWrite(event.request) && !navigator.onLine) backgroundSync ??= registerBackgroundSync();
   });
 
   self.addEventListener("message", (event) => {
@@ -67,7 +57,7 @@ export function installSyncWorker(config: SyncWorkerConfig = {}): void {
     const reply = (answer: Hello | Done) => event.ports[0]?.postMessage(answer);
     switch (message?.type) {
       case "crsql-sync:hello":
-        return reply({ type: "crsql-sync:hello", version: __VERSION__, wasm: wasm.name, prefix });
+        return reply({ type: "crsql-sync:hello", version: __VERSION__, wasm: wasm.name, started: performance.timeOrigin, prefix });
       case "crsql-sync:drain":
         engine.drain();
         return reply({ type: "crsql-sync:done" });
@@ -112,14 +102,10 @@ function normalizePrefix(prefix: string): string {
   return path;
 }
 
-function engineConfig(config: SyncWorkerConfig, prefix: string): EngineConfig {
-  const { headers, routes, limits, sql = true } = config;
+/** Without what is ours, and with an absolute URL. */
+function engineConfig({ authorize, wasmUrl, ...config }: SyncWorkerConfig, prefix: string): EngineConfig {
   const upstream = config.upstream == null ? null : new URL(config.upstream, self.location.href).href;
-  const engine: EngineConfig = { prefix, upstream, sql };
-  if (headers) engine.headers = headers;
-  if (routes) engine.routes = routes;
-  if (limits) engine.limits = limits;
-  return engine;
+  return { ...config, prefix, upstream };
 }
 
 /** Only Chromium has background sync, and a user may have turned it off: it is an addition, not a promise. */

@@ -7,8 +7,8 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
-const binary = process.env.CRSQL_SYNC ?? path.join(process.env.CARGO_TARGET_DIR ?? path.join(root, "target"), "debug/crsql-sync");
-if (!existsSync(binary)) throw new Error(`${binary} is missing: run cargo build first, or name the binary with CRSQL_SYNC`);
+const binary = process.env.CRSQL_SYNC_BIN ?? path.join(process.env.CARGO_TARGET_DIR ?? path.join(root, "target"), "debug/crsql-sync");
+if (!existsSync(binary)) throw new Error(`${binary} is missing: run cargo build first, or name the binary with CRSQL_SYNC_BIN`);
 
 export class OurPeer {
   #dir = mkdtempSync(path.join(os.tmpdir(), "crsql-conformance-"));

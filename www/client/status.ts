@@ -3,22 +3,27 @@
 /** Where the link to the upstream stands. `refused`: the upstream answered, and does not want us; see `error`. */
 export type LinkState = "offline" | "connecting" | "online" | "paused" | "refused";
 
-/** The status document; members that this release does not know are kept. */
+/** The status document. */
 export interface Status {
-  /** This copy's site id. */
+  /** This copy's site id, 32 hexadecimal digits. */
   site: string;
   /** This copy's cursor, `SITE.VERSION`. */
   at: string;
+  /** Hash of the schema's structure. */
+  schema: string | null;
+  size: { bytes: number; free_bytes: number };
+  /** The copies that this one has exchanged changes with, and how far each has what the other had. */
+  peers: { site: string; received: string; acknowledged: string }[];
   /** Own changes that the upstream has not acknowledged, and since when the oldest waits (ms since 1970). */
-  unsent?: { changes: number; since: number | null };
+  unsent: { changes: number; since: number | null };
   /** The link to the upstream, where one is configured. */
   upstream?: {
     url: string;
     state: LinkState;
-    error?: { code?: string; detail?: string; title?: string } | null;
-    retry_in_ms?: number | null;
-  } | null;
-  [member: string]: unknown;
+    /** The last failure, until the next success. */
+    error: { status: number | null; code: string; detail: string } | null;
+    retry_in_ms: number | null;
+  };
 }
 
 /** How often the status is read while the page is visible: nothing tells of a link that went up or down. */

@@ -12,7 +12,7 @@ const SILENCE_MS = 40_000;
 const FIRST_DELAY_MS = 100;
 const LONGEST_DELAY_MS = 10_000;
 /** How long a worker that closed its streams has to be replaced. */
-const TAKEOVER_MS = 3_000;
+const TAKEOVER_MS = 1_000;
 
 export interface StreamHandlers {
   /** A batch of changes, as JSON. */

@@ -95,10 +95,10 @@ function showStatus(status: Status): void {
   const state = status.upstream?.state ?? "local";
   get("state").dataset["state"] = state;
   get("state-text").textContent = STATES[state] ?? state;
-  get("state").title = status.upstream?.error?.detail ?? status.upstream?.error?.title ?? "";
+  get("state").title = status.upstream?.error?.detail ?? "";
   network.checked = state !== "paused";
 
-  const { changes = 0, since = null } = status.unsent ?? {};
+  const { changes, since } = status.unsent;
   get("unsent").hidden = changes === 0;
   get("unsent").textContent = `${changes} unsent ${changes === 1 ? "change" : "changes"}${since === null ? "" : ` since ${clock(since)}`}`;
 
@@ -106,16 +106,14 @@ function showStatus(status: Status): void {
   get("me").textContent = site.slice(0, 8);
   get("me").title = `This browser's site id: ${site}`;
   get("version").textContent = version;
-  get("size").textContent = size(status);
+  get("size").textContent = size(status.size.bytes);
 }
 
 function clock(ms: number): string {
   return new Date(ms).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
 }
 
-function size(status: Status): string {
-  const bytes = Number(status["bytes"] ?? Number.NaN);
-  if (Number.isNaN(bytes)) return "unknown";
+function size(bytes: number): string {
   return bytes < 1e6 ? `${Math.ceil(bytes / 1000)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 }
 

@@ -6,13 +6,13 @@
  * what is durable.
  */
 
-import { evaluateGlue, type EngineConfig, type Operation, type SyncWorker, type Verdict } from "crsql-sync:glue";
+import type { Authorize, SyncWorkerConfig } from "crsql-sync:engine";
+import { type SyncWorker, evaluateGlue } from "crsql-sync:glue";
+import { releaseOwnLocks } from "./locks.js";
 import type { WasmFile } from "./wasm.js";
 
 /** How long a stream is refused after a drain: until the update has had time to take over. */
 const DRAIN_MS = 5_000;
-
-export type Authorize = (operation: Operation) => Promise<Verdict> | Verdict;
 
 interface Instance {
   worker: SyncWorker;
@@ -22,14 +22,16 @@ interface Instance {
 
 export class Engine {
   readonly #wasm: WasmFile;
-  readonly #config: EngineConfig;
+  readonly #config: SyncWorkerConfig;
   readonly #authorize: Authorize | undefined;
   readonly #onRestart: () => void;
+  /** Settles when a failed instance has nothing in its hands any more. */
+  #cleared: Promise<void> = Promise.resolve();
   #starting: Promise<Instance> | undefined;
   #instance: Instance | undefined;
   #drainingUntil = 0;
 
-  constructor(wasm: WasmFile, config: EngineConfig, authorize: Authorize | undefined, onRestart: () => void) {
+  constructor(wasm: WasmFile, config: SyncWorkerConfig, authorize: Authorize | undefined, onRestart: () => void) {
     this.#wasm = wasm;
     this.#config = config;
     this.#authorize = authorize;
@@ -94,7 +96,7 @@ export class Engine {
   }
 
   async #instantiate(): Promise<Instance> {
-    const module = await this.#wasm.compile();
+    const [module] = await Promise.all([this.#wasm.compile(), this.#cleared]);
     const glue = evaluateGlue();
     await glue.default({ module_or_path: module });
     const worker = new glue.SyncWorker(this.#config, this.#authorize);
@@ -107,6 +109,7 @@ export class Engine {
     this.#instance = undefined;
     this.#starting = undefined;
     for (const reject of instance.pending) reject(error);
+    this.#cleared = releaseOwnLocks();
     this.#onRestart();
   }
 }

@@ -1,0 +1,170 @@
+/** The page client against a server that answers badly, late, or in pieces. Runs in Node, with what it needs of a page. */
+
+import assert from "node:assert/strict";
+import http from "node:http";
+import { after, before, beforeEach, describe, test } from "node:test";
+
+const SITE = "0123456789abcdef0123456789abcdef";
+
+describe("the page client", () => {
+  let client, real, server, respond, requests;
+
+  before(async () => {
+    server = http.createServer(async (request, response) => {
+      let body = "";
+      for await (const chunk of request) body += chunk;
+      requests.push({ method: request.method, url: request.url, headers: request.headers, body: body && JSON.parse(body) });
+      respond(request, response, requests.length);
+    });
+    await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const page = new EventTarget();
+    Object.assign(globalThis, {
+      location: new URL(`http://127.0.0.1:${server.address().port}/`),
+      document: Object.assign(new EventTarget(), { visibilityState: "visible" }),
+      addEventListener: page.addEventListener.bind(page),
+    });
+    globalThis.navigator ??= {};
+    requests = [];
+    respond = (_, response) => json(response, 201, { at: `${SITE}.7` });
+    const library = await import("../../pkg/client.js");
+    real = library.real;
+    client = await library.createClient({ dbid: "a.b", schema: "CREATE …", worker: false });
+    assert.deepEqual(requests.map(({ method, url, body }) => [method, url, body]), [["PUT", "/sync/a.b", { schema: "CREATE …" }]]);
+  });
+  beforeEach(() => (requests = []));
+  after(() => {
+    client.close();
+    server.closeAllConnections();
+    server.close();
+  });
+
+  test("gives values their JSON form, and takes them back", async () => {
+    const row = [null, 1, 0.5, { $int: "-9223372036854775808" }, { $real: 1 }, { $real: "inf" }, { $blob: "00ff" }, "ß"];
+    respond = (_, response) => json(response, 200, { results: [{ columns: ["a", "b", "c", "d", "e", "f", "g", "h"], rows: [row], changes: 0 }] });
+    const params = [null, undefined, true, 1, 0.5, 2 ** 60, -(2n ** 63n), 5n, real(1), Infinity, new Uint8Array([0, 255]), "ß"];
+    const [result] = await client.query("SELECT …", params);
+    assert.deepEqual(requests[0].body, [
+      {
+        sql: "SELECT …",
+        params: [null, null, 1, 1, 0.5, { $real: 2 ** 60 }, { $int: "-9223372036854775808" }, { $int: "5" }, { $real: 1 }, { $real: "inf" }, { $blob: "00ff" }, "ß"],
+      },
+    ]);
+    assert.deepEqual(Object.values(result), [null, 1, 0.5, -9223372036854775808n, 1, Infinity, new Uint8Array([0, 255]), "ß"]);
+  });
+
+  test("refuses what SQLite cannot hold, before it asks", async () => {
+    for (const value of [NaN, 2n ** 63n, new Date(), {}, Symbol()]) {
+      await assert.rejects(client.exec("…", [value]), { name: "SyncError", code: "invalid_value" });
+    }
+    assert.equal(requests.length, 0);
+  });
+
+  test("repeats a read whose answer broke off", async () => {
+    respond = (_, response, count) => {
+      if (count === 1) response.writeHead(200, { "content-type": "application/json" }).end();
+      else if (count === 2) response.destroy();
+      else if (count === 3) response.writeHead(200, { "content-type": "application/json", "content-length": "100" }).write('{"results"', () => response.destroy());
+      else json(response, 200, { results: [{ columns: ["a"], rows: [[1]], changes: 0 }] });
+    };
+    assert.deepEqual(await client.query(" select a FROM t"), [{ a: 1 }]);
+    assert.equal(requests.length, 4);
+  });
+
+  test("does not repeat a write whose answer broke off, and says so", async () => {
+    respond = (_, response) => response.writeHead(200, { "content-type": "application/json" }).end();
+    await assert.rejects(client.exec("INSERT …"), { code: "answer_lost", message: /read before you repeat/ });
+    respond = (_, response) => response.destroy();
+    await assert.rejects(client.exec("WITH x AS (…) INSERT …"), { code: "answer_lost" });
+    assert.equal(requests.length, 2);
+  });
+
+  test("repeats a write that was refused for now, since nothing was done", async () => {
+    respond = (_, response, count) => {
+      if (count === 1) json(response, 503, { code: "unavailable", status: 503 }, { "retry-after": "0" });
+      else json(response, 200, { results: [{ columns: [], rows: [], changes: 3 }] });
+    };
+    assert.equal((await client.exec("INSERT …")).changes, 3);
+    assert.equal(requests.length, 2);
+  });
+
+  test("turns a problem document into an error with its code", async () => {
+    respond = (_, response) => json(response, 400, { code: "query_refused", status: 400, title: "T", detail: "no such table" }, { "content-type": "application/problem+json" });
+    await assert.rejects(client.exec("…"), { code: "query_refused", status: 400, message: "no such table", problem: { code: "query_refused", status: 400, title: "T", detail: "no such table" } });
+  });
+
+  test("says when somebody else than the database answers", async () => {
+    respond = (_, response) => response.writeHead(404, { "content-type": "text/html" }).end("<h1>Not found</h1>");
+    await assert.rejects(client.status(), { code: "unexpected_answer", status: 404 });
+    respond = (_, response) => response.writeHead(200, { "content-type": "text/html" }).end("<h1>Welcome</h1>");
+    await assert.rejects(client.status(), { code: "unexpected_answer" });
+  });
+
+  test("gives up when its signal says so", async () => {
+    respond = () => {};
+    const controller = new AbortController();
+    const status = client.status({ signal: controller.signal });
+    setTimeout(() => controller.abort(new Error("enough")), 50);
+    await assert.rejects(status, { message: "enough" });
+  });
+
+  test("reads events in whatever pieces they come, and goes on from the last one", async () => {
+    const event = (version, lineEnd) =>
+      [`event: batch`, `id: ${SITE}.${version}`, `data: {"from":"${SITE}","changes":[["t","010901","ü",{"$blob":"ff"},1,${version},"${SITE}",1,0]]}`, "", ""].join(lineEnd);
+    const bytes = Buffer.from(`: hello\n\nretry: 1000\n\n${event(8, "\n")}${event(9, "\r\n")}${event(10, "\r")}:\n\n`);
+    respond = async (_, response, count) => {
+      response.writeHead(200, { "content-type": "text/event-stream" });
+      if (count > 1) return response.write(event(11, "\n"));
+      for (const byte of bytes) {
+        response.write(Buffer.from([byte]));
+        await new Promise(setImmediate);
+      }
+      response.destroy();
+    };
+    const versions = [];
+    await new Promise((resolve) => {
+      const stop = client.subscribe((batch) => {
+        const [change] = batch.changes;
+        assert.deepEqual({ ...change, version: 0 }, { table: "t", pk: "010901", cid: "ü", val: new Uint8Array([255]), colVersion: 1, version: 0, site: SITE, cl: 1, seq: 0 });
+        versions.push(change.version);
+        if (change.version === 11) {
+          stop();
+          resolve();
+        }
+      });
+    });
+    assert.deepEqual(versions, [8, 9, 10, 11]);
+    const streams = requests.filter(({ url }) => url.includes("/events"));
+    assert.deepEqual(streams.map(({ url }) => url), [`/sync/a.b/events?since=${SITE}.7`, `/sync/a.b/events?since=${SITE}.10`]);
+    assert.equal(streams[0].headers.accept, "text/event-stream");
+  });
+
+  test("begins anew, and runs live queries again, when the database is another one than before", async () => {
+    const other = "ff".repeat(16);
+    let value = "before";
+    respond = (request, response) => {
+      if (request.method === "PUT") {
+        value = "after";
+        return json(response, 201, { at: `${other}.1` });
+      }
+      if (request.url.endsWith("/sql")) return json(response, 200, { results: [{ columns: ["a"], rows: [[value]], changes: 0 }] });
+      if (!request.url.includes("/events")) return json(response, 200, {});
+      if (request.url.endsWith(`${other}.1`)) return response.writeHead(200, { "content-type": "text/event-stream" }).write(":\n\n");
+      json(response, 409, { code: "cursor_unknown", status: 409, at: `${other}.1` });
+    };
+    const seen = [];
+    await new Promise((resolve) => {
+      const stop = client.liveQuery("SELECT a FROM t", [], ([{ a }]) => {
+        seen.push(a);
+        if (a !== "after") return;
+        stop();
+        resolve();
+      });
+    });
+    assert.equal(seen.at(-1), "after");
+    assert.deepEqual(seen, ["before", "after"]);
+  });
+});
+
+function json(response, status, body, headers = {}) {
+  response.writeHead(status, { "content-type": "application/json", ...headers }).end(JSON.stringify(body));
+}

@@ -1,0 +1,73 @@
+/**
+ * A worker that the browser stopped because nothing happened. Browsers with a debugger attached do not do that, so this
+ * one is started plainly, and its page reports by itself.
+ */
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { copyFileSync, cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import http from "node:http";
+import os from "node:os";
+import path from "node:path";
+import { after, test } from "node:test";
+import { CHROMIUM, DIST, PKG } from "./harness/paths.mjs";
+import { FLAGS } from "./harness/profile.mjs";
+import { Server } from "./harness/server.mjs";
+
+/** Chromium stops an idle worker after 30 s. */
+const IDLE_MS = 40_000;
+
+const page = (report) => `<!doctype html><script type="module">
+  import { createClient } from "/client.js";
+  const tell = (what) => fetch("${report}", { method: "POST", mode: "no-cors", body: JSON.stringify(what) });
+  const hello = () => new Promise((resolve) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = (event) => resolve(event.data);
+    navigator.serviceWorker.controller.postMessage({ type: "crsql-sync:hello" }, [port2]);
+  });
+  try {
+    const schema = "CREATE TABLE note (id INTEGER PRIMARY KEY NOT NULL, text); SELECT crsql_as_crr('note');";
+    const client = await createClient({ dbid: "idle", schema });
+    await client.exec("INSERT INTO note VALUES (1, 'kept')");
+    const before = (await hello()).started;
+    await new Promise((resolve) => setTimeout(resolve, ${IDLE_MS}));
+    const begin = performance.now();
+    const rows = await client.query("SELECT text FROM note");
+    const took = performance.now() - begin;
+    await tell({ rows, took, restarted: (await hello()).started !== before });
+  } catch (error) {
+    await tell({ error: String(error), code: error.code });
+  }
+</script>`;
+
+test("a worker killed by idleness answers again, with its data", async (t) => {
+  const www = mkdtempSync(path.join(os.tmpdir(), "crsql-e2e-idle-"));
+  const profile = mkdtempSync(path.join(os.tmpdir(), "crsql-e2e-profile-"));
+  cpSync(DIST, www, { recursive: true });
+  copyFileSync(path.join(PKG, "client.js"), path.join(www, "client.js"));
+
+  const listener = http.createServer();
+  const reported = once(listener, "request").then(async ([request, response]) => {
+    let body = "";
+    for await (const chunk of request) body += chunk;
+    response.end();
+    return JSON.parse(body);
+  });
+  await new Promise((resolve) => listener.listen(0, "127.0.0.1", resolve));
+  writeFileSync(path.join(www, "idle.html"), page(`http://127.0.0.1:${listener.address().port}/`));
+  const server = await Server.start({ www });
+  const browser = spawn(CHROMIUM, [...FLAGS, `--user-data-dir=${profile}`, `${server.url}idle.html`], { stdio: "ignore", detached: true });
+  after(async () => {
+    process.kill(-browser.pid, "SIGKILL");
+    listener.close();
+    await server.close();
+    for (const dir of [www, profile]) rmSync(dir, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+  });
+
+  const report = await reported;
+  assert.equal(report.error, undefined, JSON.stringify(report));
+  t.diagnostic(`first answer after ${IDLE_MS / 1000} s of idleness: ${Math.round(report.took)} ms`);
+  assert.equal(report.restarted, true, "the browser did not stop the worker");
+  assert.deepEqual(report.rows, [{ text: "kept" }]);
+});

@@ -1,0 +1,68 @@
+/** The network is cut, or the server is down: everybody goes on working, and everything meets again. */
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { World } from "./harness/world.mjs";
+
+describe("without a network", () => {
+  let world, anna, ben;
+  before(async () => {
+    world = await World.open(after, ["Anna", "Ben"]);
+    [anna, ben] = world.people;
+    for (const title of ["Bread", "Milk", "Tea"]) await anna.add(title);
+    await ben.seesItem("Tea");
+  });
+
+  test("edits of both sides of a cut meet when it is healed", async () => {
+    for (const person of world.people) await person.setNetwork(false);
+    await anna.add("Written by Anna");
+    await anna.rename("Bread", "Brown bread");
+    await anna.remove("Tea");
+    await ben.add("Written by Ben");
+    await ben.toggle("Bread");
+    await ben.toggle("Tea");
+    await anna.seesItem("Brown bread");
+    await ben.seesItem("Written by Ben");
+    assert.ok(!(await ben.titles()).includes("Written by Anna"));
+    await anna.page.waitForSelector("#unsent:not([hidden])");
+
+    for (const person of world.people) await person.setNetwork(true);
+    await anna.seesItem("Written by Ben");
+    await ben.seesItem("Written by Anna");
+    const rows = await world.agreed();
+    // Different columns of one row: both edits count. A deleted row stays deleted.
+    assert.deepEqual(rows.map(({ title, done }) => `${title} ${done}`).sort(), ["Brown bread 1", "Milk 0", "Written by Anna 0", "Written by Ben 0"]);
+    await anna.page.waitForSelector("#unsent", { state: "hidden" });
+  });
+
+  test("a cut network stays cut over a reload, and what was written offline is still there", async () => {
+    await anna.setNetwork(false);
+    await anna.add("Before the reload");
+    await anna.seesItem("Before the reload");
+    await anna.reload();
+    await anna.seesState("paused");
+    await anna.seesItem("Before the reload");
+    assert.ok(!(await ben.titles()).includes("Before the reload"));
+    await anna.setNetwork(true);
+    await ben.seesItem("Before the reload");
+  });
+
+  test("the page opens and works while the server is down, and catches up when it is back", async (t) => {
+    await world.server.kill();
+    await anna.seesState("offline");
+    await anna.reload();
+    await anna.seesItem("Milk");
+    await anna.add("Written while the server was down");
+    await anna.seesItem("Written while the server was down");
+    await anna.stopWorker();
+    await anna.reload();
+    await anna.seesItem("Written while the server was down");
+    await anna.screenshot("server-down");
+
+    await world.server.start();
+    const begin = performance.now();
+    await ben.seesItem("Written while the server was down", 60_000);
+    t.diagnostic(`caught up ${Math.round(performance.now() - begin)} ms after the server was back`);
+    await world.agreed();
+  });
+});

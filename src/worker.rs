@@ -80,13 +80,8 @@ impl SyncWorker {
         let config = Config::from_js(&config)?;
         let host = Rc::new(Host {
             store: Store::new(STORAGE),
-            upstream: config
-                .upstream()
-                .map(|upstream| Upstream::new(upstream, fetch::Fetch, Arc::new(spawn_local))),
-            serving: RefCell::new(Serving {
-                router: Router::new(),
-                drain: Drain::new(),
-            }),
+            upstream: config.upstream().map(|upstream| Upstream::new(upstream, fetch::Fetch, Arc::new(spawn_local))),
+            serving: RefCell::new(Serving { router: Router::new(), drain: Drain::new() }),
             config,
             authorize,
             is_awake: Cell::new(false),

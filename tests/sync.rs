@@ -2,14 +2,13 @@
 
 use crsql_sync::crr::{SiteId, Version};
 use crsql_sync::sync::{
-    ApplyError, Batch, CreateError, Cursor, Page, Replica, Request, RequestError, ResultSet,
-    Schema, Since, Sql, SqlError, SqlLimits,
+    ApplyError, Batch, CreateError, Cursor, Page, Replica, Request, RequestError, ResultSet, Schema, Since, Sql,
+    SqlError, SqlLimits,
 };
 use rusqlite::Connection;
 use std::time::Duration;
 
-const TODO: &str =
-    "CREATE TABLE todo (id TEXT PRIMARY KEY NOT NULL, title TEXT, done INTEGER DEFAULT 0);
+const TODO: &str = "CREATE TABLE todo (id TEXT PRIMARY KEY NOT NULL, title TEXT, done INTEGER DEFAULT 0);
                     SELECT crsql_as_crr('todo');";
 
 fn empty() -> Replica {
@@ -18,29 +17,16 @@ fn empty() -> Replica {
 
 fn replica() -> Replica {
     let mut replica = empty();
-    replica
-        .create_database_if_not_exists(&Schema::parse(TODO).unwrap())
-        .unwrap();
+    replica.create_database_if_not_exists(&Schema::parse(TODO).unwrap()).unwrap();
     replica
 }
 
 fn limits() -> SqlLimits {
-    SqlLimits {
-        rows: 1000,
-        bytes: 1 << 20,
-        time: Duration::from_secs(10),
-        read_only: false,
-    }
+    SqlLimits { rows: 1000, bytes: 1 << 20, time: Duration::from_secs(10), read_only: false }
 }
 
 fn try_sql(replica: &mut Replica, sql: &str) -> Result<Vec<ResultSet>, SqlError> {
-    replica.sql(
-        &[Sql {
-            sql: sql.into(),
-            params: vec![],
-        }],
-        limits(),
-    )
+    replica.sql(&[Sql { sql: sql.into(), params: vec![] }], limits())
 }
 
 fn sql(replica: &mut Replica, sql: &str) -> ResultSet {
@@ -48,10 +34,7 @@ fn sql(replica: &mut Replica, sql: &str) -> ResultSet {
 }
 
 fn add(replica: &mut Replica, id: &str) {
-    sql(
-        replica,
-        &format!("INSERT INTO todo (id, title) VALUES ('{id}', 'title of {id}')"),
-    );
+    sql(replica, &format!("INSERT INTO todo (id, title) VALUES ('{id}', 'title of {id}')"));
 }
 
 fn rows(replica: &mut Replica) -> String {
@@ -64,12 +47,7 @@ fn version(n: i64) -> Version {
 }
 
 fn request(since: Since) -> Request {
-    Request {
-        since,
-        until: None,
-        exclude: None,
-        page: Page::default(),
-    }
+    Request { since, until: None, exclude: None, page: Page::default() }
 }
 
 fn all(replica: &mut Replica) -> Batch {
@@ -77,10 +55,7 @@ fn all(replica: &mut Replica) -> Batch {
 }
 
 fn after(replica: &Replica, n: i64) -> Since {
-    Since::After(Cursor {
-        site: replica.site(),
-        version: version(n),
-    })
+    Since::After(Cursor { site: replica.site(), version: version(n) })
 }
 
 /// Applies to `to` everything that `from` has for it, a page at a time, through JSON.
@@ -88,14 +63,7 @@ fn pull(from: &mut Replica, to: &mut Replica, page: Page) -> usize {
     let mut batches = 0;
     loop {
         let since = to.received(from.site()).unwrap();
-        let batch = from
-            .request_changes(&Request {
-                since,
-                until: None,
-                exclude: Some(to.site()),
-                page,
-            })
-            .unwrap();
+        let batch = from.request_changes(&Request { since, until: None, exclude: Some(to.site()), page }).unwrap();
         let batch: Batch = serde_json::from_str(&serde_json::to_string(&batch).unwrap()).unwrap();
         let applied = to.apply_changes(&batch).unwrap();
         assert_eq!(Some(applied.received), batch.next);
@@ -118,10 +86,7 @@ fn two_replicas_that_exchange_batches_end_up_equal() {
     sql(&mut a, "DELETE FROM todo WHERE id = '1'");
     pull(&mut a, &mut b, Page::default());
     assert_eq!(rows(&mut a), rows(&mut b));
-    assert_eq!(
-        rows(&mut a),
-        r#"[["2","title of 2",1],["3","title of 3",0]]"#
-    );
+    assert_eq!(rows(&mut a), r#"[["2","title of 2",1],["3","title of 3",0]]"#);
 }
 
 #[test]
@@ -135,12 +100,7 @@ fn a_replayed_batch_does_not_move_the_cursor_back() {
     let again = b.apply_changes(&first).unwrap();
     assert_eq!(again.applied, 0);
     assert_eq!(again.received, after(&a, a.version().unwrap().get()));
-    let empty = Batch {
-        changes: vec![],
-        end: Some(version(1)),
-        next: None,
-        ..first
-    };
+    let empty = Batch { changes: vec![], end: Some(version(1)), next: None, ..first };
     assert_eq!(b.apply_changes(&empty).unwrap().received, again.received);
 }
 
@@ -152,9 +112,7 @@ fn a_batch_that_begins_after_the_cursor_is_refused_and_changes_nothing() {
     add(&mut a, "2");
     let second = a.request_changes(&request(after(&a, at))).unwrap();
     let before = b.version().unwrap();
-    let Err(ApplyError::OutOfOrder { expected }) = b.apply_changes(&second) else {
-        panic!()
-    };
+    let Err(ApplyError::OutOfOrder { expected }) = b.apply_changes(&second) else { panic!() };
     assert_eq!(expected, after(&a, 0));
     assert_eq!(b.version().unwrap(), before);
     assert_eq!(rows(&mut b), "[]");
@@ -166,12 +124,7 @@ fn a_batch_that_begins_after_the_cursor_is_refused_and_changes_nothing() {
 fn a_batch_without_a_start_is_merged_and_moves_no_cursor() {
     let (mut a, mut b) = (replica(), replica());
     add(&mut a, "1");
-    let batch = Batch {
-        start: None,
-        end: None,
-        next: None,
-        ..all(&mut a)
-    };
+    let batch = Batch { start: None, end: None, next: None, ..all(&mut a) };
     let applied = b.apply_changes(&batch).unwrap();
     assert!(applied.applied > 0);
     assert_eq!(applied.received, after(&a, 0));
@@ -202,36 +155,23 @@ fn a_batch_that_is_wrong_is_refused_whole() {
     ];
     let at = b.at().unwrap();
     for batch in bad {
-        assert!(
-            matches!(b.apply_changes(&batch), Err(ApplyError::InvalidBatch(_))),
-            "{batch:?}"
-        );
+        assert!(matches!(b.apply_changes(&batch), Err(ApplyError::InvalidBatch(_))), "{batch:?}");
     }
     assert_eq!(b.at().unwrap(), at);
     assert_eq!(rows(&mut b), "[]");
     assert_eq!(b.received(a.site()).unwrap(), after(&a, 0));
-    let own = Batch {
-        from: b.site(),
-        ..good
-    };
-    assert!(matches!(
-        b.apply_changes(&own),
-        Err(ApplyError::InvalidBatch(_))
-    ));
+    let own = Batch { from: b.site(), ..good };
+    assert!(matches!(b.apply_changes(&own), Err(ApplyError::InvalidBatch(_))));
 }
 
 #[test]
 fn a_batch_of_another_schema_is_refused() {
     let mut a = empty();
-    a.create_database_if_not_exists(
-        &Schema::parse(&TODO.replace("title TEXT", "title TEXT, note TEXT")).unwrap(),
-    )
-    .unwrap();
+    a.create_database_if_not_exists(&Schema::parse(&TODO.replace("title TEXT", "title TEXT, note TEXT")).unwrap())
+        .unwrap();
     let mut b = replica();
     add(&mut a, "1");
-    let Err(ApplyError::SchemaMismatch { schema }) = b.apply_changes(&all(&mut a)) else {
-        panic!()
-    };
+    let Err(ApplyError::SchemaMismatch { schema }) = b.apply_changes(&all(&mut a)) else { panic!() };
     assert_eq!(&schema, b.schema().unwrap().hash());
 }
 
@@ -244,26 +184,11 @@ fn what_came_from_a_peer_is_not_sent_back_to_it_but_is_passed_on() {
     pull(&mut a, &mut b, Page::default());
     add(&mut b, "3");
     let exclude = Some(a.site());
-    let back = b
-        .request_changes(&Request {
-            exclude,
-            ..request(Since::Beginning)
-        })
-        .unwrap();
-    assert!(
-        back.changes.iter().all(|change| change.site == b.site()),
-        "{back:?}"
-    );
+    let back = b.request_changes(&Request { exclude, ..request(Since::Beginning) }).unwrap();
+    assert!(back.changes.iter().all(|change| change.site == b.site()), "{back:?}");
     assert_eq!(back.end, b.version().ok());
     let on = all(&mut b);
-    assert_eq!(
-        on.changes
-            .iter()
-            .map(|change| change.site)
-            .collect::<std::collections::BTreeSet<_>>()
-            .len(),
-        3
-    );
+    assert_eq!(on.changes.iter().map(|change| change.site).collect::<std::collections::BTreeSet<_>>().len(), 3);
 }
 
 #[test]
@@ -272,16 +197,8 @@ fn pages_end_where_a_version_ends() {
     for id in 0..10 {
         add(&mut a, &id.to_string());
     }
-    let page = Page {
-        changes: 5,
-        ..Page::default()
-    };
-    let first = a
-        .request_changes(&Request {
-            page,
-            ..request(Since::Beginning)
-        })
-        .unwrap();
+    let page = Page { changes: 5, ..Page::default() };
+    let first = a.request_changes(&Request { page, ..request(Since::Beginning) }).unwrap();
     assert!(first.more);
     assert_eq!(first.changes.len(), 4);
     assert_eq!(first.next, first.end.map(|end| after(&a, end.get())));
@@ -293,28 +210,17 @@ fn pages_end_where_a_version_ends() {
 fn a_version_over_the_limit_is_cut_and_its_last_piece_alone_is_refused() {
     let (mut a, mut b, mut c) = (replica(), replica(), replica());
     let values: Vec<_> = (0..50).map(|id| format!("('{id:02}', 'x', 0)")).collect();
-    sql(
-        &mut a,
-        &format!("INSERT INTO todo VALUES {}", values.join(",")),
-    );
+    sql(&mut a, &format!("INSERT INTO todo VALUES {}", values.join(",")));
     add(&mut c, "c");
     pull(&mut c, &mut a, Page::default());
-    let page = Page {
-        changes: 7,
-        ..Page::default()
-    };
+    let page = Page { changes: 7, ..Page::default() };
     assert!(pull(&mut a, &mut b, page) > 10);
     assert_eq!(rows(&mut a), rows(&mut b));
 
     let mut pieces = Vec::new();
     let mut since = Since::Beginning;
     loop {
-        let piece = a
-            .request_changes(&Request {
-                page,
-                ..request(since)
-            })
-            .unwrap();
+        let piece = a.request_changes(&Request { page, ..request(since) }).unwrap();
         since = piece.next.unwrap();
         pieces.push(piece);
         if !pieces.last().unwrap().more {
@@ -322,10 +228,7 @@ fn a_version_over_the_limit_is_cut_and_its_last_piece_alone_is_refused() {
         }
     }
     // All but the last piece of the big version leave it uncovered.
-    let cut = pieces
-        .iter()
-        .filter(|piece| matches!(piece.next, Some(Since::Within(_))))
-        .count();
+    let cut = pieces.iter().filter(|piece| matches!(piece.next, Some(Since::Within(_)))).count();
     assert!(cut > 10);
     for piece in &pieces[..cut] {
         assert_eq!(piece.start, piece.end);
@@ -333,13 +236,9 @@ fn a_version_over_the_limit_is_cut_and_its_last_piece_alone_is_refused() {
     }
     let mut d = replica();
     d.apply_changes(&pieces[0]).unwrap();
-    let Err(ApplyError::OutOfOrder { expected }) = d.apply_changes(&pieces[2]) else {
-        panic!()
-    };
+    let Err(ApplyError::OutOfOrder { expected }) = d.apply_changes(&pieces[2]) else { panic!() };
     assert_eq!(Some(expected), pieces[0].next);
-    let Err(ApplyError::OutOfOrder { .. }) = d.apply_changes(&pieces[cut]) else {
-        panic!()
-    };
+    let Err(ApplyError::OutOfOrder { .. }) = d.apply_changes(&pieces[cut]) else { panic!() };
     for piece in &pieces[1..] {
         d.apply_changes(piece).unwrap();
     }
@@ -351,19 +250,10 @@ fn a_version_over_the_limit_is_cut_and_its_last_piece_alone_is_refused() {
 #[test]
 fn a_cursor_of_another_copy_or_ahead_of_this_one_is_told_apart() {
     let mut a = replica();
-    let other = Since::After(Cursor {
-        site: SiteId::new([7; 16]),
-        version: version(1),
-    });
-    assert!(matches!(
-        a.request_changes(&request(other)),
-        Err(RequestError::CursorUnknown { .. })
-    ));
+    let other = Since::After(Cursor { site: SiteId::new([7; 16]), version: version(1) });
+    assert!(matches!(a.request_changes(&request(other)), Err(RequestError::CursorUnknown { .. })));
     let ahead = after(&a, 99);
-    assert!(matches!(
-        a.request_changes(&request(ahead)),
-        Err(RequestError::CursorAhead { .. })
-    ));
+    assert!(matches!(a.request_changes(&request(ahead)), Err(RequestError::CursorAhead { .. })));
 }
 
 #[test]
@@ -372,12 +262,7 @@ fn until_bounds_a_request() {
     add(&mut a, "1");
     let at = a.at().unwrap();
     add(&mut a, "2");
-    let batch = a
-        .request_changes(&Request {
-            until: Some(at),
-            ..request(Since::Beginning)
-        })
-        .unwrap();
+    let batch = a.request_changes(&Request { until: Some(at), ..request(Since::Beginning) }).unwrap();
     assert_eq!((batch.end, batch.more), (Some(at.version), false));
     assert_eq!(batch.changes.len(), 2);
 }
@@ -387,9 +272,7 @@ fn a_schema_is_the_same_whatever_its_comments_and_spaces() {
     let mut a = replica();
     let dressed = "create table todo(id text primary key not null, -- the key
         title TEXT,   done integer default 0); select crsql_as_crr('todo')";
-    let created = a
-        .create_database_if_not_exists(&Schema::parse(dressed).unwrap())
-        .unwrap();
+    let created = a.create_database_if_not_exists(&Schema::parse(dressed).unwrap()).unwrap();
     assert!(!created.created);
     for other in [
         TODO.replace("DEFAULT 0", "DEFAULT 1"),
@@ -398,10 +281,7 @@ fn a_schema_is_the_same_whatever_its_comments_and_spaces() {
         format!("{TODO} CREATE INDEX by_title ON todo (title);"),
     ] {
         let other = Schema::parse(&other).unwrap();
-        let Err(CreateError::SchemaMismatch { schema }) = a.create_database_if_not_exists(&other)
-        else {
-            panic!()
-        };
+        let Err(CreateError::SchemaMismatch { schema }) = a.create_database_if_not_exists(&other) else { panic!() };
         assert_eq!(&schema, a.schema().unwrap().hash());
     }
 }
@@ -435,10 +315,7 @@ fn a_schema_holds_nothing_but_definitions() {
         "CREATE TABLE t (a PRIMARY KEY NOT NULL); SELECT crsql_as_crr('t'), crsql_db_version()",
         "CREATE TABLE t (a); SELECT crsql_as_crr('t')",
     ] {
-        assert!(
-            matches!(Schema::parse(text), Err(CreateError::InvalidSchema(_))),
-            "{text:?}"
-        );
+        assert!(matches!(Schema::parse(text), Err(CreateError::InvalidSchema(_))), "{text:?}");
     }
     Schema::parse(
         "CREATE TABLE list (id INTEGER PRIMARY KEY NOT NULL, name TEXT, size INTEGER CHECK (size >= abs(0)));
@@ -455,13 +332,8 @@ fn a_schema_holds_nothing_but_definitions() {
 fn a_failed_creation_leaves_nothing() {
     let mut a = empty();
     let schema = Schema::parse(TODO).unwrap();
-    a.connection()
-        .execute_batch("CREATE TABLE other (x)")
-        .unwrap();
-    assert!(matches!(
-        a.create_database_if_not_exists(&schema),
-        Err(CreateError::InvalidSchema(_))
-    ));
+    a.connection().execute_batch("CREATE TABLE other (x)").unwrap();
+    assert!(matches!(a.create_database_if_not_exists(&schema), Err(CreateError::InvalidSchema(_))));
     assert!(!a.exists());
     a.connection().execute_batch("DROP TABLE other").unwrap();
     assert!(a.create_database_if_not_exists(&schema).unwrap().created);
@@ -502,40 +374,21 @@ fn sql_from_outside_is_kept_to_the_rows_of_its_database() {
         "SELECT CAST(x'ff' AS TEXT)",
     ] {
         let error = try_sql(&mut a, text).unwrap_err();
-        assert!(
-            matches!(error, SqlError::Refused { statement: 1, .. }),
-            "{text}: {error:?}"
-        );
+        assert!(matches!(error, SqlError::Refused { statement: 1, .. }), "{text}: {error:?}");
     }
-    for text in [
-        "SELECT crsql_site_id(), crsql_db_version()",
-        "PRAGMA table_info(todo)",
-        "SELECT 1; -- the end",
-    ] {
+    for text in ["SELECT crsql_site_id(), crsql_db_version()", "PRAGMA table_info(todo)", "SELECT 1; -- the end"] {
         sql(&mut a, text);
     }
-    sql(
-        &mut a,
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5) SELECT * FROM n",
-    );
+    sql(&mut a, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5) SELECT * FROM n");
 }
 
 #[test]
 fn the_statements_of_a_request_are_one_transaction() {
     let mut a = replica();
-    let statements = [
-        "INSERT INTO todo (id) VALUES ('1')",
-        "INSERT INTO todo (id) VALUES ('1')",
-    ];
-    let statements = statements.map(|sql| Sql {
-        sql: sql.into(),
-        params: vec![],
-    });
+    let statements = ["INSERT INTO todo (id) VALUES ('1')", "INSERT INTO todo (id) VALUES ('1')"];
+    let statements = statements.map(|sql| Sql { sql: sql.into(), params: vec![] });
     let error = a.sql(&statements, limits()).unwrap_err();
-    assert!(
-        matches!(error, SqlError::Refused { statement: 2, .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, SqlError::Refused { statement: 2, .. }), "{error:?}");
     assert_eq!(rows(&mut a), "[]");
 }
 
@@ -543,30 +396,13 @@ fn the_statements_of_a_request_are_one_transaction() {
 fn a_request_that_takes_too_much_is_stopped() {
     let mut a = replica();
     let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT";
-    let statement = |sql: String| {
-        [Sql {
-            sql,
-            params: vec![],
-        }]
-    };
+    let statement = |sql: String| [Sql { sql, params: vec![] }];
     let time = Duration::from_millis(50);
-    let error = a
-        .sql(
-            &statement(format!("{endless} count(*) FROM n")),
-            SqlLimits { time, ..limits() },
-        )
-        .unwrap_err();
+    let error = a.sql(&statement(format!("{endless} count(*) FROM n")), SqlLimits { time, ..limits() }).unwrap_err();
     assert!(error.to_string().contains("longer than"), "{error}");
-    let error = a
-        .sql(&statement(format!("{endless} i FROM n")), limits())
-        .unwrap_err();
+    let error = a.sql(&statement(format!("{endless} i FROM n")), limits()).unwrap_err();
     assert!(error.to_string().contains("LIMIT"), "{error}");
-    let error = a
-        .sql(
-            &statement(format!("{endless} zeroblob(100000) FROM n")),
-            limits(),
-        )
-        .unwrap_err();
+    let error = a.sql(&statement(format!("{endless} zeroblob(100000) FROM n")), limits()).unwrap_err();
     assert!(error.to_string().contains("LIMIT"), "{error}");
     add(&mut a, "1");
 }
@@ -574,22 +410,10 @@ fn a_request_that_takes_too_much_is_stopped() {
 #[test]
 fn a_reader_writes_nothing() {
     let mut a = replica();
-    let read_only = SqlLimits {
-        read_only: true,
-        ..limits()
-    };
-    let statement = [Sql {
-        sql: "INSERT INTO todo (id) VALUES ('1')".into(),
-        params: vec![],
-    }];
-    assert!(matches!(
-        a.sql(&statement, read_only),
-        Err(SqlError::ReadOnly { statement: 1 })
-    ));
-    let statement = [Sql {
-        sql: "SELECT count(*) FROM todo".into(),
-        params: vec![],
-    }];
+    let read_only = SqlLimits { read_only: true, ..limits() };
+    let statement = [Sql { sql: "INSERT INTO todo (id) VALUES ('1')".into(), params: vec![] }];
+    assert!(matches!(a.sql(&statement, read_only), Err(SqlError::ReadOnly { statement: 1 })));
+    let statement = [Sql { sql: "SELECT count(*) FROM todo".into(), params: vec![] }];
     assert_eq!(a.sql(&statement, read_only).unwrap()[0].rows.len(), 1);
 }
 
@@ -608,9 +432,7 @@ fn what_the_upstream_lacks_is_counted_until_it_acknowledges() {
     assert!(unsent.since.unwrap() > 1_600_000_000_000);
 
     let acknowledged = a.acknowledged(hub.site()).unwrap();
-    let batch = a
-        .outgoing(hub.site(), acknowledged, acknowledged, Page::default())
-        .unwrap();
+    let batch = a.outgoing(hub.site(), acknowledged, acknowledged, Page::default()).unwrap();
     assert_eq!(batch.changes.len(), 2);
     hub.apply_changes(&batch).unwrap();
     a.acknowledge(hub.site(), batch.next.unwrap()).unwrap();
@@ -628,16 +450,12 @@ fn a_peer_that_lost_its_data_gets_back_even_its_own() {
     a.begin_again(hub.site()).unwrap();
     assert_eq!(a.received(hub.site()).unwrap(), after(&hub, 0));
     let start = a.acknowledged(hub.site()).unwrap();
-    let batch = a
-        .outgoing(hub.site(), start, start, Page::default())
-        .unwrap();
+    let batch = a.outgoing(hub.site(), start, start, Page::default()).unwrap();
     assert!(batch.changes.iter().any(|change| change.site == hub.site()));
     a.acknowledge(hub.site(), batch.next.unwrap()).unwrap();
     add(&mut a, "2");
     let acknowledged = a.acknowledged(hub.site()).unwrap();
-    let batch = a
-        .outgoing(hub.site(), acknowledged, acknowledged, Page::default())
-        .unwrap();
+    let batch = a.outgoing(hub.site(), acknowledged, acknowledged, Page::default()).unwrap();
     assert!(batch.changes.iter().all(|change| change.site == a.site()));
 }
 
@@ -649,16 +467,8 @@ fn the_state_of_the_sync_survives_a_restart() {
     add(&mut hub, "h");
     {
         let mut a = open();
-        a.create_database_if_not_exists(&Schema::parse(TODO).unwrap())
-            .unwrap();
-        pull(
-            &mut hub,
-            &mut a,
-            Page {
-                changes: 1,
-                ..Page::default()
-            },
-        );
+        a.create_database_if_not_exists(&Schema::parse(TODO).unwrap()).unwrap();
+        pull(&mut hub, &mut a, Page { changes: 1, ..Page::default() });
         a.set_upstream(hub.site()).unwrap();
         a.set_paused(true).unwrap();
         a.close().unwrap();
@@ -666,8 +476,5 @@ fn the_state_of_the_sync_survives_a_restart() {
     let a = open();
     assert!(a.exists() && a.is_paused().unwrap());
     assert_eq!(a.upstream().unwrap(), Some(hub.site()));
-    assert_eq!(
-        a.received(hub.site()).unwrap(),
-        Since::After(hub.at().unwrap())
-    );
+    assert_eq!(a.received(hub.site()).unwrap(), Since::After(hub.at().unwrap()));
 }

@@ -35,12 +35,10 @@ fn idb_name(dbid: &Dbid) -> String {
 
 /// A database with the replicated table `t(id, text)`.
 async fn create(store: &Store, dbid: &Dbid) -> Database {
-    let schema =
-        "CREATE TABLE t(id INTEGER PRIMARY KEY NOT NULL, text TEXT); SELECT crsql_as_crr('t');";
+    let schema = "CREATE TABLE t(id INTEGER PRIMARY KEY NOT NULL, text TEXT); SELECT crsql_as_crr('t');";
     let schema = Schema::parse(schema).unwrap();
     let database = store.open_or_create(dbid).await.unwrap();
-    let created =
-        database.call(move |replica| replica.create_database_if_not_exists(&schema).is_ok());
+    let created = database.call(move |replica| replica.create_database_if_not_exists(&schema).is_ok());
     assert!(created.await.unwrap());
     database
 }
@@ -56,14 +54,7 @@ fn run(replica: &mut Replica, sql: &str) {
 
 async fn number(database: &Database, sql: &str) -> Result<i64, Error> {
     let sql = sql.to_owned();
-    database
-        .call(move |replica| {
-            replica
-                .connection()
-                .query_row(&sql, [], |row| row.get(0))
-                .unwrap()
-        })
-        .await
+    database.call(move |replica| replica.connection().query_row(&sql, [], |row| row.get(0)).unwrap()).await
 }
 
 async fn count(database: &Database) -> i64 {
@@ -81,9 +72,7 @@ async fn reopened(store: Store, dbid: &Dbid) -> (Store, Database) {
 
 async fn javascript(code: &str) -> JsValue {
     let promise = js_sys::eval(&format!("(async () => {{ {code} }})()")).unwrap();
-    JsFuture::from(js_sys::Promise::from(promise))
-        .await
-        .unwrap()
+    JsFuture::from(js_sys::Promise::from(promise)).await.unwrap()
 }
 
 /// Opens the database's storage behind the store's back; `tx` is a transaction over all of it.
@@ -120,11 +109,7 @@ fn now() -> f64 {
 fn performance_now() -> f64 {
     let performance = js_sys::Reflect::get(&js_sys::global(), &"performance".into()).unwrap();
     let now = js_sys::Reflect::get(&performance, &"now".into()).unwrap();
-    js_sys::Function::from(now)
-        .call0(&performance)
-        .unwrap()
-        .as_f64()
-        .unwrap()
+    js_sys::Function::from(now).call0(&performance).unwrap().as_f64().unwrap()
 }
 
 // --- durability
@@ -133,32 +118,21 @@ fn performance_now() -> f64 {
 async fn a_commit_survives_the_end_of_the_worker() {
     let (store, dbid) = (store(), dbid());
     let database = create(&store, &dbid).await;
-    execute(&database, "INSERT INTO t VALUES (1, 'milk')")
-        .await
-        .unwrap();
+    execute(&database, "INSERT INTO t VALUES (1, 'milk')").await.unwrap();
     let (_store, database) = reopened(store, &dbid).await;
-    assert_eq!(
-        number(&database, "SELECT id FROM t WHERE text = 'milk'")
-            .await
-            .unwrap(),
-        1
-    );
+    assert_eq!(number(&database, "SELECT id FROM t WHERE text = 'milk'").await.unwrap(), 1);
 }
 
 #[wasm_bindgen_test]
 async fn a_full_quota_is_reported_and_the_last_durable_state_stands() {
     let (store, dbid) = (store(), dbid());
     let database = create(&store, &dbid).await;
-    execute(&database, "INSERT INTO t VALUES (1, 'kept')")
-        .await
-        .unwrap();
+    execute(&database, "INSERT INTO t VALUES (1, 'kept')").await.unwrap();
     sabotage_next_commit("throw new DOMException('full', 'QuotaExceededError');").await;
     let outcome = execute(&database, "INSERT INTO t VALUES (2, 'lost')").await;
     assert!(matches!(outcome, Err(Error::StorageFull)), "{outcome:?}");
     assert_eq!(count(&database).await, 1);
-    execute(&database, "INSERT INTO t VALUES (3, 'kept')")
-        .await
-        .unwrap();
+    execute(&database, "INSERT INTO t VALUES (3, 'kept')").await.unwrap();
     let (_store, database) = reopened(store, &dbid).await;
     assert_eq!(number(&database, "SELECT sum(id) FROM t").await.unwrap(), 4);
 }
@@ -173,12 +147,7 @@ async fn an_aborted_transaction_fails_everyone_who_waits_for_it_and_nobody_after
         async move { execute(&database, &format!("INSERT INTO t VALUES ({id}, '')")).await }
     });
     let outcomes = join_all(calls).await;
-    assert!(
-        outcomes
-            .iter()
-            .all(|o| matches!(o, Err(Error::Unavailable(_)))),
-        "{outcomes:?}"
-    );
+    assert!(outcomes.iter().all(|o| matches!(o, Err(Error::Unavailable(_)))), "{outcomes:?}");
     assert_eq!(count(&database).await, 0);
 }
 
@@ -200,11 +169,7 @@ async fn a_caller_that_goes_away_takes_no_commit_with_it() {
     let database = create(&store, &dbid).await;
     {
         let mut call = pin!(execute(&database, "INSERT INTO t VALUES (1, '')"));
-        assert!(
-            call.as_mut()
-                .poll(&mut Context::from_waker(Waker::noop()))
-                .is_pending()
-        );
+        assert!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     }
     let (_store, database) = reopened(store, &dbid).await;
     assert_eq!(count(&database).await, 1);
@@ -218,10 +183,7 @@ async fn only_durable_versions_are_published() {
     let before = *versions.borrow();
     let mut call = pin!(execute(&database, "INSERT INTO t VALUES (1, '')"));
     let polled = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-    assert!(
-        matches!(polled, Poll::Pending),
-        "the statement ran, its transaction is under way"
-    );
+    assert!(matches!(polled, Poll::Pending), "the statement ran, its transaction is under way");
     assert_eq!(*versions.borrow(), before);
     call.await.unwrap();
     assert!(*versions.borrow() > before);
@@ -231,9 +193,7 @@ async fn only_durable_versions_are_published() {
 async fn a_transaction_that_a_call_leaves_open_is_rolled_back() {
     let (store, dbid) = (store(), dbid());
     let database = create(&store, &dbid).await;
-    execute(&database, "BEGIN; INSERT INTO t VALUES (1, '')")
-        .await
-        .unwrap();
+    execute(&database, "BEGIN; INSERT INTO t VALUES (1, '')").await.unwrap();
     assert_eq!(count(&database).await, 0);
 }
 
@@ -243,10 +203,7 @@ async fn a_transaction_that_a_call_leaves_open_is_rolled_back() {
 async fn opening_never_creates() {
     let (store, dbid) = (store(), dbid());
     assert!(matches!(store.open(&dbid).await, Err(Error::NotFound)));
-    let code = format!(
-        "return (await indexedDB.databases()).some((db) => db.name === '{}')",
-        idb_name(&dbid)
-    );
+    let code = format!("return (await indexedDB.databases()).some((db) => db.name === '{}')", idb_name(&dbid));
     assert_eq!(javascript(&code).await, JsValue::FALSE);
     assert!(!store.list().await.unwrap().contains(&dbid));
 }
@@ -277,9 +234,7 @@ async fn a_database_deleted_from_outside_is_gone_and_can_be_created_again() {
     let outcome = number(&database, "SELECT count(*) FROM t").await;
     assert!(matches!(outcome, Err(Error::NotFound)), "{outcome:?}");
     let database = create(&store, &dbid).await;
-    execute(&database, "INSERT INTO t VALUES (1, '')")
-        .await
-        .unwrap();
+    execute(&database, "INSERT INTO t VALUES (1, '')").await.unwrap();
     let (_store, database) = reopened(store, &dbid).await;
     assert_eq!(count(&database).await, 1);
 }
@@ -299,9 +254,7 @@ async fn a_second_instance_waits_until_the_first_lets_go() {
     };
     let letting_go = async {
         Delay::new(Duration::from_millis(300)).await;
-        execute(&database, "INSERT INTO t VALUES (1, '')")
-            .await
-            .unwrap();
+        execute(&database, "INSERT INTO t VALUES (1, '')").await.unwrap();
         first.release_all().await;
     };
     let (count, ()) = futures_util::future::join(opening, letting_go).await;
@@ -321,14 +274,16 @@ async fn a_second_instance_does_not_wait_for_ever() {
 async fn an_instance_that_another_one_overtook_writes_nothing() {
     let (store, dbid) = (store(), dbid());
     let database = create(&store, &dbid).await;
-    behind(&dbid, "const meta = tx.objectStore('meta'); await done(meta.put(await done(meta.get('epoch')) + 1, 'epoch'))").await;
+    behind(
+        &dbid,
+        "const meta = tx.objectStore('meta'); await done(meta.put(await done(meta.get('epoch')) + 1, 'epoch'))",
+    )
+    .await;
     let outcome = execute(&database, "INSERT INTO t VALUES (1, 'stale')").await;
     assert!(matches!(outcome, Err(Error::Unavailable(_))), "{outcome:?}");
     // Nobody holds the lock, so this instance may take the database over again, as it is stored.
     assert_eq!(count(&database).await, 0);
-    execute(&database, "INSERT INTO t VALUES (2, 'fresh')")
-        .await
-        .unwrap();
+    execute(&database, "INSERT INTO t VALUES (2, 'fresh')").await.unwrap();
 }
 
 #[wasm_bindgen_test]
@@ -345,9 +300,7 @@ async fn an_instance_whose_lock_was_stolen_lets_go() {
     .await;
     Delay::new(Duration::from_millis(50)).await;
     let started = now();
-    execute(&database, "INSERT INTO t VALUES (1, '')")
-        .await
-        .unwrap();
+    execute(&database, "INSERT INTO t VALUES (1, '')").await.unwrap();
     assert!(now() - started > 200.0, "it had to wait for the thief");
 }
 
@@ -358,34 +311,15 @@ async fn a_thousand_small_commits_reload_and_the_log_stays_short() {
     let (store, dbid) = (store(), dbid());
     let database = create(&store, &dbid).await;
     for id in 0..1000 {
-        execute(
-            &database,
-            &format!("INSERT INTO t VALUES ({id}, hex(randomblob(50)))"),
-        )
-        .await
-        .unwrap();
+        execute(&database, &format!("INSERT INTO t VALUES ({id}, hex(randomblob(50)))")).await.unwrap();
     }
     Delay::new(Duration::from_millis(500)).await;
-    let records = behind(&dbid, "return await done(tx.objectStore('log').count())")
-        .await
-        .as_f64()
-        .unwrap();
-    assert!(
-        records < 300.0,
-        "{records} log records were never checkpointed"
-    );
+    let records = behind(&dbid, "return await done(tx.objectStore('log').count())").await.as_f64().unwrap();
+    assert!(records < 300.0, "{records} log records were never checkpointed");
     let (_store, database) = reopened(store, &dbid).await;
+    assert_eq!(number(&database, "SELECT sum(id) FROM t").await.unwrap(), 499_500);
     assert_eq!(
-        number(&database, "SELECT sum(id) FROM t").await.unwrap(),
-        499_500
-    );
-    assert_eq!(
-        number(
-            &database,
-            "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check = 'ok'"
-        )
-        .await
-        .unwrap(),
+        number(&database, "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check = 'ok'").await.unwrap(),
         1
     );
 }
@@ -398,18 +332,11 @@ async fn commits_that_wait_together_share_a_transaction() {
     let before = count_records().await.as_f64().unwrap();
     let calls = (0..100).map(|id| {
         let database = database.clone();
-        async move {
-            execute(&database, &format!("INSERT INTO t VALUES ({id}, '')"))
-                .await
-                .unwrap()
-        }
+        async move { execute(&database, &format!("INSERT INTO t VALUES ({id}, '')")).await.unwrap() }
     });
     join_all(calls).await;
     let records = count_records().await.as_f64().unwrap() - before;
-    assert!(
-        records < 10.0,
-        "100 concurrent commits took {records} transactions"
-    );
+    assert!(records < 10.0, "100 concurrent commits took {records} transactions");
 }
 
 #[wasm_bindgen_test]
@@ -417,12 +344,14 @@ async fn a_damaged_log_is_reported_not_skipped() {
     let (store, dbid) = (store(), dbid());
     let database = create(&store, &dbid).await;
     for id in 0..3 {
-        execute(&database, &format!("INSERT INTO t VALUES ({id}, '')"))
-            .await
-            .unwrap();
+        execute(&database, &format!("INSERT INTO t VALUES ({id}, '')")).await.unwrap();
     }
     store.release_all().await;
-    behind(&dbid, "const log = tx.objectStore('log'); const keys = await done(log.getAllKeys()); await done(log.delete(keys[1]))").await;
+    behind(
+        &dbid,
+        "const log = tx.objectStore('log'); const keys = await done(log.getAllKeys()); await done(log.delete(keys[1]))",
+    )
+    .await;
     let outcome = store.open(&dbid).await;
     assert!(matches!(outcome, Err(Error::Io(_))), "{outcome:?}");
 }
@@ -438,24 +367,15 @@ fn percentile(times: &mut [f64], percent: usize) -> f64 {
 async fn a_single_row_is_durable_within_milliseconds() {
     let (store, dbid) = (store(), dbid());
     let database = create(&store, &dbid).await;
-    execute(&database, "CREATE INDEX by_text ON t(text)")
-        .await
-        .unwrap();
+    execute(&database, "CREATE INDEX by_text ON t(text)").await.unwrap();
     let mut times = Vec::new();
     for id in 0..500 {
         let started = performance_now();
-        execute(
-            &database,
-            &format!("INSERT INTO t VALUES ({id}, hex(randomblob(20)))"),
-        )
-        .await
-        .unwrap();
+        execute(&database, &format!("INSERT INTO t VALUES ({id}, hex(randomblob(20)))")).await.unwrap();
         times.push(performance_now() - started);
     }
     let (p50, p95) = (percentile(&mut times, 50), percentile(&mut times, 95));
-    console_log!(
-        "MEASURE durable single-row insert with one index: p50 {p50:.2} ms, p95 {p95:.2} ms"
-    );
+    console_log!("MEASURE durable single-row insert with one index: p50 {p50:.2} ms, p95 {p95:.2} ms");
 
     let started = performance_now();
     execute(
@@ -467,10 +387,7 @@ async fn a_single_row_is_durable_within_milliseconds() {
     .unwrap();
     let bulk = performance_now() - started;
     console_log!("MEASURE 10,000 rows with one index in one durable transaction: {bulk:.1} ms");
-    assert!(
-        p50 < 30.0 && bulk < 5000.0,
-        "ten times the target: something is broken"
-    );
+    assert!(p50 < 30.0 && bulk < 5000.0, "ten times the target: something is broken");
 }
 
 async fn reload_time(megabytes: i64) -> f64 {
@@ -488,22 +405,12 @@ async fn reload_time(megabytes: i64) -> f64 {
     .unwrap();
     // And a log on top.
     for id in 0..100 {
-        execute(
-            &database,
-            &format!("UPDATE t SET text = '{id}' WHERE id = {id} * 97 + 1"),
-        )
-        .await
-        .unwrap();
+        execute(&database, &format!("UPDATE t SET text = '{id}' WHERE id = {id} * 97 + 1")).await.unwrap();
     }
     store.release_all().await;
     let started = performance_now();
     let database = self::store().open(&dbid).await.unwrap();
-    assert_eq!(
-        number(&database, "SELECT id FROM t WHERE id = 1000")
-            .await
-            .unwrap(),
-        1000
-    );
+    assert_eq!(number(&database, "SELECT id FROM t WHERE id = 1000").await.unwrap(), 1000);
     let time = performance_now() - started;
     assert_eq!(count(&database).await, rows);
     time

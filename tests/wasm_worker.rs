@@ -36,24 +36,15 @@ const PRELUDE: &str = r#"
 
 fn worker(config: &str, authorize: Option<&str>) -> SyncWorker {
     let config = JSON::parse(config).unwrap();
-    let authorize = authorize.map(|code| {
-        js_sys::eval(&format!("({code})"))
-            .unwrap()
-            .unchecked_into::<Function>()
-    });
+    let authorize = authorize.map(|code| js_sys::eval(&format!("({code})")).unwrap().unchecked_into::<Function>());
     SyncWorker::new(config, authorize).unwrap()
 }
 
 /// Runs a script with `worker`, and returns its result as JSON.
 async fn run(worker: SyncWorker, script: &str) -> String {
-    let function = Function::new_with_args(
-        "worker",
-        &format!("return (async () => {{ {PRELUDE} {script} }})()"),
-    );
+    let function = Function::new_with_args("worker", &format!("return (async () => {{ {PRELUDE} {script} }})()"));
     let promise = function.call1(&JsValue::UNDEFINED, &worker.into()).unwrap();
-    let result = JsFuture::from(js_sys::Promise::from(promise))
-        .await
-        .unwrap();
+    let result = JsFuture::from(js_sys::Promise::from(promise)).await.unwrap();
     JSON::stringify(&result).unwrap().into()
 }
 
@@ -66,10 +57,7 @@ async fn a_page_creates_writes_and_reads() {
         const batch = await json("GET", db + "/changes?since=0");
         return [created.status, again.status, await sql("SELECT text FROM t"), batch.changes.length, batch.changes[0][3]];
     "#;
-    assert_eq!(
-        run(worker("{}", None), script).await,
-        r#"[201,200,[["milk"]],1,"milk"]"#
-    );
+    assert_eq!(run(worker("{}", None), script).await, r#"[201,200,[["milk"]],1,"milk"]"#);
 }
 
 #[wasm_bindgen_test]
@@ -80,10 +68,7 @@ async fn what_was_answered_is_there_for_the_next_worker() {
         worker.free();
         return db;
     "#;
-    let db: String = JSON::parse(&run(worker("{}", None), script).await)
-        .unwrap()
-        .as_string()
-        .unwrap();
+    let db: String = JSON::parse(&run(worker("{}", None), script).await).unwrap().as_string().unwrap();
     let script = format!("return await sql('SELECT text FROM t', [], '{db}')");
     assert_eq!(run(worker("{}", None), &script).await, r#"[["kept"]]"#);
 }
@@ -95,10 +80,7 @@ async fn errors_are_problem_documents() {
         const problem = await missing.json();
         return [missing.status, missing.headers.get("content-type"), problem.code, (await call("DELETE", db)).status];
     "#;
-    assert_eq!(
-        run(worker("{}", None), script).await,
-        r#"[404,"application/problem+json","not_found",405]"#
-    );
+    assert_eq!(run(worker("{}", None), script).await, r#"[404,"application/problem+json","not_found",405]"#);
 }
 
 #[wasm_bindgen_test]
@@ -117,10 +99,7 @@ async fn a_body_over_the_limit_is_refused_while_it_arrives() {
         const response = await worker.handle(request);
         return [response.status, (await response.json()).code, pulled < 100];
     "#;
-    assert_eq!(
-        run(worker(r#"{"limits": {"body": 20000}}"#, None), script).await,
-        r#"[413,"payload_too_large",true]"#
-    );
+    assert_eq!(run(worker(r#"{"limits": {"body": 20000}}"#, None), script).await, r#"[413,"payload_too_large",true]"#);
 }
 
 #[wasm_bindgen_test]
@@ -137,10 +116,7 @@ async fn an_event_stream_brings_changes_until_it_is_cancelled() {
         await sql("INSERT INTO t VALUES (2, '')");
         return [response.headers.get("content-type"), first.startsWith("retry:"), /^event: batch$/m.test(text)];
     "#;
-    assert_eq!(
-        run(worker("{}", None), script).await,
-        r#"["text/event-stream",true,true]"#
-    );
+    assert_eq!(run(worker("{}", None), script).await, r#"["text/event-stream",true,true]"#);
 }
 
 #[wasm_bindgen_test]
@@ -202,10 +178,7 @@ async fn only_a_clear_yes_of_the_hook_allows() {
         return [created, changes.status, (await changes.json()).detail, events, status, apply, write, select];
     "#;
     let config = r#"{"limits": {"authorizeMs": 100}}"#;
-    assert_eq!(
-        run(worker(config, Some(hook)), script).await,
-        r#"[201,401,"who?",403,403,403,403,200]"#
-    );
+    assert_eq!(run(worker(config, Some(hook)), script).await, r#"[201,401,"who?",403,403,403,403,200]"#);
 }
 
 #[wasm_bindgen_test]
@@ -213,21 +186,13 @@ fn a_setting_that_cannot_be_is_named() {
     for (config, word) in [
         (r#"{"prefx": "/sync"}"#, "prefx"),
         (r#"{"upstream": "ftp://example.org"}"#, "http"),
-        (
-            r#"{"upstream": "http://example.org/sync", "headers": {"a b": ""}}"#,
-            "header",
-        ),
+        (r#"{"upstream": "http://example.org/sync", "headers": {"a b": ""}}"#, "header"),
         (r#"{"routes": {"nothing": "x"}}"#, "nothing"),
         (r#"{"limits": {"body": "much"}}"#, "much"),
     ] {
-        let error = SyncWorker::new(JSON::parse(config).unwrap(), None)
-            .err()
-            .unwrap();
+        let error = SyncWorker::new(JSON::parse(config).unwrap(), None).err().unwrap();
         assert!(error.is_instance_of::<js_sys::TypeError>());
-        let message = Reflect::get(&error, &"message".into())
-            .unwrap()
-            .as_string()
-            .unwrap();
+        let message = Reflect::get(&error, &"message".into()).unwrap().as_string().unwrap();
         assert!(message.contains(word), "{message}");
     }
 }
@@ -259,13 +224,9 @@ const UPSTREAM: &str = r#"
 
 async fn run_with_upstream(script: &str) -> String {
     let config = r#"{"upstream": "http://up.test/sync"}"#;
-    let make =
-        js_sys::eval("(upstream) => { self.TestUpstream = function () { return upstream; } }")
-            .unwrap();
+    let make = js_sys::eval("(upstream) => { self.TestUpstream = function () { return upstream; } }").unwrap();
     let upstream: JsValue = worker("{}", None).into();
-    Function::from(make)
-        .call1(&JsValue::UNDEFINED, &upstream)
-        .unwrap();
+    Function::from(make).call1(&JsValue::UNDEFINED, &upstream).unwrap();
     let script = format!("{UPSTREAM} try {{ {script} }} finally {{ self.fetch = original; }}");
     run(worker(config, None), &script).await
 }
@@ -283,10 +244,7 @@ async fn changes_go_to_the_upstream_and_come_from_it() {
         const settled = await until(async () => (await status()).unsent.changes === 0);
         return [pushed, pulled, settled, (await status()).upstream.state];
     "#;
-    assert_eq!(
-        run_with_upstream(script).await,
-        r#"[true,true,true,"online"]"#
-    );
+    assert_eq!(run_with_upstream(script).await, r#"[true,true,true,"online"]"#);
 }
 
 #[wasm_bindgen_test]
@@ -303,10 +261,7 @@ async fn without_the_network_writes_wait_and_a_wake_sends_them() {
         const sent = await until(async () => (await status()).unsent.changes === 0);
         return [offline, unsent, sent, await sql("SELECT text FROM t", [], remote(db), there)];
     "#;
-    assert_eq!(
-        run_with_upstream(script).await,
-        r#"[true,1,true,[["offline"]]]"#
-    );
+    assert_eq!(run_with_upstream(script).await, r#"[true,1,true,[["offline"]]]"#);
 }
 
 #[wasm_bindgen_test]

@@ -163,8 +163,7 @@ impl Problem {
             members: &'a Members,
         }
         let (code, status, title) = self.code.parts();
-        let document =
-            Document { title, status: status.as_u16(), code, detail: &self.detail, members: &self.members };
+        let document = Document { title, status: status.as_u16(), code, detail: &self.detail, members: &self.members };
         // Texts and numbers cannot fail to serialize.
         serde_json::to_string(&document).unwrap_or_default()
     }

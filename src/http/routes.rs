@@ -77,9 +77,8 @@ impl Routes {
 
 fn checked(path: &str) -> Result<&str, InvalidRoutes> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'~' | b'-');
-    let segment = |segment: &str| {
-        !segment.is_empty() && segment != "." && segment != ".." && segment.bytes().all(allowed)
-    };
+    let segment =
+        |segment: &str| !segment.is_empty() && segment != "." && segment != ".." && segment.bytes().all(allowed);
     if path.split('/').all(segment) {
         Ok(path)
     } else {

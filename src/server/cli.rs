@@ -39,7 +39,13 @@ pub(super) struct Serve {
     pub(super) upstream: Option<String>,
 
     /// The token to show to the upstream
-    #[arg(long, value_name = "TOKEN", env = "CRSQL_SYNC_UPSTREAM_TOKEN", hide_env_values = true, requires = "upstream")]
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "CRSQL_SYNC_UPSTREAM_TOKEN",
+        hide_env_values = true,
+        requires = "upstream"
+    )]
     pub(super) upstream_token: Option<String>,
 
     /// Also serve the files of this folder

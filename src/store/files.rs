@@ -121,7 +121,8 @@ impl Store {
         let now = open.clock;
         let mut idle = Vec::new();
         if open.databases.len() >= OPEN_DATABASES && !open.databases.contains_key(dbid) {
-            let oldest = open.databases.iter().filter(|(_, (cell, _))| is_idle(cell)).min_by_key(|(_, (_, used))| *used);
+            let oldest =
+                open.databases.iter().filter(|(_, (cell, _))| is_idle(cell)).min_by_key(|(_, (_, used))| *used);
             if let Some(oldest) = oldest.map(|(dbid, _)| dbid.clone()) {
                 idle.extend(open.databases.remove(&oldest).map(|(cell, _)| cell));
             }

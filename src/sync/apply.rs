@@ -30,18 +30,12 @@ impl Replica {
     pub fn apply_changes(&mut self, batch: &Batch) -> Result<Applied, ApplyError> {
         self.validate(batch)?;
         let peer = batch.from;
-        let transaction = self
-            .conn
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(Error::from)?;
+        let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(Error::from)?;
         let held = peers::held(&transaction, peer)?;
         check_order(batch, held)?;
         let mut applied = 0;
         if !batch.changes.is_empty() {
-            let merged = self
-                .engine
-                .merge(&transaction, &batch.changes)
-                .map_err(merge_error)?;
+            let merged = self.engine.merge(&transaction, &batch.changes).map_err(merge_error)?;
             applied = merged.applied;
             if let Some(version) = merged.version {
                 peers::arrived(&transaction, peer, version)?;
@@ -51,23 +45,11 @@ impl Replica {
         advance(&transaction, batch, held)?;
         if let Some(have) = batch.have {
             let version = self.engine.db_version(&transaction).map_err(Error::from)?;
-            outbox::heard(
-                &transaction,
-                peer,
-                have,
-                Cursor {
-                    site: self.engine.site_id(),
-                    version,
-                },
-            )?;
+            outbox::heard(&transaction, peer, have, Cursor { site: self.engine.site_id(), version })?;
         }
         let received = peers::held(&transaction, peer)?;
         transaction.commit().map_err(Error::from)?;
-        Ok(Applied {
-            applied,
-            received,
-            at: self.at()?,
-        })
+        Ok(Applied { applied, received, at: self.at()? })
     }
 
     /// What the batch alone shows to be wrong with it; its rows are the engine's to check.
@@ -79,9 +61,7 @@ impl Replica {
         if let (Some(theirs), Some(ours)) = (&batch.schema, self.schema())
             && theirs != ours.hash()
         {
-            return Err(ApplyError::SchemaMismatch {
-                schema: ours.hash().clone(),
-            });
+            return Err(ApplyError::SchemaMismatch { schema: ours.hash().clone() });
         }
         let (Some(start), Some(end)) = (batch.start, batch.end) else {
             if batch.start.is_some() || batch.end.is_some() {
@@ -121,10 +101,7 @@ fn check_order(batch: &Batch, held: Since) -> Result<(), ApplyError> {
     };
     let begins = match batch.begins_within() {
         Some(place) => Since::Within(place),
-        None => Since::After(Cursor {
-            site: batch.from,
-            version: start,
-        }),
+        None => Since::After(Cursor { site: batch.from, version: start }),
     };
     if begins.is_later_than(&held) {
         return Err(ApplyError::OutOfOrder { expected: held });
@@ -138,10 +115,7 @@ fn advance(conn: &rusqlite::Connection, batch: &Batch, held: Since) -> Result<()
     if let Some(end) = batch.end {
         let reached = match batch.stops_within() {
             Some(place) => Since::Within(place),
-            None => Since::After(Cursor {
-                site: peer,
-                version: end,
-            }),
+            None => Since::After(Cursor { site: peer, version: end }),
         };
         if reached.is_later_than(&held) {
             peers::advance(conn, Event::Received, peer, end)?;
@@ -160,9 +134,7 @@ fn merge_error(error: crr::Error) -> ApplyError {
         | crr::Error::InvalidSiteId
         | crr::Error::OutOfRange { .. }
         | crr::Error::InvalidChange(_) => ApplyError::InvalidBatch(error.to_string()),
-        crr::Error::Sqlite(ref sqlite)
-            if is_fault_of_sql(sqlite) && sqlite.sqlite_error_code().is_some() =>
-        {
+        crr::Error::Sqlite(ref sqlite) if is_fault_of_sql(sqlite) && sqlite.sqlite_error_code().is_some() => {
             ApplyError::InvalidBatch(error.to_string())
         }
         _ => Error::from(error).into(),

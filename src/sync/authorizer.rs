@@ -69,15 +69,7 @@ impl Authorizer {
         match (prepared, seen.refusal) {
             (_, Some(reason)) => Err(Refusal::Rule(reason)),
             (Err(error), None) => Err(Refusal::Sqlite(error)),
-            (Ok(statement), None) => Ok(statement.map(|statement| {
-                (
-                    statement,
-                    Seen {
-                        refusal: None,
-                        ..seen
-                    },
-                )
-            })),
+            (Ok(statement), None) => Ok(statement.map(|statement| (statement, Seen { refusal: None, ..seen }))),
         }
     }
 
@@ -144,7 +136,9 @@ fn judge_schema(context: &AuthContext<'_>, seen: &mut Seen) -> Option<String> {
         }
         AuthAction::Insert { table_name } | AuthAction::Update { table_name, .. } if is_master(table_name) => None,
         AuthAction::Reindex { .. } => None,
-        _ => Some("a schema holds CREATE TABLE, INDEX, VIEW and TRIGGER, and SELECT crsql_as_crr('…'), nothing else".into()),
+        _ => Some(
+            "a schema holds CREATE TABLE, INDEX, VIEW and TRIGGER, and SELECT crsql_as_crr('…'), nothing else".into(),
+        ),
     }
 }
 
@@ -167,28 +161,22 @@ fn judge_rows(context: &AuthContext<'_>) -> Option<String> {
         }
         AuthAction::Function { function_name } => {
             let name = function_name.to_ascii_lowercase();
-            let refused = name == "load_extension"
-                || (name.starts_with("crsql_") && !PURE.contains(&name.as_str()));
+            let refused = name == "load_extension" || (name.starts_with("crsql_") && !PURE.contains(&name.as_str()));
             refused.then(|| format!("the function {function_name} may not be called here"))
         }
-        AuthAction::Pragma {
-            pragma_name,
-            pragma_value,
-        } => {
+        AuthAction::Pragma { pragma_name, pragma_value } => {
             let name = pragma_name.to_ascii_lowercase();
             let reads = PRAGMAS_OF_A_NAME.contains(&name.as_str())
                 || (pragma_value.is_none() && PRAGMAS.contains(&name.as_str()));
             (!reads).then(|| format!("PRAGMA {pragma_name} may not be used here"))
         }
-        AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } => Some(
-            "the statements of a request are one transaction already; send them as a list".into(),
-        ),
+        AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } => {
+            Some("the statements of a request are one transaction already; send them as a list".into())
+        }
         AuthAction::Attach { .. } | AuthAction::Detach { .. } => {
             Some("a request reads and writes its own database only".into())
         }
-        _ => {
-            Some("the schema cannot be changed here; create or migrate the database instead".into())
-        }
+        _ => Some("the schema cannot be changed here; create or migrate the database instead".into()),
     }
 }
 

@@ -30,11 +30,7 @@ pub struct Batch {
     pub schema: Option<SchemaHash>,
     /// What the receiver must hold of version `start + 1`, where the batch begins inside that version. Without this
     /// field, the last piece of a cut version would pass for the whole of it.
-    #[serde(
-        default,
-        with = "json::optional_text",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, with = "json::optional_text", skip_serializing_if = "Option::is_none")]
     pub since: Option<Since>,
     /// The sender's local version after which the batch begins.
     #[serde(default, with = "bound", skip_serializing_if = "Option::is_none")]
@@ -49,18 +45,10 @@ pub struct Batch {
     #[serde(default)]
     pub more: bool,
     /// Where to go on.
-    #[serde(
-        default,
-        with = "json::optional_text",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, with = "json::optional_text", skip_serializing_if = "Option::is_none")]
     pub next: Option<Since>,
     /// What the sender holds of the receiver's versions, so that the receiver can forget what it keeps to not echo them.
-    #[serde(
-        default,
-        with = "json::optional_text",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, with = "json::optional_text", skip_serializing_if = "Option::is_none")]
     pub have: Option<Cursor>,
     /// The rows.
     #[serde(default, with = "changes")]
@@ -99,9 +87,7 @@ impl<'de> Deserialize<'de> for Protocol {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match u64::deserialize(deserializer)? {
             1 => Ok(Self),
-            other => Err(de::Error::custom(format_args!(
-                "protocol {other} is not spoken here, only 1"
-            ))),
+            other => Err(de::Error::custom(format_args!("protocol {other} is not spoken here, only 1"))),
         }
     }
 }
@@ -157,18 +143,14 @@ impl Coverage {
     /// The versions of `site` after `start` up to `end`; none where they are equal.
     pub fn of(site: SiteId, start: Version, end: Version) -> Self {
         match start.next() {
-            Ok(first) if first <= end => {
-                Self(BTreeMap::from([(site, vec![Range { first, last: end }])]))
-            }
+            Ok(first) if first <= end => Self(BTreeMap::from([(site, vec![Range { first, last: end }])])),
             _ => Self::default(),
         }
     }
 
     /// The ranges by author.
     pub fn iter(&self) -> impl Iterator<Item = (SiteId, &[Range])> {
-        self.0
-            .iter()
-            .map(|(site, ranges)| (*site, ranges.as_slice()))
+        self.0.iter().map(|(site, ranges)| (*site, ranges.as_slice()))
     }
 }
 
@@ -176,10 +158,7 @@ impl Serialize for Coverage {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
         for (site, ranges) in &self.0 {
-            let ranges: Vec<_> = ranges
-                .iter()
-                .map(|range| (range.first.get(), range.last.get()))
-                .collect();
+            let ranges: Vec<_> = ranges.iter().map(|range| (range.first.get(), range.last.get())).collect();
             map.serialize_entry(&site.to_string(), &ranges)?;
         }
         map.end()
@@ -197,9 +176,7 @@ impl<'de> Deserialize<'de> for Coverage {
                 let first = Version::new(first).map_err(de::Error::custom)?;
                 let last = Version::new(last).map_err(de::Error::custom)?;
                 if first > last {
-                    return Err(de::Error::custom(
-                        "a range of versions ends before it begins",
-                    ));
+                    return Err(de::Error::custom("a range of versions ends before it begins"));
                 }
                 ranges.push(Range { first, last });
             }
@@ -218,24 +195,17 @@ mod bound {
 
     use super::{JsonValue, Version};
 
-    pub(super) fn serialize<S: Serializer>(
-        bound: &Option<Version>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(bound: &Option<Version>, serializer: S) -> Result<S::Ok, S::Error> {
         match bound {
             Some(version) => serializer.serialize_i64(version.get()),
             None => serializer.serialize_none(),
         }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Version>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Version>, D::Error> {
         match JsonValue::deserialize(deserializer)?.0 {
             Value::Null => Ok(None),
-            Value::Integer(version) => Version::or_zero(version)
-                .map(Some)
-                .map_err(de::Error::custom),
+            Value::Integer(version) => Version::or_zero(version).map(Some).map_err(de::Error::custom),
             _ => Err(de::Error::custom("`start` and `end` are integers")),
         }
     }
@@ -245,10 +215,7 @@ mod bound {
 mod changes {
     use super::*;
 
-    pub(super) fn serialize<S: Serializer>(
-        changes: &[Change],
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(changes: &[Change], serializer: S) -> Result<S::Ok, S::Error> {
         let mut seq = serializer.serialize_seq(Some(changes.len()))?;
         for change in changes {
             seq.serialize_element(&Row(change))?;
@@ -256,9 +223,7 @@ mod changes {
         seq.end()
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Vec<Change>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Change>, D::Error> {
         let rows = Vec::<OwnedRow>::deserialize(deserializer)?;
         Ok(rows.into_iter().map(|row| row.0).collect())
     }
@@ -300,10 +265,7 @@ mod changes {
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<OwnedRow, A::Error> {
-            let mut row = Columns {
-                seq: &mut seq,
-                read: 0,
-            };
+            let mut row = Columns { seq: &mut seq, read: 0 };
             let change = Change {
                 table: row.next::<String>()?.into(),
                 pk: row.next::<Hex>()?.0,
@@ -334,10 +296,7 @@ mod changes {
             element.ok_or_else(|| de::Error::invalid_length(self.read - 1, &RowVisitor))
         }
 
-        fn counter<T>(
-            &mut self,
-            check: fn(i64) -> Result<T, crate::crr::Error>,
-        ) -> Result<T, A::Error> {
+        fn counter<T>(&mut self, check: fn(i64) -> Result<T, crate::crr::Error>) -> Result<T, A::Error> {
             let integer = self.next()?;
             check(integer).map_err(de::Error::custom)
         }
@@ -379,11 +338,7 @@ mod tests {
 
     #[test]
     fn fields_of_a_later_protocol_are_ignored() {
-        let batch = read_with(
-            r#""more":false"#,
-            r#""more":false,"clock":{"a":[[[1]]]},"partial":[]"#,
-        )
-        .unwrap();
+        let batch = read_with(r#""more":false"#, r#""more":false,"clock":{"a":[[[1]]]},"partial":[]"#).unwrap();
         assert_eq!(batch, read(BATCH).unwrap());
     }
 
@@ -427,21 +382,9 @@ mod tests {
     fn coverage_counts_from_after_the_start() {
         let site = SiteId::new([1; 16]);
         let version = |n| Version::or_zero(n).unwrap();
-        assert_eq!(
-            Coverage::of(site, version(3), version(3)),
-            Coverage::default()
-        );
-        let (_, ranges) = Coverage::of(site, version(3), version(5))
-            .iter()
-            .map(|(s, r)| (s, r.to_vec()))
-            .next()
-            .unwrap();
-        assert_eq!(
-            ranges,
-            [Range {
-                first: version(4),
-                last: version(5)
-            }]
-        );
+        assert_eq!(Coverage::of(site, version(3), version(3)), Coverage::default());
+        let (_, ranges) =
+            Coverage::of(site, version(3), version(5)).iter().map(|(s, r)| (s, r.to_vec())).next().unwrap();
+        assert_eq!(ranges, [Range { first: version(4), last: version(5) }]);
     }
 }

@@ -30,11 +30,7 @@ pub struct Origin {
 impl Origin {
     /// That of `change`.
     pub fn of(change: &Change) -> Self {
-        Self {
-            site: change.site,
-            version: change.version,
-            seq: change.seq,
-        }
+        Self { site: change.site, version: change.version, seq: change.seq }
     }
 }
 
@@ -98,9 +94,7 @@ impl From<Cursor> for Since {
 
 /// A text that is no cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error(
-    "a cursor is `0`, or `SITE.VERSION` as an earlier answer gave it, where SITE is 32 hexadecimal digits"
-)]
+#[error("a cursor is `0`, or `SITE.VERSION` as an earlier answer gave it, where SITE is 32 hexadecimal digits")]
 pub struct InvalidCursor;
 
 impl fmt::Display for Cursor {
@@ -150,14 +144,7 @@ impl FromStr for Since {
             return Err(InvalidCursor);
         }
         let seq = Seq::new(integer(seq)?).map_err(|_| InvalidCursor)?;
-        Ok(Self::Within(Place {
-            cursor,
-            last: Origin {
-                site: author.site,
-                version: author.version,
-                seq,
-            },
-        }))
+        Ok(Self::Within(Place { cursor, last: Origin { site: author.site, version: author.version, seq } }))
     }
 }
 
@@ -182,12 +169,7 @@ mod tests {
 
     #[test]
     fn a_cursor_reads_as_it_was_written() {
-        for text in [
-            "0".into(),
-            format!("{SITE}.0"),
-            format!("{SITE}.44"),
-            format!("{SITE}.44~{AUTHOR}.8.499"),
-        ] {
+        for text in ["0".into(), format!("{SITE}.0"), format!("{SITE}.44"), format!("{SITE}.44~{AUTHOR}.8.499")] {
             assert_eq!(since(&text).to_string(), text);
         }
     }

@@ -23,9 +23,7 @@ impl Error {
     /// SQLite's code, where it was SQLite that failed.
     pub fn sqlite_code(&self) -> Option<rusqlite::ErrorCode> {
         match self {
-            Self::Engine(crr::Error::Sqlite(error)) | Self::Sqlite(error) => {
-                error.sqlite_error_code()
-            }
+            Self::Engine(crr::Error::Sqlite(error)) | Self::Sqlite(error) => error.sqlite_error_code(),
             _ => None,
         }
     }

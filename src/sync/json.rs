@@ -42,9 +42,7 @@ impl Serialize for JsonRef<'_> {
                 serializer.serialize_i64(*integer)
             }
             Value::Integer(integer) => tagged(serializer, "$int", &integer.to_string()),
-            Value::Real(real) if real.fract() != 0.0 && real.is_finite() => {
-                serializer.serialize_f64(*real)
-            }
+            Value::Real(real) if real.fract() != 0.0 && real.is_finite() => serializer.serialize_f64(*real),
             Value::Real(real) => whole_real(serializer, *real),
             Value::Blob(blob) => tagged(serializer, "$blob", &hex::encode(blob)),
         }
@@ -67,11 +65,7 @@ fn whole_real<S: Serializer>(serializer: S, real: f64) -> Result<S::Ok, S::Error
     }
 }
 
-fn tagged<S: Serializer, T: Serialize + ?Sized>(
-    serializer: S,
-    tag: &str,
-    value: &T,
-) -> Result<S::Ok, S::Error> {
+fn tagged<S: Serializer, T: Serialize + ?Sized>(serializer: S, tag: &str, value: &T) -> Result<S::Ok, S::Error> {
     let mut map = serializer.serialize_map(Some(1))?;
     map.serialize_entry(tag, value)?;
     map.end()
@@ -106,9 +100,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
 
     fn visit_i64<E: de::Error>(self, integer: i64) -> Result<Value, E> {
         if integer.unsigned_abs() > MAX_COUNTER as u64 {
-            return Err(E::custom(
-                r#"an integer outside ±(2^53 − 1) must be written as {"$int":"…"}"#,
-            ));
+            return Err(E::custom(r#"an integer outside ±(2^53 − 1) must be written as {"$int":"…"}"#));
         }
         Ok(Value::Integer(integer))
     }
@@ -216,10 +208,7 @@ pub(crate) mod text {
 
     use serde::{Deserialize, Deserializer, Serializer, de};
 
-    pub(crate) fn serialize<T: Display, S: Serializer>(
-        value: &T,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(value)
     }
 
@@ -238,10 +227,7 @@ pub(crate) mod optional_text {
 
     use serde::{Deserialize, Deserializer, Serializer, de};
 
-    pub(crate) fn serialize<T: Display, S: Serializer>(
-        value: &Option<T>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<T: Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
         match value {
             Some(value) => serializer.collect_str(value),
             None => serializer.serialize_none(),
@@ -252,8 +238,7 @@ pub(crate) mod optional_text {
         deserializer: D,
     ) -> Result<Option<T>, D::Error> {
         let text = Option::<std::borrow::Cow<str>>::deserialize(deserializer)?;
-        text.map(|text| text.parse().map_err(de::Error::custom))
-            .transpose()
+        text.map(|text| text.parse().map_err(de::Error::custom)).transpose()
     }
 }
 
@@ -276,14 +261,8 @@ mod tests {
             (Value::Text("a\"\u{0}ü".into()), r#""a\"\u0000ü""#),
             (Value::Integer(0), "0"),
             (Value::Integer(-9007199254740991), "-9007199254740991"),
-            (
-                Value::Integer(9007199254740992),
-                r#"{"$int":"9007199254740992"}"#,
-            ),
-            (
-                Value::Integer(i64::MIN),
-                r#"{"$int":"-9223372036854775808"}"#,
-            ),
+            (Value::Integer(9007199254740992), r#"{"$int":"9007199254740992"}"#),
+            (Value::Integer(i64::MIN), r#"{"$int":"-9223372036854775808"}"#),
             (Value::Real(1.5), "1.5"),
             (Value::Real(1.0), r#"{"$real":1}"#),
             (Value::Real(-3.0), r#"{"$real":-3}"#),
@@ -298,9 +277,7 @@ mod tests {
             assert_eq!(write(value.clone()), text);
             assert_eq!(read(text).unwrap(), value);
         }
-        let Value::Real(zero) = read(&write(Value::Real(-0.0))).unwrap() else {
-            panic!()
-        };
+        let Value::Real(zero) = read(&write(Value::Real(-0.0))).unwrap() else { panic!() };
         assert!(zero == 0.0 && zero.is_sign_negative());
     }
 

@@ -47,20 +47,13 @@ impl Replica {
 
     /// Records whether it is.
     pub fn set_paused(&mut self, paused: bool) -> Result<(), Error> {
-        if paused {
-            set_setting(&self.conn, PAUSED, &true)
-        } else {
-            unset(&self.conn, PAUSED)
-        }
+        if paused { set_setting(&self.conn, PAUSED, &true) } else { unset(&self.conn, PAUSED) }
     }
 
     /// What `peer` has acknowledged of our versions.
     pub fn acknowledged(&self, peer: SiteId) -> Result<Since, Error> {
         let version = peers::cursor(&self.conn, Event::Acknowledged, peer)?;
-        Ok(Since::After(Cursor {
-            site: self.site(),
-            version,
-        }))
+        Ok(Since::After(Cursor { site: self.site(), version }))
     }
 
     /// What we have received of `peer`'s versions.
@@ -79,35 +72,20 @@ impl Replica {
     ) -> Result<Batch, RequestError> {
         let site = self.site();
         let resend = peers::resend(&self.conn, peer)?;
-        let resends = resend > Version::ZERO
-            && Since::After(Cursor {
-                site,
-                version: resend,
-            })
-            .is_later_than(&read);
+        let resends = resend > Version::ZERO && Since::After(Cursor { site, version: resend }).is_later_than(&read);
         let exclude = if resends { None } else { Some(peer) };
-        let mut batch = self.request_changes(&Request {
-            since: read,
-            until: None,
-            exclude,
-            page,
-        })?;
+        let mut batch = self.request_changes(&Request { since: read, until: None, exclude, page })?;
         if acknowledged != read {
             let start = match acknowledged {
                 Since::Beginning => Version::ZERO,
                 Since::After(cursor) => cursor.version,
-                Since::Within(place) => {
-                    Version::or_zero(place.cursor.version.get() - 1).map_err(Error::from)?
-                }
+                Since::Within(place) => Version::or_zero(place.cursor.version.get() - 1).map_err(Error::from)?,
             };
             batch.since = Some(acknowledged).filter(|since| matches!(since, Since::Within(_)));
             batch.start = Some(start);
             batch.covers = Coverage::of(site, start, batch.end.unwrap_or(start));
         }
-        batch.have = Some(Cursor {
-            site: peer,
-            version: peers::cursor(&self.conn, Event::Received, peer)?,
-        });
+        batch.have = Some(Cursor { site: peer, version: peers::cursor(&self.conn, Event::Received, peer)? });
         Ok(batch)
     }
 
@@ -116,9 +94,7 @@ impl Replica {
         let Since::After(have) = since else {
             return Ok(());
         };
-        let transaction = self
-            .conn
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         peers::advance(&transaction, Event::Acknowledged, peer, have.version)?;
         if have.version >= self.engine.db_version(&transaction)? {
             unset(&transaction, UNSENT_SINCE)?;
@@ -138,9 +114,7 @@ impl Replica {
     /// Begins again with a peer that lost data: both cursors go to the beginning, and everything up to now is sent once
     /// more, also what the peer itself wrote or sent.
     pub fn begin_again(&mut self, peer: SiteId) -> Result<(), Error> {
-        let transaction = self
-            .conn
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let at = self.engine.db_version(&transaction)?;
         peers::forget(&transaction, peer, at)?;
         transaction.commit()?;
@@ -168,27 +142,16 @@ impl Replica {
         let (windows, exclude) = if acknowledged < peers::resend(&self.conn, peer)? {
             (vec![(acknowledged, at)], None)
         } else {
-            (
-                peers::windows_without(&self.conn, peer, acknowledged, at)?,
-                Some(peer),
-            )
+            (peers::windows_without(&self.conn, peer, acknowledged, at)?, Some(peer))
         };
         for (since, until) in windows {
-            let window = Window {
-                since,
-                until,
-                exclude,
-            };
+            let window = Window { since, until, exclude };
             self.engine.changes(&self.conn, window, &mut |_, _| {
                 changes += 1;
                 std::ops::ControlFlow::Continue(())
             })?;
         }
-        let since = if changes > 0 {
-            setting(&self.conn, UNSENT_SINCE)?
-        } else {
-            None
-        };
+        let since = if changes > 0 { setting(&self.conn, UNSENT_SINCE)? } else { None };
         Ok(Unsent { changes, since })
     }
 }
@@ -215,12 +178,7 @@ pub(super) fn mark_unsent(conn: &Connection, peer: Option<SiteId>) -> Result<(),
 }
 
 /// Takes a peer's word for what it has of ours, up to `at`. The upstream's is not taken: its answers count.
-pub(super) fn heard(
-    conn: &Connection,
-    peer: SiteId,
-    have: Cursor,
-    at: Cursor,
-) -> Result<(), Error> {
+pub(super) fn heard(conn: &Connection, peer: SiteId, have: Cursor, at: Cursor) -> Result<(), Error> {
     if have.site != at.site || upstream(conn)? == Some(peer) {
         return Ok(());
     }

@@ -64,30 +64,21 @@ const TABLES: &str = "
 
 /// A cursor of `peer`; zero where there is none.
 pub(super) fn cursor(conn: &Connection, event: Event, peer: SiteId) -> Result<Version, Error> {
-    let mut statement = conn.prepare_cached(
-        "SELECT version FROM crsql_tracked_peers WHERE site_id = ?1 AND tag = 0 AND event = ?2",
-    )?;
-    let version = statement
-        .query_row((peer.as_bytes(), event as i64), |row| row.get(0))
-        .optional()?;
+    let mut statement =
+        conn.prepare_cached("SELECT version FROM crsql_tracked_peers WHERE site_id = ?1 AND tag = 0 AND event = ?2")?;
+    let version = statement.query_row((peer.as_bytes(), event as i64), |row| row.get(0)).optional()?;
     version_of(version.unwrap_or(0))
 }
 
 /// Moves a cursor of `peer` forward to `version`; never back.
-pub(super) fn advance(
-    conn: &Connection,
-    event: Event,
-    peer: SiteId,
-    version: Version,
-) -> Result<(), Error> {
+pub(super) fn advance(conn: &Connection, event: Event, peer: SiteId, version: Version) -> Result<(), Error> {
     let mut statement = conn.prepare_cached(
         "INSERT INTO crsql_tracked_peers (site_id, version, seq, tag, event) VALUES (?1, ?2, 0, 0, ?3)
          ON CONFLICT (site_id, tag, event) DO UPDATE SET version = max(version, excluded.version)",
     )?;
     statement.execute((peer.as_bytes(), version.get(), event as i64))?;
     if event == Event::Acknowledged {
-        let mut prune =
-            conn.prepare_cached("DELETE FROM crsql_sync_received WHERE peer = ?1 AND last <= ?2")?;
+        let mut prune = conn.prepare_cached("DELETE FROM crsql_sync_received WHERE peer = ?1 AND last <= ?2")?;
         prune.execute((peer.as_bytes(), version.get()))?;
     }
     Ok(())
@@ -112,35 +103,22 @@ pub(super) fn all(conn: &Connection) -> Result<Vec<Peer>, Error> {
 }
 
 /// How far inside its version after `received` we have received, where that is some way.
-pub(super) fn place(
-    conn: &Connection,
-    peer: SiteId,
-    received: Version,
-) -> Result<Option<Place>, Error> {
-    let mut statement =
-        conn.prepare_cached("SELECT place FROM crsql_sync_peers WHERE site = ?1")?;
-    let text: Option<Option<String>> = statement
-        .query_row([peer.as_bytes()], |row| row.get(0))
-        .optional()?;
+pub(super) fn place(conn: &Connection, peer: SiteId, received: Version) -> Result<Option<Place>, Error> {
+    let mut statement = conn.prepare_cached("SELECT place FROM crsql_sync_peers WHERE site = ?1")?;
+    let text: Option<Option<String>> = statement.query_row([peer.as_bytes()], |row| row.get(0)).optional()?;
     let Some(text) = text.flatten() else {
         return Ok(None);
     };
     match text.parse() {
-        Ok(Since::Within(place)) if place.cursor.site == peer => Ok(Some(place).filter(|place| {
-            received
-                .next()
-                .is_ok_and(|next| next == place.cursor.version)
-        })),
+        Ok(Since::Within(place)) if place.cursor.site == peer => {
+            Ok(Some(place).filter(|place| received.next().is_ok_and(|next| next == place.cursor.version)))
+        }
         _ => Err(Error::Corrupt("a place in a version does not read as one")),
     }
 }
 
 /// Records such a point, or that there is none.
-pub(super) fn set_place(
-    conn: &Connection,
-    peer: SiteId,
-    place: Option<Place>,
-) -> Result<(), Error> {
+pub(super) fn set_place(conn: &Connection, peer: SiteId, place: Option<Place>) -> Result<(), Error> {
     let text = place.map(|place| Since::Within(place).to_string());
     let sql = match text {
         Some(_) => {
@@ -158,22 +136,16 @@ pub(super) fn held(conn: &Connection, peer: SiteId) -> Result<Since, Error> {
     let received = cursor(conn, Event::Received, peer)?;
     Ok(match place(conn, peer, received)? {
         Some(place) => Since::Within(place),
-        None => Since::After(Cursor {
-            site: peer,
-            version: received,
-        }),
+        None => Since::After(Cursor { site: peer, version: received }),
     })
 }
 
 /// Notes that our local version `version` holds what `peer` sent.
 pub(super) fn arrived(conn: &Connection, peer: SiteId, version: Version) -> Result<(), Error> {
-    let mut join = conn.prepare_cached(
-        "UPDATE crsql_sync_received SET last = ?2 WHERE peer = ?1 AND last = ?2 - 1",
-    )?;
+    let mut join = conn.prepare_cached("UPDATE crsql_sync_received SET last = ?2 WHERE peer = ?1 AND last = ?2 - 1")?;
     if join.execute((peer.as_bytes(), version.get()))? == 0 {
-        let mut insert = conn.prepare_cached(
-            "INSERT INTO crsql_sync_received (first, last, peer) VALUES (?2, ?2, ?1)",
-        )?;
+        let mut insert =
+            conn.prepare_cached("INSERT INTO crsql_sync_received (first, last, peer) VALUES (?2, ?2, ?1)")?;
         insert.execute((peer.as_bytes(), version.get()))?;
     }
     Ok(())
@@ -207,24 +179,15 @@ pub(super) fn windows_without(
 
 /// Up to which of our versions `peer` gets everything again.
 pub(super) fn resend(conn: &Connection, peer: SiteId) -> Result<Version, Error> {
-    let mut statement =
-        conn.prepare_cached("SELECT resend FROM crsql_sync_peers WHERE site = ?1")?;
-    let version = statement
-        .query_row([peer.as_bytes()], |row| row.get(0))
-        .optional()?;
+    let mut statement = conn.prepare_cached("SELECT resend FROM crsql_sync_peers WHERE site = ?1")?;
+    let version = statement.query_row([peer.as_bytes()], |row| row.get(0)).optional()?;
     version_of(version.unwrap_or(0))
 }
 
 /// Forgets both cursors of a peer that lost data, and has everything up to `at` sent to it again.
 pub(super) fn forget(conn: &Connection, peer: SiteId, at: Version) -> Result<(), Error> {
-    conn.execute(
-        "DELETE FROM crsql_tracked_peers WHERE site_id = ?1 AND tag = 0",
-        [peer.as_bytes()],
-    )?;
-    conn.execute(
-        "DELETE FROM crsql_sync_received WHERE peer = ?1",
-        [peer.as_bytes()],
-    )?;
+    conn.execute("DELETE FROM crsql_tracked_peers WHERE site_id = ?1 AND tag = 0", [peer.as_bytes()])?;
+    conn.execute("DELETE FROM crsql_sync_received WHERE peer = ?1", [peer.as_bytes()])?;
     conn.execute(
         "INSERT OR REPLACE INTO crsql_sync_peers (site, place, resend) VALUES (?1, NULL, ?2)",
         (peer.as_bytes(), at.get()),

@@ -36,12 +36,7 @@ impl Replica {
         let engine = Engine::install(&conn)?;
         peers::install(&conn)?;
         let authorizer = Authorizer::install(&mut conn)?;
-        let mut replica = Self {
-            conn,
-            engine,
-            authorizer,
-            schema: None,
-        };
+        let mut replica = Self { conn, engine, authorizer, schema: None };
         replica.schema = replica.recorded_schema()?;
         Ok(replica)
     }
@@ -58,10 +53,7 @@ impl Replica {
 
     /// This copy's own cursor: its site and newest version.
     pub fn at(&self) -> Result<Cursor, Error> {
-        Ok(Cursor {
-            site: self.site(),
-            version: self.version()?,
-        })
+        Ok(Cursor { site: self.site(), version: self.version()? })
     }
 
     /// Whether a schema was recorded. A database file without one counts as not existing.
@@ -81,37 +73,20 @@ impl Replica {
 
     /// Closes the connection.
     pub fn close(self) -> Result<(), Error> {
-        let Self {
-            conn,
-            engine,
-            authorizer,
-            schema: _,
-        } = self;
+        let Self { conn, engine, authorizer, schema: _ } = self;
         drop((engine, authorizer));
         conn.close().map_err(|(_, error)| error.into())
     }
 
     /// Creates the tables of `schema`, or sees that they are there.
-    pub fn create_database_if_not_exists(
-        &mut self,
-        schema: &Schema,
-    ) -> Result<Created, CreateError> {
+    pub fn create_database_if_not_exists(&mut self, schema: &Schema) -> Result<Created, CreateError> {
         if let Some(recorded) = &self.schema {
             if recorded.hash != schema.hash {
-                return Err(CreateError::SchemaMismatch {
-                    schema: recorded.hash.clone(),
-                });
+                return Err(CreateError::SchemaMismatch { schema: recorded.hash.clone() });
             }
-            return Ok(Created {
-                created: false,
-                schema: schema.hash.clone(),
-                at: self.at()?,
-            });
+            return Ok(Created { created: false, schema: schema.hash.clone(), at: self.at()? });
         }
-        let transaction = self
-            .conn
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(Error::from)?;
+        let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(Error::from)?;
         schema::execute(&transaction, &self.authorizer, &schema.text)?;
         if schema::hash(&transaction).map_err(Error::from)? != schema.hash {
             let reason = "the storage holds tables that this schema did not make";
@@ -122,11 +97,7 @@ impl Replica {
         set_setting(&transaction, SCHEMA_HASH, &schema.hash.as_str())?;
         transaction.commit().map_err(Error::from)?;
         self.schema = Some(schema.clone());
-        Ok(Created {
-            created: true,
-            schema: schema.hash.clone(),
-            at: self.at()?,
-        })
+        Ok(Created { created: true, schema: schema.hash.clone(), at: self.at()? })
     }
 
     fn recorded_schema(&self) -> Result<Option<Schema>, Error> {
@@ -135,10 +106,7 @@ impl Replica {
         };
         let hash = setting::<String>(&self.conn, SCHEMA_HASH)?;
         let hash = hash.ok_or(Error::Corrupt("a schema is recorded without its hash"))?;
-        Ok(Some(Schema {
-            text,
-            hash: SchemaHash::new(&hash),
-        }))
+        Ok(Some(Schema { text, hash: SchemaHash::new(&hash) }))
     }
 }
 
@@ -153,15 +121,13 @@ pub(super) fn setting<T: FromSql>(conn: &Connection, key: &str) -> Result<Option
 
 /// Sets a value of `crsql_master`.
 pub(super) fn set_setting<T: ToSql>(conn: &Connection, key: &str, value: &T) -> Result<(), Error> {
-    let mut statement =
-        conn.prepare_cached("INSERT OR REPLACE INTO crsql_master (key, value) VALUES (?1, ?2)")?;
+    let mut statement = conn.prepare_cached("INSERT OR REPLACE INTO crsql_master (key, value) VALUES (?1, ?2)")?;
     statement.execute((key, value))?;
     Ok(())
 }
 
 /// Removes a value of `crsql_master`.
 pub(super) fn unset(conn: &Connection, key: &str) -> Result<(), Error> {
-    conn.prepare_cached("DELETE FROM crsql_master WHERE key = ?1")?
-        .execute([key])?;
+    conn.prepare_cached("DELETE FROM crsql_master WHERE key = ?1")?.execute([key])?;
     Ok(())
 }

@@ -36,10 +36,7 @@ pub struct Page {
 
 impl Default for Page {
     fn default() -> Self {
-        Self {
-            changes: 10_000,
-            bytes: 4 << 20,
-        }
+        Self { changes: 10_000, bytes: 4 << 20 }
     }
 }
 
@@ -52,21 +49,14 @@ impl Replica {
         // One snapshot: the rows, the version and what is excluded belong together.
         let snapshot = self.conn.transaction().map_err(Error::from)?;
         let site = self.engine.site_id();
-        let at = Cursor {
-            site,
-            version: self.engine.db_version(&snapshot).map_err(Error::from)?,
-        };
+        let at = Cursor { site, version: self.engine.db_version(&snapshot).map_err(Error::from)? };
         let (start, within) = locate(request.since, at)?;
         let until = match request.until {
             Some(until) if until.site != site => return Err(RequestError::CursorUnknown { at }),
             Some(until) => until.version.min(at.version).max(start),
             None => at.version,
         };
-        let window = Window {
-            since: start,
-            until,
-            exclude: request.exclude,
-        };
+        let window = Window { since: start, until, exclude: request.exclude };
         let mut page = Filling::new(request.page, start, within);
         page.fill(&snapshot, &self.engine, window)?;
         drop(snapshot);
@@ -80,11 +70,7 @@ impl Replica {
             start: Some(start),
             end: Some(end),
             covers: Coverage::of(site, start, end),
-            more: next
-                != Since::After(Cursor {
-                    site,
-                    version: until,
-                }),
+            more: next != Since::After(Cursor { site, version: until }),
             next: Some(next),
             have: None,
             changes,
@@ -105,14 +91,7 @@ fn locate(since: Since, at: Cursor) -> Result<(Version, Option<Origin>), Request
     if cursor.version > at.version {
         return Err(RequestError::CursorAhead { at });
     }
-    Ok((
-        if within.is_some() {
-            before(cursor.version)
-        } else {
-            cursor.version
-        },
-        within,
-    ))
+    Ok((if within.is_some() { before(cursor.version) } else { cursor.version }, within))
 }
 
 /// The version before one that is not zero.
@@ -144,16 +123,7 @@ struct Stop {
 
 impl Filling {
     fn new(limit: Page, start: Version, within: Option<Origin>) -> Self {
-        Self {
-            limit,
-            start,
-            within,
-            changes: Vec::new(),
-            bytes: 0,
-            current: start,
-            boundary: 0,
-            stop: None,
-        }
+        Self { limit, start, within, changes: Vec::new(), bytes: 0, current: start, boundary: 0, stop: None }
     }
 
     fn fill(&mut self, conn: &Connection, engine: &Engine, window: Window) -> Result<(), Error> {
@@ -163,15 +133,8 @@ impl Filling {
             None => Vec::new(),
         };
         for (since, until) in windows {
-            engine.changes(
-                conn,
-                Window {
-                    since,
-                    until,
-                    ..window
-                },
-                &mut |version, change| self.take(version, change),
-            )?;
+            engine
+                .changes(conn, Window { since, until, ..window }, &mut |version, change| self.take(version, change))?;
             if self.stop.is_some() {
                 break;
             }
@@ -181,10 +144,7 @@ impl Filling {
 
     fn take(&mut self, version: Version, change: Change) -> ControlFlow<()> {
         let origin = Origin::of(&change);
-        if self
-            .within
-            .is_some_and(|held| before(version) == self.start && origin <= held)
-        {
+        if self.within.is_some_and(|held| before(version) == self.start && origin <= held) {
             return ControlFlow::Continue(());
         }
         if version != self.current {
@@ -196,18 +156,12 @@ impl Filling {
         if let Some(last) = self.changes.last().map(Origin::of).filter(|_| full) {
             if self.boundary > 0 {
                 self.changes.truncate(self.boundary);
-                self.stop = Some(Stop {
-                    version,
-                    last: None,
-                });
+                self.stop = Some(Stop { version, last: None });
                 return ControlFlow::Break(());
             }
             // Changes of one origin stay together, since a place is named by it.
             if last != origin {
-                self.stop = Some(Stop {
-                    version,
-                    last: Some(last),
-                });
+                self.stop = Some(Stop { version, last: Some(last) });
                 return ControlFlow::Break(());
             }
         }
@@ -221,20 +175,10 @@ impl Filling {
         let cursor = |version| Cursor { site, version };
         let (end, next) = match self.stop {
             None => (until, Since::After(cursor(until))),
-            Some(Stop {
-                version,
-                last: None,
-            }) => (before(version), Since::After(cursor(before(version)))),
-            Some(Stop {
-                version,
-                last: Some(last),
-            }) => (
-                before(version),
-                Since::Within(Place {
-                    cursor: cursor(version),
-                    last,
-                }),
-            ),
+            Some(Stop { version, last: None }) => (before(version), Since::After(cursor(before(version)))),
+            Some(Stop { version, last: Some(last) }) => {
+                (before(version), Since::Within(Place { cursor: cursor(version), last }))
+            }
         };
         (end, next, self.changes)
     }

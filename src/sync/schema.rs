@@ -27,10 +27,7 @@ impl Schema {
         let authorizer = Authorizer::install(&mut conn).map_err(Error::from)?;
         execute(&conn, &authorizer, text)?;
         let hash = hash(&conn).map_err(Error::from)?;
-        Ok(Self {
-            text: text.to_owned(),
-            hash,
-        })
+        Ok(Self { text: text.to_owned(), hash })
     }
 
     /// The SQL text.
@@ -45,28 +42,19 @@ impl Schema {
 }
 
 /// Runs a schema's statements.
-pub(super) fn execute(
-    conn: &Connection,
-    authorizer: &Authorizer,
-    text: &str,
-) -> Result<(), CreateError> {
+pub(super) fn execute(conn: &Connection, authorizer: &Authorizer, text: &str) -> Result<(), CreateError> {
     let mut batch = Batch::new(conn, text);
     let mut count = 0;
     loop {
-        let prepared = authorizer
-            .prepare(Rules::Schema, &mut batch)
-            .map_err(|refusal| match refusal {
-                Refusal::Rule(reason) => invalid(count, &reason),
-                Refusal::Sqlite(error) => refused(count, error),
-            })?;
+        let prepared = authorizer.prepare(Rules::Schema, &mut batch).map_err(|refusal| match refusal {
+            Refusal::Rule(reason) => invalid(count, &reason),
+            Refusal::Sqlite(error) => refused(count, error),
+        })?;
         let Some((mut statement, seen)) = prepared else {
             break;
         };
-        let calls_as_crr =
-            !seen.functions.is_empty() && seen.functions.iter().all(|name| name == "crsql_as_crr");
-        let creates = seen.creates
-            && !seen.selects
-            && !seen.functions.iter().any(|name| name == "crsql_as_crr");
+        let calls_as_crr = !seen.functions.is_empty() && seen.functions.iter().all(|name| name == "crsql_as_crr");
+        let creates = seen.creates && !seen.selects && !seen.functions.iter().any(|name| name == "crsql_as_crr");
         let upgrades = !seen.creates && seen.selects && !seen.reads && calls_as_crr;
         if !(creates || upgrades) || statement.is_explain() != 0 {
             return Err(invalid(
@@ -75,17 +63,11 @@ pub(super) fn execute(
             ));
         }
         let mut rows = statement.raw_query();
-        while rows
-            .next()
-            .map_err(|error| refused(count, error))?
-            .is_some()
-        {}
+        while rows.next().map_err(|error| refused(count, error))?.is_some() {}
         count += 1;
     }
     if count == 0 {
-        return Err(CreateError::InvalidSchema(
-            "the schema is empty; it needs a CREATE TABLE at least".into(),
-        ));
+        return Err(CreateError::InvalidSchema("the schema is empty; it needs a CREATE TABLE at least".into()));
     }
     Ok(())
 }
@@ -96,11 +78,7 @@ fn invalid(index: usize, reason: &str) -> CreateError {
 
 /// A statement that SQLite did not run: the text's fault, unless the storage failed.
 fn refused(index: usize, error: rusqlite::Error) -> CreateError {
-    if is_fault_of_sql(&error) {
-        invalid(index, &error.to_string())
-    } else {
-        Error::Sqlite(error).into()
-    }
+    if is_fault_of_sql(&error) { invalid(index, &error.to_string()) } else { Error::Sqlite(error).into() }
 }
 
 /// Whether an error is of the statement or its values, and not of the storage.
@@ -132,12 +110,7 @@ pub(super) fn hash(conn: &Connection) -> rusqlite::Result<SchemaHash> {
         "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY type, lower(name)",
     )?;
     let objects = statement.query_map([], |row| {
-        Ok((
-            row.get::<_, String>(0)?,
-            row.get::<_, String>(1)?,
-            row.get::<_, String>(2)?,
-            row.get::<_, String>(3)?,
-        ))
+        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?, row.get::<_, String>(3)?))
     })?;
     let mut hasher = Sha256::new();
     let mut replicated = Vec::new();
@@ -149,10 +122,7 @@ pub(super) fn hash(conn: &Connection) -> rusqlite::Result<SchemaHash> {
         if is_internal(&name) || is_internal(&table) {
             continue;
         }
-        for token in [kind, name.to_ascii_lowercase()]
-            .into_iter()
-            .chain(tokens(&sql))
-        {
+        for token in [kind, name.to_ascii_lowercase()].into_iter().chain(tokens(&sql)) {
             hasher.update(token.as_bytes());
             hasher.update([0]);
         }
@@ -165,9 +135,7 @@ pub(super) fn hash(conn: &Connection) -> rusqlite::Result<SchemaHash> {
         hasher.update([0]);
     }
     let digest = hasher.finalize();
-    Ok(SchemaHash::new(&hex::encode(
-        digest.get(..16).unwrap_or(&digest),
-    )))
+    Ok(SchemaHash::new(&hex::encode(digest.get(..16).unwrap_or(&digest))))
 }
 
 /// The tokens of an SQL text, each in its normal form.
@@ -177,12 +145,9 @@ fn tokens(sql: &str) -> Vec<String> {
     while let Some(first) = rest.chars().next() {
         let (token, length) = match first {
             '-' if rest.starts_with("--") => (None, rest.find('\n').unwrap_or(rest.len())),
-            '/' if rest.starts_with("/*") => {
-                (None, rest.find("*/").map_or(rest.len(), |at| at + 2))
-            }
-            '\'' => quoted(rest, '\'').map_or((None, rest.len()), |(_, length)| {
-                (rest.get(..length).map(str::to_owned), length)
-            }),
+            '/' if rest.starts_with("/*") => (None, rest.find("*/").map_or(rest.len(), |at| at + 2)),
+            '\'' => quoted(rest, '\'')
+                .map_or((None, rest.len()), |(_, length)| (rest.get(..length).map(str::to_owned), length)),
             '"' | '`' => name(rest, first),
             '[' => {
                 let length = rest.find(']').map_or(rest.len(), |at| at + 1);
@@ -238,8 +203,7 @@ mod tests {
 
     #[test]
     fn comments_space_case_and_quotes_of_names_do_not_count() {
-        let plain =
-            tokens("CREATE TABLE todo (id BLOB PRIMARY KEY NOT NULL, title TEXT DEFAULT 'A  b')");
+        let plain = tokens("CREATE TABLE todo (id BLOB PRIMARY KEY NOT NULL, title TEXT DEFAULT 'A  b')");
         let dressed = "create table \"Todo\"( -- the list\n  `id` blob /* key */ primary\tkey not null,[title] text default 'A  b' );";
         assert_eq!(tokens(dressed), plain);
         assert_ne!(tokens(&dressed.replace("A  b", "A b")), plain);

@@ -56,11 +56,7 @@ const STEPS_BETWEEN_LOOKS: i32 = 10_000;
 
 impl Replica {
     /// Runs statements as one transaction: all of them, or none.
-    pub fn sql(
-        &mut self,
-        statements: &[Sql],
-        limits: SqlLimits,
-    ) -> Result<Vec<ResultSet>, SqlError> {
+    pub fn sql(&mut self, statements: &[Sql], limits: SqlLimits) -> Result<Vec<ResultSet>, SqlError> {
         let late = Arc::new(AtomicBool::new(false));
         let (started, hit) = (Instant::now(), late.clone());
         let watch = move || {
@@ -68,13 +64,9 @@ impl Replica {
             hit.fetch_or(over, Ordering::Relaxed);
             over
         };
-        self.conn
-            .progress_handler(STEPS_BETWEEN_LOOKS, Some(watch))
-            .map_err(Error::from)?;
+        self.conn.progress_handler(STEPS_BETWEEN_LOOKS, Some(watch)).map_err(Error::from)?;
         let result = self.run(statements, limits);
-        self.conn
-            .progress_handler(0, None::<fn() -> bool>)
-            .map_err(Error::from)?;
+        self.conn.progress_handler(0, None::<fn() -> bool>).map_err(Error::from)?;
         result.map_err(|error| match error {
             SqlError::Refused { statement, .. } if late.load(Ordering::Relaxed) => {
                 let reason = format!("the request ran longer than {:?}", limits.time);
@@ -86,55 +78,31 @@ impl Replica {
 
     fn run(&mut self, statements: &[Sql], limits: SqlLimits) -> Result<Vec<ResultSet>, SqlError> {
         // A write transaction from the start: one that becomes it later could find that another has overtaken it.
-        let behavior = if limits.read_only {
-            TransactionBehavior::Deferred
-        } else {
-            TransactionBehavior::Immediate
-        };
-        let transaction = self
-            .conn
-            .transaction_with_behavior(behavior)
-            .map_err(Error::from)?;
+        let behavior = if limits.read_only { TransactionBehavior::Deferred } else { TransactionBehavior::Immediate };
+        let transaction = self.conn.transaction_with_behavior(behavior).map_err(Error::from)?;
         let mut results = Vec::with_capacity(statements.len());
-        let mut room = Room {
-            rows: limits.rows,
-            bytes: limits.bytes,
-        };
+        let mut room = Room { rows: limits.rows, bytes: limits.bytes };
         let mut writes = false;
         for (index, sql) in statements.iter().enumerate() {
             let fail = |reason: Failure| reason.at(index + 1);
             let mut batch = Batch::new(&transaction, &sql.sql);
             let mut statement = prepare(&self.authorizer, &mut batch).map_err(fail)?;
             if limits.read_only && !statement.readonly() {
-                return Err(SqlError::ReadOnly {
-                    statement: index + 1,
-                });
+                return Err(SqlError::ReadOnly { statement: index + 1 });
             }
             let (columns, rows) = run_one(&mut statement, &sql.params, &mut room).map_err(fail)?;
-            let changes = if statement.readonly() {
-                0
-            } else {
-                transaction.changes()
-            };
+            let changes = if statement.readonly() { 0 } else { transaction.changes() };
             writes |= !statement.readonly();
             drop(statement);
             if !matches!(self.authorizer.prepare(Rules::Rows, &mut batch), Ok(None)) {
-                return Err(fail(Failure::refused(
-                    "only one statement can stand here; send several as a list",
-                )));
+                return Err(fail(Failure::refused("only one statement can stand here; send several as a list")));
             }
-            results.push(ResultSet {
-                columns,
-                rows,
-                changes,
-            });
+            results.push(ResultSet { columns, rows, changes });
         }
         if writes {
             outbox::mark_unsent(&transaction, None)?;
         }
-        transaction
-            .commit()
-            .map_err(|error| Failure::Sqlite(error).at(statements.len()))?;
+        transaction.commit().map_err(|error| Failure::Sqlite(error).at(statements.len()))?;
         Ok(results)
     }
 }
@@ -153,10 +121,9 @@ impl Failure {
     fn at(self, statement: usize) -> SqlError {
         match self {
             Self::Refused(reason) => SqlError::Refused { statement, reason },
-            Self::Sqlite(error) if is_fault_of_sql(&error) => SqlError::Refused {
-                statement,
-                reason: error.to_string(),
-            },
+            Self::Sqlite(error) if is_fault_of_sql(&error) => {
+                SqlError::Refused { statement, reason: error.to_string() }
+            }
             Self::Sqlite(error) => Error::from(error).into(),
         }
     }
@@ -168,10 +135,7 @@ impl From<rusqlite::Error> for Failure {
     }
 }
 
-fn prepare<'conn>(
-    authorizer: &Authorizer,
-    batch: &mut Batch<'conn, '_>,
-) -> Result<Statement<'conn>, Failure> {
+fn prepare<'conn>(authorizer: &Authorizer, batch: &mut Batch<'conn, '_>) -> Result<Statement<'conn>, Failure> {
     match authorizer.prepare(Rules::Rows, batch) {
         Ok(Some((statement, _))) => Ok(statement),
         Ok(None) => Err(Failure::refused("the text holds no statement")),
@@ -188,22 +152,11 @@ struct Room {
 
 type Table = (Vec<String>, Vec<Vec<JsonValue>>);
 
-fn run_one(
-    statement: &mut Statement<'_>,
-    params: &[JsonValue],
-    room: &mut Room,
-) -> Result<Table, Failure> {
-    let columns: Vec<String> = statement
-        .column_names()
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
+fn run_one(statement: &mut Statement<'_>, params: &[JsonValue], room: &mut Room) -> Result<Table, Failure> {
+    let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
     let count = statement.parameter_count();
     if params.len() != count {
-        let reason = format!(
-            "the statement takes {count} parameters, and {} were given",
-            params.len()
-        );
+        let reason = format!("the statement takes {count} parameters, and {} were given", params.len());
         return Err(Failure::Refused(reason));
     }
     for (index, param) in params.iter().enumerate() {
@@ -212,18 +165,14 @@ fn run_one(
     let mut table = Vec::new();
     let mut rows = statement.raw_query();
     while let Some(row) = rows.next()? {
-        room.rows = room.rows.checked_sub(1).ok_or_else(|| {
-            Failure::refused(format!(
-                "the result has more than {} rows; add a LIMIT",
-                table.len()
-            ))
-        })?;
+        room.rows = room
+            .rows
+            .checked_sub(1)
+            .ok_or_else(|| Failure::refused(format!("the result has more than {} rows; add a LIMIT", table.len())))?;
         let mut cells = Vec::with_capacity(columns.len());
         for (index, column) in columns.iter().enumerate() {
             let value = owned(row.get_ref(index)?).ok_or_else(|| {
-                Failure::refused(format!(
-                    "the text in column {column:?} is not UTF-8; CAST it AS BLOB"
-                ))
+                Failure::refused(format!("the text in column {column:?} is not UTF-8; CAST it AS BLOB"))
             })?;
             room.bytes = room
                 .bytes

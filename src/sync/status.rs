@@ -27,10 +27,7 @@ pub struct Status {
 impl Replica {
     /// What this replica tells of itself.
     pub fn status(&self) -> Result<Status, Error> {
-        let pragma = |name| {
-            self.conn
-                .pragma_query_value(None, name, |row| row.get::<_, i64>(0))
-        };
+        let pragma = |name| self.conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
         let page_size = pragma("page_size")?;
         Ok(Status {
             at: self.at()?,
@@ -38,10 +35,7 @@ impl Replica {
             bytes: pragma("page_count")? * page_size,
             free_bytes: pragma("freelist_count")? * page_size,
             peers: peers::all(&self.conn)?,
-            unsent: self
-                .upstream()?
-                .map(|upstream| self.unsent(upstream))
-                .transpose()?,
+            unsent: self.upstream()?.map(|upstream| self.unsent(upstream)).transpose()?,
         })
     }
 }

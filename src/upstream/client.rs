@@ -106,7 +106,10 @@ impl Client {
             return Err(not_ours(&response));
         }
         let events = Watchdog::new(response.into_body(), SILENCE).eventsource();
-        Ok(events.map(|event| event.map_err(Failure::unreachable)).filter_map(|event| async { read_event(event) }).boxed())
+        Ok(events
+            .map(|event| event.map_err(Failure::unreachable))
+            .filter_map(|event| async { read_event(event) })
+            .boxed())
     }
 
     async fn json<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<T, Failure> {

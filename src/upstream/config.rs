@@ -12,7 +12,9 @@ pub struct Config {
 
 /// Not an absolute `http` or `https` URL.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("the upstream's URL must begin with http:// or https:// and end with its prefix, as in https://example.org/sync")]
+#[error(
+    "the upstream's URL must begin with http:// or https:// and end with its prefix, as in https://example.org/sync"
+)]
 pub struct InvalidUrl;
 
 impl Config {

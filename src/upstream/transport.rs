@@ -18,8 +18,5 @@ pub struct TransportError(pub String);
 /// A response of any status is an `Ok`. Redirects may be followed; nothing may be taken from a cache.
 pub trait Transport: Send + Sync + 'static {
     /// Sends `request`, whose URI is absolute.
-    fn send(
-        &self,
-        request: Request<Bytes>,
-    ) -> BoxFuture<'static, Result<Response<ByteStream>, TransportError>>;
+    fn send(&self, request: Request<Bytes>) -> BoxFuture<'static, Result<Response<ByteStream>, TransportError>>;
 }

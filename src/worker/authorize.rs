@@ -22,9 +22,7 @@ impl Hook {
 impl Authorize for Hook {
     fn authorize(&self, access: Access) -> BoxFuture<'_, Result<Verdict, String>> {
         let asking = async move {
-            let verdict = ask(&self.0, &access)
-                .await
-                .map_err(|error| Broken::from_js(&error).0)?;
+            let verdict = ask(&self.0, &access).await.map_err(|error| Broken::from_js(&error).0)?;
             read(&verdict).ok_or_else(|| format!("it answered {verdict:?}, which is no verdict"))
         };
         SendWrapper::new(asking).boxed()
@@ -36,23 +34,10 @@ async fn ask(function: &Function, access: &Access) -> Result<JsValue, JsValue> {
     let set = |name: &str, value: JsValue| Reflect::set(&operation, &name.into(), &value);
     set("operation", access.operation.as_str().into())?;
     set("dbid", access.dbid.as_str().into())?;
-    set(
-        "site",
-        access
-            .site
-            .map_or(JsValue::NULL, |site| site.to_string().into()),
-    )?;
+    set("site", access.site.map_or(JsValue::NULL, |site| site.to_string().into()))?;
     set("method", access.method.as_str().into())?;
     set("headers", headers(&access.headers)?.into())?;
-    set(
-        "sql",
-        access
-            .sql
-            .iter()
-            .map(|sql| JsValue::from_str(sql))
-            .collect::<Array>()
-            .into(),
-    )?;
+    set("sql", access.sql.iter().map(|sql| JsValue::from_str(sql)).collect::<Array>().into())?;
     let verdict = function.call1(&JsValue::UNDEFINED, &operation)?;
     // Of a value that is no promise it makes one.
     JsFuture::from(Promise::resolve(&verdict)).await
@@ -71,20 +56,16 @@ fn headers(headers: &HeaderMap) -> Result<Object, JsValue> {
 /// Only a clear yes is one.
 fn read(verdict: &JsValue) -> Option<Verdict> {
     if let Some(allow) = verdict.as_bool() {
-        return Some(if allow {
-            Verdict::ALLOW
-        } else {
-            forbidden(None)
-        });
+        return Some(if allow { Verdict::ALLOW } else { forbidden(None) });
     }
     let get = |name: &str| Reflect::get(verdict, &name.into()).ok();
     let message = get("message").and_then(|message| message.as_string());
     match get("allow")?.as_bool()? {
         true if get("readOnly")?.is_truthy() => Some(Verdict::READ_ONLY),
         true => Some(Verdict::ALLOW),
-        false if get("status")?.as_f64() == Some(401.0) => Some(Verdict::Unauthorized(
-            message.unwrap_or_else(|| "say who you are".into()),
-        )),
+        false if get("status")?.as_f64() == Some(401.0) => {
+            Some(Verdict::Unauthorized(message.unwrap_or_else(|| "say who you are".into())))
+        }
         false => Some(forbidden(message)),
     }
 }

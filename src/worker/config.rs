@@ -103,9 +103,7 @@ impl Given {
 
 impl GivenLimits {
     fn over_defaults(&self) -> Limits {
-        let millis = |given: Option<u32>, default| {
-            given.map_or(default, |ms| Duration::from_millis(ms.into()))
-        };
+        let millis = |given: Option<u32>, default| given.map_or(default, |ms| Duration::from_millis(ms.into()));
         let mut limits = Limits::default();
         limits.body = self.body.unwrap_or(limits.body);
         limits.page_changes = self.page_changes.unwrap_or(limits.page_changes);
@@ -120,8 +118,5 @@ impl GivenLimits {
 }
 
 fn invalid(error: impl std::fmt::Display) -> JsValue {
-    TypeError::new(&format!(
-        "crsql-sync: the worker's settings cannot be used: {error}"
-    ))
-    .into()
+    TypeError::new(&format!("crsql-sync: the worker's settings cannot be used: {error}")).into()
 }

@@ -16,9 +16,7 @@ pub(super) async fn request(request: &Request) -> Result<http::Request<Body>, Js
         Some(stream) => Body::from_stream(streams::incoming(&stream)),
         // Some browsers show no stream; there the body, if any, is in memory already.
         None if request.method() == "GET" || request.method() == "HEAD" => Body::empty(),
-        None => {
-            Body::from(Uint8Array::new(&JsFuture::from(request.array_buffer()?).await?).to_vec())
-        }
+        None => Body::from(Uint8Array::new(&JsFuture::from(request.array_buffer()?).await?).to_vec()),
     };
     let mut converted = http::Request::builder()
         .method(request.method().as_str())
@@ -45,11 +43,7 @@ pub(super) async fn response(response: http::Response<Body>) -> Result<Response,
         // No body at all, which some statuses demand.
         Some(0) => Response::new_with_opt_str_and_init(None, &init),
         Some(_) => {
-            let bytes = body
-                .collect()
-                .await
-                .map_err(|error| JsError::new(&error.to_string()))?
-                .to_bytes();
+            let bytes = body.collect().await.map_err(|error| JsError::new(&error.to_string()))?.to_bytes();
             Response::new_with_opt_js_u8_array_and_init(Some(&Uint8Array::from(&*bytes)), &init)
         }
         None => {
@@ -61,11 +55,7 @@ pub(super) async fn response(response: http::Response<Body>) -> Result<Response,
 
 /// Headers that the `http` crate can express; what it cannot, no route reads.
 pub(super) fn headers(headers: &Headers) -> HeaderMap {
-    let pairs = js_sys::try_iter(headers)
-        .ok()
-        .flatten()
-        .into_iter()
-        .flatten();
+    let pairs = js_sys::try_iter(headers).ok().flatten().into_iter().flatten();
     let pair = |pair: JsValue| {
         let pair = Array::from(&pair);
         let name = HeaderName::try_from(pair.get(0).as_string()?).ok()?;

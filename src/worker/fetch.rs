@@ -24,13 +24,9 @@ extern "C" {
 pub(super) struct Fetch;
 
 impl Transport for Fetch {
-    fn send(
-        &self,
-        request: Request<Bytes>,
-    ) -> BoxFuture<'static, Result<Response<ByteStream>, TransportError>> {
+    fn send(&self, request: Request<Bytes>) -> BoxFuture<'static, Result<Response<ByteStream>, TransportError>> {
         SendWrapper::new(
-            send(request)
-                .map(|outcome| outcome.map_err(|error| TransportError(Broken::from_js(&error).0))),
+            send(request).map(|outcome| outcome.map_err(|error| TransportError(Broken::from_js(&error).0))),
         )
         .boxed()
     }
@@ -50,9 +46,7 @@ async fn send(request: Request<Bytes>) -> Result<Response<ByteStream>, JsValue> 
     let (head, body) = request.into_parts();
     let headers = Headers::new()?;
     for (name, value) in &head.headers {
-        let value = value
-            .to_str()
-            .map_err(|error| JsError::new(&error.to_string()))?;
+        let value = value.to_str().map_err(|error| JsError::new(&error.to_string()))?;
         headers.append(name.as_str(), value)?;
     }
     let init = RequestInit::new();
@@ -84,8 +78,8 @@ async fn send(request: Request<Bytes>) -> Result<Response<ByteStream>, JsValue> 
         None => empty().boxed(),
     };
     let mut converted = Response::new(body);
-    *converted.status_mut() = http::StatusCode::from_u16(response.status())
-        .map_err(|error| JsError::new(&error.to_string()))?;
+    *converted.status_mut() =
+        http::StatusCode::from_u16(response.status()).map_err(|error| JsError::new(&error.to_string()))?;
     *converted.headers_mut() = headers;
     Ok(converted)
 }

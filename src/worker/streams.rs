@@ -12,9 +12,7 @@ use send_wrapper::SendWrapper;
 use tokio::sync::oneshot;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::{JsFuture, future_to_promise, spawn_local};
-use web_sys::{
-    AbortSignal, ReadableStream, ReadableStreamDefaultController, ReadableStreamDefaultReader,
-};
+use web_sys::{AbortSignal, ReadableStream, ReadableStreamDefaultController, ReadableStreamDefaultReader};
 
 /// A stream of JavaScript's broke off; the text is for people.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -24,9 +22,7 @@ pub(super) struct Broken(pub(super) String);
 impl Broken {
     /// Takes the message of what JavaScript threw.
     pub(super) fn from_js(error: &JsValue) -> Self {
-        let message = Reflect::get(error, &"message".into())
-            .ok()
-            .and_then(|message| message.as_string());
+        let message = Reflect::get(error, &"message".into()).ok().and_then(|message| message.as_string());
         Self(message.unwrap_or_else(|| format!("{error:?}")))
     }
 }
@@ -45,9 +41,7 @@ impl Drop for Reader {
 }
 
 /// Reads a stream of `Uint8Array`s. Dropping it cancels it.
-pub(super) fn incoming(
-    stream: &ReadableStream,
-) -> impl Stream<Item = Result<Bytes, Broken>> + Send + use<> {
+pub(super) fn incoming(stream: &ReadableStream) -> impl Stream<Item = Result<Bytes, Broken>> + Send + use<> {
     // Fails if somebody else reads the stream already.
     let reader = stream.get_reader().dyn_into().map(Reader).ok();
     SendWrapper::new(unfold(reader, |reader| async {
@@ -76,14 +70,9 @@ pub(super) fn outgoing<E>(
 where
     E: std::fmt::Display + 'static,
 {
-    let body = body
-        .map(|item| item.map_err(|error| error.to_string()))
-        .boxed();
+    let body = body.map(|item| item.map_err(|error| error.to_string())).boxed();
     let (body, cancel) = abortable(body);
-    let source = Source {
-        body: Rc::new(RefCell::new(Some(body.boxed()))),
-        cancel,
-    };
+    let source = Source { body: Rc::new(RefCell::new(Some(body.boxed()))), cancel };
     let strategy = Object::new();
     // Nothing is read ahead of the page.
     Reflect::set(&strategy, &"highWaterMark".into(), &0.into())?;
@@ -155,10 +144,7 @@ impl Listening {
     fn new(signal: &AbortSignal, sender: oneshot::Sender<()>) -> Self {
         let callback = Closure::once(move || drop(sender));
         signal.set_onabort(Some(callback.as_ref().unchecked_ref()));
-        Self {
-            signal: signal.clone(),
-            _callback: callback,
-        }
+        Self { signal: signal.clone(), _callback: callback }
     }
 }
 

@@ -31,10 +31,7 @@ struct Answer {
 }
 
 /// `createDatabaseIfNotExists`
-pub(in crate::http) async fn handle(
-    State(settings): State<Settings>,
-    request: Request,
-) -> Result<Response, Problem> {
+pub(in crate::http) async fn handle(State(settings): State<Settings>, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let call = Call::new(settings, parts).await?;
     let bounds = call.enter(Operation::Create, Vec::new()).await?;

@@ -9,10 +9,7 @@ use crate::http::problem::Problem;
 use crate::sync;
 
 /// `getChanges`
-pub(in crate::http) async fn handle(
-    State(settings): State<Settings>,
-    request: Request,
-) -> Result<Response, Problem> {
+pub(in crate::http) async fn handle(State(settings): State<Settings>, request: Request) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
     let call = Call::new(settings, parts).await?;
     call.enter(Operation::GetChanges, Vec::new()).await?;

@@ -29,10 +29,7 @@ struct Answer {
 }
 
 /// `exec` and `query`
-pub(in crate::http) async fn handle(
-    State(settings): State<Settings>,
-    request: Request,
-) -> Result<Response, Problem> {
+pub(in crate::http) async fn handle(State(settings): State<Settings>, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let call = Call::new(settings, parts).await?;
     // The hook judges the SQL, so the body is read first.

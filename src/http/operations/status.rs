@@ -52,10 +52,7 @@ struct Unsent {
 }
 
 /// `status`
-pub(in crate::http) async fn handle(
-    State(settings): State<Settings>,
-    request: Request,
-) -> Result<Response, Problem> {
+pub(in crate::http) async fn handle(State(settings): State<Settings>, request: Request) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
     let call = Call::new(settings, parts).await?;
     call.enter(Operation::Status, Vec::new()).await?;

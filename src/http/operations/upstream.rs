@@ -14,10 +14,7 @@ struct Body {
 }
 
 /// Stops the link to the upstream, or lets it go on.
-pub(in crate::http) async fn handle(
-    State(settings): State<Settings>,
-    request: Request,
-) -> Result<Response, Problem> {
+pub(in crate::http) async fn handle(State(settings): State<Settings>, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let call = Call::new(settings, parts).await?;
     let bounds = call.enter(Operation::Upstream, Vec::new()).await?;

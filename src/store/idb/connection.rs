@@ -21,33 +21,23 @@ extern "C" {
     #[wasm_bindgen(extends = IdbDatabase)]
     type Transacting;
     #[wasm_bindgen(method, catch)]
-    fn transaction(
-        this: &Transacting,
-        stores: &Array,
-        mode: &str,
-        options: &Object,
-    ) -> Result<IdbTransaction, JsValue>;
+    fn transaction(this: &Transacting, stores: &Array, mode: &str, options: &Object)
+    -> Result<IdbTransaction, JsValue>;
 }
 
 fn factory() -> Result<Factory, Failure> {
     // Present in windows and in every kind of worker, unless the user has storage switched off.
-    let factory =
-        Reflect::get(&js_sys::global(), &"indexedDB".into()).unwrap_or(JsValue::UNDEFINED);
+    let factory = Reflect::get(&js_sys::global(), &"indexedDB".into()).unwrap_or(JsValue::UNDEFINED);
     if factory.is_object() {
         Ok(factory.unchecked_into())
     } else {
-        Err(Failure::Other(
-            "this browser gives no access to IndexedDB".into(),
-        ))
+        Err(Failure::Other("this browser gives no access to IndexedDB".into()))
     }
 }
 
 /// The names of all databases of this origin.
 pub(super) async fn names() -> Result<Vec<String>, Failure> {
-    let list = factory()?
-        .databases()
-        .await
-        .map_err(|e| Failure::from_js(&e))?;
+    let list = factory()?.databases().await.map_err(|e| Failure::from_js(&e))?;
     let name = |database: JsValue| Reflect::get(&database, &"name".into()).ok()?.as_string();
     Ok(Array::from(&list).iter().filter_map(name).collect())
 }
@@ -72,20 +62,13 @@ pub(super) struct Connection {
 impl Connection {
     /// Opens the database of that name. Where there is none, `create` makes its object stores; without it nothing is
     /// made and the answer is [`Failure::Missing`].
-    pub(super) async fn open(
-        name: &str,
-        create: Option<&'static [&'static str]>,
-    ) -> Result<Self, Failure> {
-        let request = factory()?
-            .open_with_u32(name, 1)
-            .map_err(|e| Failure::from_js(&e))?;
+    pub(super) async fn open(name: &str, create: Option<&'static [&'static str]>) -> Result<Self, Failure> {
+        let request = factory()?.open_with_u32(name, 1).map_err(|e| Failure::from_js(&e))?;
         let upgrade = Listener::new({
             let request = request.clone();
             move |_| {
                 // An upgrade that throws or is aborted takes the new database with it.
-                if create
-                    .and_then(|stores| create_stores(&request, stores).ok())
-                    .is_none()
+                if create.and_then(|stores| create_stores(&request, stores).ok()).is_none()
                     && let Some(transaction) = request.transaction()
                 {
                     let _ = transaction.abort();
@@ -94,10 +77,7 @@ impl Connection {
         });
         request.set_onupgradeneeded(Some(upgrade.as_ref().unchecked_ref()));
         match finished(request.clone()).await {
-            Ok(database) => Ok(Self {
-                database: database.unchecked_into(),
-                on_lost: RefCell::default(),
-            }),
+            Ok(database) => Ok(Self { database: database.unchecked_into(), on_lost: RefCell::default() }),
             // Of the reasons for this, only the aborted upgrade concerns a database that is not there.
             Err(Failure::Closed) if create.is_none() => Err(Failure::Missing),
             Err(failure) => Err(failure),
@@ -106,8 +86,7 @@ impl Connection {
 
     /// Calls `lost` when the browser closed the connection (`true`) or somebody wants it closed (`false`).
     pub(super) fn on_lost(&self, mut lost: impl FnMut(bool) + 'static) {
-        let callback =
-            Listener::new(move |event: Event| lost(event.type_() == "close"));
+        let callback = Listener::new(move |event: Event| lost(event.type_() == "close"));
         let function: &Function = callback.as_ref().unchecked_ref();
         self.database.set_onclose(Some(function));
         self.database.set_onversionchange(Some(function));
@@ -115,11 +94,7 @@ impl Connection {
     }
 
     /// Begins a transaction that may write.
-    pub(super) fn write(
-        &self,
-        stores: &[&str],
-        durability: Durability,
-    ) -> Result<IdbTransaction, Failure> {
+    pub(super) fn write(&self, stores: &[&str], durability: Durability) -> Result<IdbTransaction, Failure> {
         let stores: Array = stores.iter().map(|name| JsValue::from_str(name)).collect();
         let options = Object::new();
         let durability = match durability {
@@ -153,16 +128,10 @@ fn create_stores(request: &IdbOpenDbRequest, stores: &[&str]) -> Result<(), JsVa
 
 /// The result of a request. Like [`completed`] it listens from now on, not from the first poll: an event that nobody
 /// listens to is gone.
-pub(super) fn finished<R: AsRef<IdbRequest>>(
-    request: R,
-) -> impl Future<Output = Result<JsValue, Failure>> {
+pub(super) fn finished<R: AsRef<IdbRequest>>(request: R) -> impl Future<Output = Result<JsValue, Failure>> {
     let (callback, fired) = signal();
-    request
-        .as_ref()
-        .set_onsuccess(Some(callback.as_ref().unchecked_ref()));
-    request
-        .as_ref()
-        .set_onerror(Some(callback.as_ref().unchecked_ref()));
+    request.as_ref().set_onsuccess(Some(callback.as_ref().unchecked_ref()));
+    request.as_ref().set_onerror(Some(callback.as_ref().unchecked_ref()));
     async move {
         let _ = fired.await;
         drop(callback);

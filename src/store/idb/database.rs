@@ -37,33 +37,20 @@ struct Slot {
 impl Store {
     /// `name` keeps the databases of several workers of one origin apart; it is part of their IndexedDB names.
     pub fn new(name: &str) -> Self {
-        Self(SendWrapper::new(Rc::new(Shared {
-            name: name.to_owned(),
-            slots: RefCell::default(),
-        })))
+        Self(SendWrapper::new(Rc::new(Shared { name: name.to_owned(), slots: RefCell::default() })))
     }
 
     /// The database of that id, or [`Error::NotFound`]; never creates anything.
-    pub fn open(
-        &self,
-        dbid: &Dbid,
-    ) -> impl Future<Output = Result<Database, Error>> + Send + use<> {
+    pub fn open(&self, dbid: &Dbid) -> impl Future<Output = Result<Database, Error>> + Send + use<> {
         self.get(dbid, false)
     }
 
     /// The database of that id; where there is none, its storage, in which a schema is still to be recorded.
-    pub fn open_or_create(
-        &self,
-        dbid: &Dbid,
-    ) -> impl Future<Output = Result<Database, Error>> + Send + use<> {
+    pub fn open_or_create(&self, dbid: &Dbid) -> impl Future<Output = Result<Database, Error>> + Send + use<> {
         self.get(dbid, true)
     }
 
-    fn get(
-        &self,
-        dbid: &Dbid,
-        create: bool,
-    ) -> impl Future<Output = Result<Database, Error>> + Send + use<> {
+    fn get(&self, dbid: &Dbid, create: bool) -> impl Future<Output = Result<Database, Error>> + Send + use<> {
         let (shared, slot) = (Rc::clone(&self.0), self.0.slot(dbid));
         SendWrapper::new(async move {
             let outcome = async {
@@ -87,9 +74,7 @@ impl Store {
         let prefix = format!("{}/", self.0.name);
         SendWrapper::new(async move {
             let names = connection::names().await?;
-            let dbids = names
-                .iter()
-                .filter_map(|name| Dbid::new(name.strip_prefix(&prefix)?).ok());
+            let dbids = names.iter().filter_map(|name| Dbid::new(name.strip_prefix(&prefix)?).ok());
             Ok(dbids.collect())
         })
     }
@@ -122,9 +107,7 @@ impl Store {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store")
-            .field("name", &self.0.name)
-            .finish_non_exhaustive()
+        f.debug_struct("Store").field("name", &self.0.name).finish_non_exhaustive()
     }
 }
 

@@ -32,9 +32,7 @@ impl Failure {
             // A closing connection refuses new transactions with the first and aborts running ones with the second.
             "InvalidStateError" | "AbortError" => Self::Closed,
             "ConstraintError" => Self::Taken,
-            "VersionError" => {
-                Self::Damaged("it was stored by a newer version of this software".into())
-            }
+            "VersionError" => Self::Damaged("it was stored by a newer version of this software".into()),
             name => Self::Other(format!("{name}: {}", exception.message())),
         }
     }
@@ -54,15 +52,9 @@ impl From<Failure> for Error {
         match failure {
             Failure::Missing => Self::NotFound,
             Failure::Full => Self::StorageFull,
-            Failure::Taken => {
-                Self::Unavailable("another worker of this site has it open; try again".into())
-            }
-            Failure::Closed => {
-                Self::Unavailable("the browser closed its storage; try again".into())
-            }
-            Failure::Damaged(what) => {
-                Self::Io(format!("the stored database cannot be read: {what}"))
-            }
+            Failure::Taken => Self::Unavailable("another worker of this site has it open; try again".into()),
+            Failure::Closed => Self::Unavailable("the browser closed its storage; try again".into()),
+            Failure::Damaged(what) => Self::Io(format!("the stored database cannot be read: {what}")),
             Failure::Other(what) => Self::Io(what),
         }
     }

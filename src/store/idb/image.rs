@@ -45,15 +45,9 @@ impl Image {
     pub(crate) fn push_stored(&mut self, mut bytes: Vec<u8>) -> Result<(), OutOfMemory> {
         self.size = self.chunks.len() as u64 * CHUNK as u64 + bytes.len() as u64;
         self.recorded_size = self.size;
-        bytes
-            .try_reserve_exact(CHUNK.saturating_sub(bytes.len()))
-            .map_err(|_| OutOfMemory)?;
+        bytes.try_reserve_exact(CHUNK.saturating_sub(bytes.len())).map_err(|_| OutOfMemory)?;
         bytes.resize(CHUNK, 0);
-        self.chunks.push(Chunk {
-            bytes: bytes.into_boxed_slice(),
-            dirty: 0,
-            stale: false,
-        });
+        self.chunks.push(Chunk { bytes: bytes.into_boxed_slice(), dirty: 0, stale: false });
         Ok(())
     }
 
@@ -68,10 +62,9 @@ impl Image {
         let mut done = 0;
         for (index, range) in pieces(offset, available) {
             let len = range.len();
-            if let (Some(chunk), Some(target)) = (
-                self.chunks.get(index),
-                buffer.get_mut(done..).and_then(|rest| rest.get_mut(..len)),
-            ) && let Some(source) = chunk.bytes.get(range)
+            if let (Some(chunk), Some(target)) =
+                (self.chunks.get(index), buffer.get_mut(done..).and_then(|rest| rest.get_mut(..len)))
+                && let Some(source) = chunk.bytes.get(range)
             {
                 target.copy_from_slice(source);
             }
@@ -113,9 +106,7 @@ impl Image {
 
     fn grow(&mut self, count: usize) -> Result<(), OutOfMemory> {
         let before = self.chunks.len();
-        self.chunks
-            .try_reserve(count.saturating_sub(before))
-            .map_err(|_| OutOfMemory)?;
+        self.chunks.try_reserve(count.saturating_sub(before)).map_err(|_| OutOfMemory)?;
         while self.chunks.len() < count {
             let mut bytes = Vec::new();
             if bytes.try_reserve_exact(CHUNK).is_err() {
@@ -123,11 +114,7 @@ impl Image {
                 return Err(OutOfMemory);
             }
             bytes.resize(CHUNK, 0);
-            self.chunks.push(Chunk {
-                bytes: bytes.into_boxed_slice(),
-                dirty: 0,
-                stale: true,
-            });
+            self.chunks.push(Chunk { bytes: bytes.into_boxed_slice(), dirty: 0, stale: true });
         }
         Ok(())
     }
@@ -166,17 +153,14 @@ impl Image {
 
     /// The changed parts, joined where they touch within a chunk and cut at the end of the file: offset and bytes.
     pub(crate) fn dirty_extents(&self) -> impl Iterator<Item = (u64, &[u8])> {
-        self.chunks
-            .iter()
-            .enumerate()
-            .flat_map(move |(index, chunk)| {
-                let start = index as u64 * CHUNK as u64;
-                let used = (self.size - start).min(CHUNK as u64) as usize;
-                runs(chunk.dirty).filter_map(move |run| {
-                    let run = run.start..run.end.min(used);
-                    Some((start + run.start as u64, chunk.bytes.get(run)?))
-                })
+        self.chunks.iter().enumerate().flat_map(move |(index, chunk)| {
+            let start = index as u64 * CHUNK as u64;
+            let used = (self.size - start).min(CHUNK as u64) as usize;
+            runs(chunk.dirty).filter_map(move |run| {
+                let run = run.start..run.end.min(used);
+                Some((start + run.start as u64, chunk.bytes.get(run)?))
             })
+        })
     }
 
     /// Nothing is dirty any more; what was has made its chunks stale.
@@ -190,9 +174,7 @@ impl Image {
 
     /// The numbers of the chunks that differ from the stored ones.
     pub(crate) fn stale_chunks(&self) -> Vec<u32> {
-        let stale = |(index, chunk): (usize, &Chunk)| {
-            (chunk.stale || chunk.dirty != 0).then_some(index as u32)
-        };
+        let stale = |(index, chunk): (usize, &Chunk)| (chunk.stale || chunk.dirty != 0).then_some(index as u32);
         self.chunks.iter().enumerate().filter_map(stale).collect()
     }
 
@@ -304,14 +286,7 @@ mod tests {
         assert!(bytes[..700].iter().all(|b| *b == 7));
         assert!(bytes[700..2 * CHUNK].iter().all(|b| *b == 0));
         assert_eq!(bytes[2 * CHUNK], 9);
-        assert_eq!(
-            extents(&image),
-            [
-                (512, CHUNK - 512),
-                (CHUNK as u64, CHUNK),
-                (2 * CHUNK as u64, 1)
-            ]
-        );
+        assert_eq!(extents(&image), [(512, CHUNK - 512), (CHUNK as u64, CHUNK), (2 * CHUNK as u64, 1)]);
     }
 
     #[test]

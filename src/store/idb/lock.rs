@@ -32,15 +32,10 @@ impl Drop for Held {
 
 /// Waits for the lock of that name, at most for `patience`. `lost` is called if the browser takes a lock back that was
 /// granted, which happens when another context steals it.
-pub(super) async fn acquire(
-    name: &str,
-    patience: Duration,
-    lost: impl FnOnce() + 'static,
-) -> Result<Held, Failure> {
+pub(super) async fn acquire(name: &str, patience: Duration, lost: impl FnOnce() + 'static) -> Result<Held, Failure> {
     let manager = manager()?;
     let options = Object::new();
-    let signal =
-        AbortSignal::timeout_with_u32(u32::try_from(patience.as_millis()).unwrap_or(u32::MAX));
+    let signal = AbortSignal::timeout_with_u32(u32::try_from(patience.as_millis()).unwrap_or(u32::MAX));
     // Setting a property of a fresh object cannot fail.
     let _ = Reflect::set(&options, &"signal".into(), &signal);
 
@@ -68,15 +63,11 @@ pub(super) async fn acquire(
 }
 
 fn manager() -> Result<LockManager, Failure> {
-    let get = |object: &JsValue, name: &str| {
-        Reflect::get(object, &name.into()).unwrap_or(JsValue::UNDEFINED)
-    };
+    let get = |object: &JsValue, name: &str| Reflect::get(object, &name.into()).unwrap_or(JsValue::UNDEFINED);
     let manager = get(&get(&js_sys::global(), "navigator"), "locks");
     if manager.is_object() {
         Ok(manager.unchecked_into())
     } else {
-        Err(Failure::Other(
-            "this browser has no Web Locks, which need a secure context".into(),
-        ))
+        Err(Failure::Other("this browser has no Web Locks, which need a secure context".into()))
     }
 }

@@ -57,16 +57,7 @@ impl Extent {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            due: Extent {
-                records: 256,
-                bytes: 2 << 20,
-            },
-            full: Extent {
-                records: 2048,
-                bytes: 16 << 20,
-            },
-        }
+        Self { due: Extent { records: 256, bytes: 2 << 20 }, full: Extent { records: 2048, bytes: 16 << 20 } }
     }
 }
 
@@ -92,14 +83,9 @@ impl Head {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Damaged> {
         let mut reader = Reader(bytes);
         if reader.u32()? != FORMAT {
-            return Err(Damaged::Malformed(
-                "the database was stored by another version of this software",
-            ));
+            return Err(Damaged::Malformed("the database was stored by another version of this software"));
         }
-        let head = Self {
-            generation: Generation::new(reader.u64()?),
-            size: reader.u64()?,
-        };
+        let head = Self { generation: Generation::new(reader.u64()?), size: reader.u64()? };
         Ok(head)
     }
 
@@ -113,10 +99,7 @@ impl Head {
 #[derive(Debug)]
 pub(crate) enum Write {
     /// Add one log record under this generation, which is not there yet.
-    Append {
-        generation: Generation,
-        record: Vec<u8>,
-    },
+    Append { generation: Generation, record: Vec<u8> },
     /// Store these chunks of the image and the head; delete the chunks past the head's and every log record.
     Checkpoint { head: Head, chunks: Vec<u32> },
 }
@@ -141,11 +124,7 @@ pub(crate) struct Log {
 impl Log {
     /// The generation of the image as SQLite sees it now.
     pub(crate) fn current(&self, image: &Image) -> Generation {
-        if image.is_dirty() {
-            self.prepared.next()
-        } else {
-            self.prepared
-        }
+        if image.is_dirty() { self.prepared.next() } else { self.prepared }
     }
 
     /// The write that makes everything dirty durable, or `None` when nothing is.
@@ -154,10 +133,8 @@ impl Log {
         if generation == self.prepared {
             return None;
         }
-        let with_this = Extent {
-            records: self.length.records + 1,
-            bytes: self.length.bytes.saturating_add(image.dirty_bytes()),
-        };
+        let with_this =
+            Extent { records: self.length.records + 1, bytes: self.length.bytes.saturating_add(image.dirty_bytes()) };
         if with_this.exceeds(self.limits.full) {
             return Some(self.checkpoint(image));
         }
@@ -175,10 +152,7 @@ impl Log {
 
     /// The write that empties the log, with everything dirty in it.
     pub(crate) fn checkpoint(&mut self, image: &mut Image) -> Write {
-        let head = Head {
-            generation: self.current(image),
-            size: image.size(),
-        };
+        let head = Head { generation: self.current(image), size: image.size() };
         let chunks = image.stale_chunks();
         self.length = Extent::default();
         self.prepared = head.generation;
@@ -201,11 +175,7 @@ impl Restore {
         Ok(Self {
             head,
             image: Image::default(),
-            log: Log {
-                prepared: head.generation,
-                length: Extent::default(),
-                limits,
-            },
+            log: Log { prepared: head.generation, length: Extent::default(), limits },
         })
     }
 

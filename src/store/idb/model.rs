@@ -17,11 +17,7 @@ pub(crate) enum Fault {
     After,
 }
 
-pub(crate) const FAULTS: [Fault; 3] = [
-    Fault::Before,
-    Fault::Within,
-    Fault::After,
-];
+pub(crate) const FAULTS: [Fault; 3] = [Fault::Before, Fault::Within, Fault::After];
 
 /// The process ended in the middle of a write.
 #[derive(Debug)]
@@ -35,12 +31,7 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    pub(crate) fn execute(
-        &mut self,
-        write: &Write,
-        image: &Image,
-        fault: Option<Fault>,
-    ) -> Result<(), Crashed> {
+    pub(crate) fn execute(&mut self, write: &Write, image: &Image, fault: Option<Fault>) -> Result<(), Crashed> {
         if fault == Some(Fault::Before) {
             return Err(Crashed);
         }
@@ -55,9 +46,7 @@ impl Model {
                     let bytes = image.chunk(*index).expect("a stale chunk is there");
                     transaction.chunks.insert(*index, bytes.to_vec());
                 }
-                transaction
-                    .chunks
-                    .retain(|index, _| u64::from(*index) < head.chunks());
+                transaction.chunks.retain(|index, _| u64::from(*index) < head.chunks());
                 transaction.head = Some(head.encode());
                 transaction.log.clear();
             }

@@ -52,11 +52,7 @@ pub(super) struct Opened {
 
 impl Opened {
     /// Waits for the lock and loads what is stored. Durable versions are told to `versions` from then on.
-    pub(super) async fn open(
-        name: &str,
-        create: bool,
-        versions: watch::Sender<Version>,
-    ) -> Result<Rc<Self>, Error> {
+    pub(super) async fn open(name: &str, create: bool, versions: watch::Sender<Version>) -> Result<Rc<Self>, Error> {
         let owner: Rc<Owner> = Rc::default();
         let held = lock::acquire(name, PATIENCE, {
             let owner = Rc::clone(&owner);
@@ -66,20 +62,11 @@ impl Opened {
         let connection = Connection::open(name, create.then_some(STORES)).await?;
         connection.on_lost({
             let owner = Rc::clone(&owner);
-            move |is_closed| {
-                owner.tell(if is_closed {
-                    News::Closed
-                } else {
-                    News::Wanted
-                })
-            }
+            move |is_closed| owner.tell(if is_closed { News::Closed } else { News::Wanted })
         });
         let (stored, image, log) = Stored::load(connection).await?;
 
-        let progress = Progress {
-            durable: log.current(&image),
-            end: None,
-        };
+        let progress = Progress { durable: log.current(&image), end: None };
         let image = Rc::new(RefCell::new(image));
         let conn = vfs::connect(&image).map_err(crate::sync::Error::from)?;
         let replica = Replica::open(conn)?;
@@ -103,18 +90,11 @@ impl Opened {
 
     /// Whether calls can still be made.
     pub(super) fn is_open(&self) -> bool {
-        !self.is_retiring.get()
-            && self
-                .replica
-                .try_borrow()
-                .is_ok_and(|replica| replica.is_some())
+        !self.is_retiring.get() && self.replica.try_borrow().is_ok_and(|replica| replica.is_some())
     }
 
     /// Runs `f` with the replica. What it returns may be told once the generation beside it is durable.
-    pub(super) fn run<T>(
-        self: &Rc<Self>,
-        f: impl FnOnce(&mut Replica) -> T,
-    ) -> Result<(T, Generation), Error> {
+    pub(super) fn run<T>(self: &Rc<Self>, f: impl FnOnce(&mut Replica) -> T) -> Result<(T, Generation), Error> {
         // It stays borrowed when an earlier call panicked.
         let mut replica = self.replica.try_borrow_mut().map_err(|_| Failure::Closed)?;
         let Some(replica) = replica.as_mut().filter(|_| !self.is_retiring.get()) else {
@@ -123,10 +103,7 @@ impl Opened {
         let value = f(replica);
         if !replica.connection().is_autocommit() {
             // Storing half a transaction would be worse than losing one that nobody committed.
-            replica
-                .connection()
-                .execute_batch("ROLLBACK")
-                .map_err(crate::sync::Error::from)?;
+            replica.connection().execute_batch("ROLLBACK").map_err(crate::sync::Error::from)?;
         }
         let generation = self.log.borrow().current(&self.image.borrow());
         self.start_writing();
@@ -136,9 +113,7 @@ impl Opened {
     /// Resolves when `generation` is durable.
     pub(super) async fn durable(&self, generation: Generation) -> Result<(), Failure> {
         let mut progress = self.progress.subscribe();
-        let reached = progress
-            .wait_for(|p| p.durable >= generation || p.end.is_some())
-            .await;
+        let reached = progress.wait_for(|p| p.durable >= generation || p.end.is_some()).await;
         match reached {
             Ok(progress) if progress.durable >= generation => Ok(()),
             Ok(progress) => Err(progress.end.clone().unwrap_or(Failure::Closed)),
@@ -169,11 +144,7 @@ impl Opened {
     }
 
     fn end_or_closed(&self) -> Failure {
-        self.progress
-            .borrow()
-            .end
-            .clone()
-            .unwrap_or(Failure::Closed)
+        self.progress.borrow().end.clone().unwrap_or(Failure::Closed)
     }
 
     fn start_writing(self: &Rc<Self>) {
@@ -203,19 +174,15 @@ impl Opened {
             None => return Err(self.end_or_closed()),
         };
         written.await?;
-        self.progress
-            .send_modify(|progress| progress.durable = write.generation());
-        self.versions
-            .send_if_modified(|told| std::mem::replace(told, version) != version);
+        self.progress.send_modify(|progress| progress.durable = write.generation());
+        self.versions.send_if_modified(|told| std::mem::replace(told, version) != version);
         Ok(())
     }
 
     /// The version of the state that is about to be written.
     fn version(&self) -> Result<Version, Failure> {
         match self.replica.try_borrow().as_deref() {
-            Ok(Some(replica)) => replica
-                .version()
-                .map_err(|error| Failure::Other(error.to_string())),
+            Ok(Some(replica)) => replica.version().map_err(|error| Failure::Other(error.to_string())),
             _ => Err(self.end_or_closed()),
         }
     }
@@ -240,10 +207,7 @@ impl Opened {
             return;
         }
         self.is_writing.set(true);
-        let write = self
-            .log
-            .borrow_mut()
-            .checkpoint(&mut self.image.borrow_mut());
+        let write = self.log.borrow_mut().checkpoint(&mut self.image.borrow_mut());
         if let Err(failure) = self.execute(write).await {
             return self.end(failure);
         }

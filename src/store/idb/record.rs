@@ -53,13 +53,8 @@ pub(crate) fn apply(record: &[u8], expected: Generation, image: &mut Image) -> R
     for _ in 0..count {
         let offset = table.u64()?;
         let bytes = data.bytes(table.u32()? as usize)?;
-        if offset
-            .checked_add(bytes.len() as u64)
-            .is_none_or(|end| end > size)
-        {
-            return Err(Damaged::Malformed(
-                "a log record writes past the end of the file",
-            ));
+        if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > size) {
+            return Err(Damaged::Malformed("a log record writes past the end of the file"));
         }
         image.write(bytes, offset)?;
     }

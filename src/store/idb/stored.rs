@@ -48,10 +48,7 @@ impl Stored {
             let head = (!head.is_undefined()).then(|| bytes(head)).transpose()?;
             let mut restore = Restore::new(head.as_deref(), Limits::default())?;
             for first in (0..restore.chunks()).step_by(BATCH as usize) {
-                let range = IdbKeyRange::bound(
-                    &(first as f64).into(),
-                    &((first + BATCH - 1) as f64).into(),
-                );
+                let range = IdbKeyRange::bound(&(first as f64).into(), &((first + BATCH - 1) as f64).into());
                 let range = range.map_err(|e| Failure::from_js(&e))?;
                 let batch = finished(get_all(&chunks, Some(&range))?).await?;
                 for chunk in Array::from(&batch) {
@@ -89,20 +86,11 @@ impl Stored {
         let done = completed(transaction);
         Ok(async move {
             let outcome = done.await;
-            if fence.is_broken() {
-                Err(Failure::Taken)
-            } else {
-                outcome
-            }
+            if fence.is_broken() { Err(Failure::Taken) } else { outcome }
         })
     }
 
-    fn fill(
-        &self,
-        transaction: &IdbTransaction,
-        write: &Write,
-        image: &Image,
-    ) -> Result<Fence, Failure> {
+    fn fill(&self, transaction: &IdbTransaction, write: &Write, image: &Image) -> Result<Fence, Failure> {
         let meta = store(transaction, META)?;
         let log = store(transaction, LOG)?;
         let fence = Fence::new(transaction, &get(&meta, EPOCH)?, self.epoch);
@@ -110,27 +98,18 @@ impl Stored {
             Write::Append { generation, record } => {
                 // `add` refuses a generation that is there: a second guard against another writer.
                 let key = JsValue::from_f64(generation.get() as f64);
-                log.add_with_key(&Uint8Array::from(record.as_slice()), &key)
-                    .map_err(|e| Failure::from_js(&e))?;
+                log.add_with_key(&Uint8Array::from(record.as_slice()), &key).map_err(|e| Failure::from_js(&e))?;
             }
             Write::Checkpoint { head, chunks } => {
                 let store = store(transaction, CHUNKS)?;
                 for index in chunks {
                     let bytes = image.chunk(*index).unwrap_or_default();
-                    put(
-                        &store,
-                        &Uint8Array::from(bytes),
-                        &JsValue::from_f64(f64::from(*index)),
-                    )?;
+                    put(&store, &Uint8Array::from(bytes), &JsValue::from_f64(f64::from(*index)))?;
                 }
                 let past = IdbKeyRange::lower_bound(&JsValue::from_f64(head.chunks() as f64));
                 let past = past.map_err(|e| Failure::from_js(&e))?;
                 store.delete(&past).map_err(|e| Failure::from_js(&e))?;
-                put(
-                    &meta,
-                    &Uint8Array::from(head.encode().as_slice()),
-                    &HEAD.into(),
-                )?;
+                put(&meta, &Uint8Array::from(head.encode().as_slice()), &HEAD.into())?;
                 log.clear().map_err(|e| Failure::from_js(&e))?;
             }
         }
@@ -149,8 +128,7 @@ impl Fence {
     fn new(transaction: &IdbTransaction, epoch: &IdbRequest, own: f64) -> Self {
         let broken = Rc::new(Cell::new(false));
         let callback = Closure::new({
-            let (transaction, request, broken) =
-                (transaction.clone(), epoch.clone(), Rc::clone(&broken));
+            let (transaction, request, broken) = (transaction.clone(), epoch.clone(), Rc::clone(&broken));
             move || {
                 if request.result().ok().and_then(|found| found.as_f64()) != Some(own) {
                     broken.set(true);
@@ -159,10 +137,7 @@ impl Fence {
             }
         });
         epoch.set_onsuccess(Some(callback.as_ref().unchecked_ref()));
-        Self {
-            broken,
-            _callback: callback,
-        }
+        Self { broken, _callback: callback }
     }
 
     fn is_broken(&self) -> bool {
@@ -171,9 +146,7 @@ impl Fence {
 }
 
 fn store(transaction: &IdbTransaction, name: &str) -> Result<IdbObjectStore, Failure> {
-    transaction
-        .object_store(name)
-        .map_err(|e| Failure::from_js(&e))
+    transaction.object_store(name).map_err(|e| Failure::from_js(&e))
 }
 
 fn get(store: &IdbObjectStore, key: &str) -> Result<IdbRequest, Failure> {
@@ -189,15 +162,12 @@ fn get_all(store: &IdbObjectStore, range: Option<&JsValue>) -> Result<IdbRequest
 }
 
 fn put(store: &IdbObjectStore, value: &JsValue, key: &JsValue) -> Result<(), Failure> {
-    store
-        .put_with_key(value, key)
-        .map_err(|e| Failure::from_js(&e))?;
+    store.put_with_key(value, key).map_err(|e| Failure::from_js(&e))?;
     Ok(())
 }
 
 fn bytes(value: JsValue) -> Result<Vec<u8>, Failure> {
-    let array: Uint8Array = value
-        .dyn_into()
-        .map_err(|_| Failure::Damaged("a stored value is not a byte string".into()))?;
+    let array: Uint8Array =
+        value.dyn_into().map_err(|_| Failure::Damaged("a stored value is not a byte string".into()))?;
     Ok(array.to_vec())
 }

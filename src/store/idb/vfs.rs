@@ -16,9 +16,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rsqlite_vfs::{
-    AccessMode, FileKind, LockLevel, MemChunksFile, OpenOptions, OpenRequest, OpenedFile,
-    OsCallback, SQLiteIoMethods, SQLiteVfs, SyncOptions, VfsError, VfsErrorCode, VfsFile,
-    VfsResult, VfsStore, ffi,
+    AccessMode, FileKind, LockLevel, MemChunksFile, OpenOptions, OpenRequest, OpenedFile, OsCallback, SQLiteIoMethods,
+    SQLiteVfs, SyncOptions, VfsError, VfsErrorCode, VfsFile, VfsResult, VfsStore, ffi,
 };
 use rusqlite::{Connection, OpenFlags};
 
@@ -29,9 +28,7 @@ pub(crate) fn connect(image: &Rc<RefCell<Image>>) -> rusqlite::Result<Connection
     NAMESPACE.with(|namespace| {
         let vfs = namespace.registered()?;
         let name = namespace.offer(image);
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX
-            | OpenFlags::SQLITE_OPEN_URI;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
         // Without locks SQLite knows that it cannot have WAL. It must know: `PRAGMA journal_mode = WAL` first marks the
         // file and only then tries to open the log, so refusing that would leave a file that nobody can open.
         let uri = format!("file:{name}?nolock=1");
@@ -73,10 +70,7 @@ struct Files {
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
 fn unique(what: &str) -> String {
-    format!(
-        "crsql-sync-{what}-{}",
-        COUNTER.fetch_add(1, Ordering::Relaxed)
-    )
+    format!("crsql-sync-{what}-{}", COUNTER.fetch_add(1, Ordering::Relaxed))
 }
 
 impl Namespace {
@@ -89,30 +83,22 @@ impl Namespace {
         // SAFETY: `FileSystem` and `Methods` keep the default constructor, file layout and callbacks, and agree on the
         // app data, which the registration keeps alive for ever. The name is new, and only this thread opens
         // connections with it, so the `Rc`s inside are never shared between threads.
-        let registration =
-            unsafe { rsqlite_vfs::register_vfs::<Methods, FileSystem>(&name, self.clone(), false) }
-                .map_err(|error| failure(&error.to_string()))?;
+        let registration = unsafe { rsqlite_vfs::register_vfs::<Methods, FileSystem>(&name, self.clone(), false) }
+            .map_err(|error| failure(&error.to_string()))?;
         registration.into_raw();
-        let name = CString::new(name)
-            .map_err(|_| failure("the name of the file system has a zero byte"))?;
+        let name = CString::new(name).map_err(|_| failure("the name of the file system has a zero byte"))?;
         Ok(registered.insert(name).clone())
     }
 
     fn offer(&self, image: &Rc<RefCell<Image>>) -> String {
         let name = unique("db");
-        self.0
-            .offered
-            .borrow_mut()
-            .insert(name.clone(), Rc::clone(image));
+        self.0.offered.borrow_mut().insert(name.clone(), Rc::clone(image));
         name
     }
 }
 
 fn failure(message: &str) -> rusqlite::Error {
-    rusqlite::Error::SqliteFailure(
-        rusqlite::ffi::Error::new(ffi::SQLITE_CANTOPEN),
-        Some(message.to_owned()),
-    )
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(ffi::SQLITE_CANTOPEN), Some(message.to_owned()))
 }
 
 fn refused(message: &'static str) -> VfsError {
@@ -136,14 +122,10 @@ impl VfsStore for FileSystem {
         let file = match (options.kind(), request.filename) {
             (Some(FileKind::MainDb), Some(name)) => {
                 let image = data.0.offered.borrow_mut().remove(name.path());
-                File::Main(
-                    image.ok_or_else(|| refused("no database of this name can be opened here"))?,
-                )
+                File::Main(image.ok_or_else(|| refused("no database of this name can be opened here"))?)
             }
             (Some(FileKind::MainDb | FileKind::Wal), _) => {
-                return Err(refused(
-                    "this store keeps its own log, instead of SQLite's WAL",
-                ));
+                return Err(refused("this store keeps its own log, instead of SQLite's WAL"));
             }
             (_, None) => File::Scratch(Rc::default()),
             (_, Some(name)) => match data.0.scratch.borrow_mut().entry(name.path().to_owned()) {
@@ -157,24 +139,13 @@ impl VfsStore for FileSystem {
                 Entry::Vacant(entry) => File::Scratch(Rc::clone(entry.insert(Rc::default()))),
             },
         };
-        Ok(OpenedFile {
-            file,
-            access: options.access(),
-        })
+        Ok(OpenedFile { file, access: options.access() })
     }
 
-    fn close_file(
-        data: &Namespace,
-        name: Option<&str>,
-        file: File,
-        options: OpenOptions,
-    ) -> VfsResult<()> {
+    fn close_file(data: &Namespace, name: Option<&str>, file: File, options: OpenOptions) -> VfsResult<()> {
         if let (Some(name), File::Scratch(file), true) = (name, file, options.delete_on_close()) {
             let mut files = data.0.scratch.borrow_mut();
-            if files
-                .get(name)
-                .is_some_and(|named| Rc::ptr_eq(named, &file))
-            {
+            if files.get(name).is_some_and(|named| Rc::ptr_eq(named, &file)) {
                 files.remove(name);
             }
         }
@@ -228,22 +199,14 @@ impl VfsFile for File {
 
     fn write(&mut self, bytes: &[u8], offset: u64) -> VfsResult<()> {
         match self {
-            Self::Main(image) => image
-                .try_borrow_mut()
-                .map_err(busy)?
-                .write(bytes, offset)
-                .map_err(full),
+            Self::Main(image) => image.try_borrow_mut().map_err(busy)?.write(bytes, offset).map_err(full),
             Self::Scratch(file) => file.try_borrow_mut().map_err(busy)?.write(bytes, offset),
         }
     }
 
     fn truncate(&mut self, size: u64) -> VfsResult<()> {
         match self {
-            Self::Main(image) => image
-                .try_borrow_mut()
-                .map_err(busy)?
-                .set_size(size)
-                .map_err(full),
+            Self::Main(image) => image.try_borrow_mut().map_err(busy)?.set_size(size).map_err(full),
             Self::Scratch(file) => file.try_borrow_mut().map_err(busy)?.truncate(size),
         }
     }
@@ -306,9 +269,7 @@ impl OsCallback for DefaultOs {
         // SAFETY: as above; `now` is valid for the callback to write to.
         let code = unsafe {
             let vfs = ffi::sqlite3_vfs_find(std::ptr::null());
-            vfs.as_ref()
-                .and_then(|vfs| vfs.xCurrentTimeInt64)
-                .map(|time| time(vfs, &mut now))
+            vfs.as_ref().and_then(|vfs| vfs.xCurrentTimeInt64).map(|time| time(vfs, &mut now))
         };
         match code {
             Some(ffi::SQLITE_OK) => Ok(now - EPOCH),

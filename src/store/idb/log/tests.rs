@@ -4,16 +4,7 @@ use super::*;
 use crate::store::idb::model::{FAULTS, Fault, Model};
 
 /// Small enough for a property test to meet each of them often.
-const SMALL: Limits = Limits {
-    due: Extent {
-        records: 3,
-        bytes: 20_000,
-    },
-    full: Extent {
-        records: 6,
-        bytes: 60_000,
-    },
-};
+const SMALL: Limits = Limits { due: Extent { records: 3, bytes: 20_000 }, full: Extent { records: 6, bytes: 60_000 } };
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -24,8 +15,7 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let fault =
-        || prop_oneof![4 => Just(None), 1 => prop::sample::select(FAULTS.to_vec()).prop_map(Some)];
+    let fault = || prop_oneof![4 => Just(None), 1 => prop::sample::select(FAULTS.to_vec()).prop_map(Some)];
     let page = (0..50u64, 1..4usize, any::<u8>());
     let bytes = (0..200_000u64, 1..5_000usize, any::<u8>());
     prop_oneof![
@@ -57,21 +47,13 @@ impl Bench {
     fn new() -> Self {
         let model = Model::default();
         let (image, log) = model.load(SMALL);
-        Self {
-            model,
-            image,
-            log,
-            memory: Vec::new(),
-            durable: Vec::new(),
-        }
+        Self { model, image, log, memory: Vec::new(), durable: Vec::new() }
     }
 
     fn run(&mut self, step: Step) {
         match step {
             Step::Write { offset, len, fill } => {
-                let bytes: Vec<u8> = (0..len)
-                    .map(|i| fill.wrapping_add((i / 700) as u8))
-                    .collect();
+                let bytes: Vec<u8> = (0..len).map(|i| fill.wrapping_add((i / 700) as u8)).collect();
                 self.image.write(&bytes, offset).unwrap();
                 let end = offset as usize + len;
                 self.memory.resize(self.memory.len().max(end), 0);
@@ -130,18 +112,10 @@ proptest! {
 #[test]
 fn a_commit_without_changes_writes_nothing() {
     let mut bench = Bench::new();
-    bench.run(Step::Write {
-        offset: 0,
-        len: 10,
-        fill: 1,
-    });
+    bench.run(Step::Write { offset: 0, len: 10, fill: 1 });
     assert!(bench.log.prepare(&mut bench.image).is_some());
     let generation = bench.log.current(&bench.image);
-    bench.run(Step::Write {
-        offset: 0,
-        len: 10,
-        fill: 1,
-    });
+    bench.run(Step::Write { offset: 0, len: 10, fill: 1 });
     assert!(bench.log.prepare(&mut bench.image).is_none());
     assert_eq!(bench.log.current(&bench.image), generation);
 }
@@ -150,11 +124,7 @@ fn a_commit_without_changes_writes_nothing() {
 fn a_log_that_nobody_checkpoints_stays_bounded() {
     let mut bench = Bench::new();
     for fill in 0..100 {
-        bench.run(Step::Write {
-            offset: 0,
-            len: 1,
-            fill,
-        });
+        bench.run(Step::Write { offset: 0, len: 1, fill });
         bench.run(Step::Commit(None));
         assert!(bench.model.records() <= SMALL.full.records);
     }
@@ -164,20 +134,12 @@ fn a_log_that_nobody_checkpoints_stays_bounded() {
 fn a_missing_log_record_is_damage_not_an_older_state() {
     let mut bench = Bench::new();
     for fill in 1..4 {
-        bench.run(Step::Write {
-            offset: 0,
-            len: 1,
-            fill,
-        });
+        bench.run(Step::Write { offset: 0, len: 1, fill });
         bench.run(Step::Commit(None));
     }
     bench.model.remove_record(1);
     let mut restore = Restore::new(None, SMALL).unwrap();
-    let outcomes: Vec<bool> = bench
-        .model
-        .raw_records()
-        .map(|r| restore.record(r).is_ok())
-        .collect();
+    let outcomes: Vec<bool> = bench.model.raw_records().map(|r| restore.record(r).is_ok()).collect();
     assert_eq!(outcomes, [true, false]);
 }
 
@@ -192,10 +154,7 @@ fn a_head_of_another_format_is_refused() {
 
 #[test]
 fn a_missing_chunk_is_damage() {
-    let head = Head {
-        generation: Generation::new(3),
-        size: CHUNK as u64 + 5,
-    };
+    let head = Head { generation: Generation::new(3), size: CHUNK as u64 + 5 };
     let mut restore = Restore::new(Some(&head.encode()), SMALL).unwrap();
     assert_eq!(restore.chunks(), 2);
     restore.chunk(vec![0; CHUNK]).unwrap();

@@ -10,16 +10,8 @@ struct Process {
     log: Log,
 }
 
-const LIMITS: Limits = Limits {
-    due: Extent {
-        records: 4,
-        bytes: 1 << 20,
-    },
-    full: Extent {
-        records: 8,
-        bytes: 1 << 20,
-    },
-};
+const LIMITS: Limits =
+    Limits { due: Extent { records: 4, bytes: 1 << 20 }, full: Extent { records: 8, bytes: 1 << 20 } };
 
 impl Process {
     fn start(model: &Model) -> Self {
@@ -44,11 +36,7 @@ impl Process {
     }
 
     fn is_intact(&self) -> bool {
-        self.conn
-            .query_row("PRAGMA integrity_check", [], |row| {
-                Ok(row.get::<_, String>(0)? == "ok")
-            })
-            .unwrap()
+        self.conn.query_row("PRAGMA integrity_check", [], |row| Ok(row.get::<_, String>(0)? == "ok")).unwrap()
     }
 }
 
@@ -74,27 +62,11 @@ fn money_is_neither_made_nor_lost_by_a_crash_at_any_point() {
     assert!(process.commit(&mut model, None));
     let mut acknowledged = 0;
     for round in 0..300_i64 {
-        let (from, to, note) = (
-            round * 7 % 100,
-            round * 13 % 100,
-            "x".repeat((round * 37 % 3000) as usize),
-        );
+        let (from, to, note) = (round * 7 % 100, round * 13 % 100, "x".repeat((round * 37 % 3000) as usize));
         let transfer = process.conn.unchecked_transaction().unwrap();
-        transfer
-            .execute(
-                "UPDATE account SET balance = balance - 1, note = ?2 WHERE id = ?1",
-                (from, note),
-            )
-            .unwrap();
-        transfer
-            .execute(
-                "UPDATE account SET balance = balance + 1 WHERE id = ?1",
-                [to],
-            )
-            .unwrap();
-        transfer
-            .execute("INSERT INTO transfer VALUES (?1)", [round])
-            .unwrap();
+        transfer.execute("UPDATE account SET balance = balance - 1, note = ?2 WHERE id = ?1", (from, note)).unwrap();
+        transfer.execute("UPDATE account SET balance = balance + 1 WHERE id = ?1", [to]).unwrap();
+        transfer.execute("INSERT INTO transfer VALUES (?1)", [round]).unwrap();
         transfer.commit().unwrap();
         let fault = (round % 4 == 3).then(|| FAULTS[(round / 4 % 3) as usize]);
         if process.commit(&mut model, fault) {
@@ -104,14 +76,8 @@ fn money_is_neither_made_nor_lost_by_a_crash_at_any_point() {
             acknowledged += i64::from(fault == Some(Fault::After));
             assert!(process.is_intact());
         }
-        assert_eq!(
-            process.numbers("SELECT sum(balance) FROM account"),
-            [10_000]
-        );
-        assert_eq!(
-            process.numbers("SELECT count(*) FROM transfer"),
-            [acknowledged]
-        );
+        assert_eq!(process.numbers("SELECT sum(balance) FROM account"), [10_000]);
+        assert_eq!(process.numbers("SELECT count(*) FROM transfer"), [acknowledged]);
     }
 }
 
@@ -121,10 +87,7 @@ fn a_rolled_back_transaction_leaves_nothing_to_store() {
     let mut process = Process::start(&model);
     process.conn.execute_batch("CREATE TABLE t(a)").unwrap();
     process.commit(&mut model, None);
-    process
-        .conn
-        .execute_batch("BEGIN; INSERT INTO t VALUES (randomblob(3000000)); ROLLBACK")
-        .unwrap();
+    process.conn.execute_batch("BEGIN; INSERT INTO t VALUES (randomblob(3000000)); ROLLBACK").unwrap();
     assert!(!process.image.borrow().is_dirty());
     assert!(process.is_intact());
 }
@@ -135,7 +98,9 @@ fn a_vacuum_shrinks_the_stored_file() {
     let mut process = Process::start(&model);
     process
         .conn
-        .execute_batch("CREATE TABLE t(a); INSERT INTO t VALUES (randomblob(1000000)), (1); DELETE FROM t WHERE a <> 1;")
+        .execute_batch(
+            "CREATE TABLE t(a); INSERT INTO t VALUES (randomblob(1000000)), (1); DELETE FROM t WHERE a <> 1;",
+        )
         .unwrap();
     process.commit(&mut model, None);
     let before = process.image.borrow().size();
@@ -153,10 +118,7 @@ fn wal_and_attached_files_are_refused() {
     conn.execute_batch("CREATE TABLE t(a)").unwrap();
     let mode: Result<String, _> = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0));
     assert_eq!(mode.as_deref(), Ok("memory"));
-    assert!(
-        conn.execute_batch("ATTACH 'crsql-sync-db-0' AS other")
-            .is_err()
-    );
+    assert!(conn.execute_batch("ATTACH 'crsql-sync-db-0' AS other").is_err());
     conn.execute_batch("INSERT INTO t VALUES (1)").unwrap();
 }
 
@@ -169,9 +131,7 @@ fn two_databases_are_open_at_once_and_apart() {
         conn.execute("INSERT INTO t VALUES (?1)", [n]).unwrap();
     }
     for (n, conn) in (0_i64..).zip(&conns) {
-        let found: i64 = conn
-            .query_row("SELECT a FROM t", [], |row| row.get(0))
-            .unwrap();
+        let found: i64 = conn.query_row("SELECT a FROM t", [], |row| row.get(0)).unwrap();
         assert_eq!(found, n);
     }
 }

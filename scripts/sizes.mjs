@@ -1,0 +1,29 @@
+// Prints the compressed sizes of what pkg/ ships and fails above the budget of wasm-pack.toml.
+// The scripts of the worker are alternatives, each with wasm-bindgen's JavaScript in it: an application loads the
+// module, the page client and one of them. That is what the budget of the package counts, with the largest.
+import { readFileSync, readdirSync } from "node:fs";
+import { brotliCompressSync, gzipSync } from "node:zlib";
+
+const [pkg, packageBudget, clientBudget] = process.argv.slice(2);
+const row = (file, ...sizes) => console.log(file.padEnd(38) + sizes.map((size) => String(size).padStart(10)).join(""));
+
+row("file, in bytes", "raw", "gzip -9", "brotli");
+const sizes = {};
+for (const file of readdirSync(pkg).filter((name) => /\.(js|wasm)$/.test(name))) {
+  const bytes = readFileSync(`${pkg}/${file}`);
+  sizes[file] = [bytes.length, gzipSync(bytes, { level: 9 }).length, brotliCompressSync(bytes).length];
+  row(file, ...sizes[file]);
+}
+
+const add = (...all) => all.reduce((sum, size) => sum.map((n, i) => n + size[i]), [0, 0, 0]);
+const workers = Object.keys(sizes).filter((file) => file.endsWith(".js") && file !== "client.js");
+const worker = workers.reduce((largest, file) => (sizes[file][1] > sizes[largest][1] ? file : largest));
+const wasm = Object.keys(sizes).find((file) => file.endsWith(".wasm"));
+const loaded = add(sizes[wasm], sizes["client.js"], sizes[worker]);
+row(`wasm + client.js + ${worker}`, ...loaded);
+
+for (const [what, size, budget] of [["package", loaded[1], packageBudget], ["page client", sizes["client.js"][1], clientBudget]]) {
+  const over = size > Number(budget);
+  console.log(`${over ? "OVER BUDGET" : "within budget"}: ${what} ${size} of ${budget} bytes gzip`);
+  if (over) process.exitCode = 1;
+}

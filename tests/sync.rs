@@ -1,4 +1,9 @@
 //! Replicas that exchange batches, with nothing in between.
+//!
+//! The same bodies run natively and, in a service worker, in wasm.
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::time::Duration;
 
 use crsql_sync::crr::{SiteId, Version};
 use crsql_sync::sync::{
@@ -6,7 +11,11 @@ use crsql_sync::sync::{
     SqlError, SqlLimits,
 };
 use rusqlite::Connection;
-use std::time::Duration;
+#[cfg(target_family = "wasm")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+#[cfg(target_family = "wasm")]
+wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_service_worker);
 
 const TODO: &str = "CREATE TABLE todo (id TEXT PRIMARY KEY NOT NULL, title TEXT, done INTEGER DEFAULT 0);
                     SELECT crsql_as_crr('todo');";
@@ -459,6 +468,7 @@ fn a_peer_that_lost_its_data_gets_back_even_its_own() {
     assert!(batch.changes.iter().all(|change| change.site == a.site()));
 }
 
+#[cfg(not(target_family = "wasm"))]
 #[test]
 fn the_state_of_the_sync_survives_a_restart() {
     let folder = tempfile::tempdir().unwrap();

@@ -7,7 +7,7 @@ use crate::http::app::Settings;
 use crate::http::auth::Operation;
 use crate::http::call::{Call, answer};
 use crate::http::problem::{Code, Problem};
-use crate::sync::{Cursor, Error, ResultSet, Sql, SqlError, SqlLimits, json};
+use crate::sync::{Cursor, ResultSet, Sql, SqlError, SqlLimits, json};
 
 /// The largest number of statements in one request.
 const MAX_STATEMENTS: usize = 1000;
@@ -52,7 +52,7 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
     let database = call.open().await?;
     let run = move |replica: &mut crate::sync::Replica| -> Result<Answer, SqlError> {
         let results = replica.sql(&statements, limits)?;
-        Ok(Answer { results, at: replica.at().map_err(Error::from)? })
+        Ok(Answer { results, at: replica.at()? })
     };
     answer(StatusCode::OK, &database.call(run).await??)
 }

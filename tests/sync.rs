@@ -1,4 +1,9 @@
 //! Replicas that exchange batches, with nothing in between.
+//!
+//! The same bodies run natively and, in a service worker, in wasm.
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::time::Duration;
 
 use crsql_sync::crr::{SiteId, Version};
 use crsql_sync::sync::{
@@ -6,7 +11,11 @@ use crsql_sync::sync::{
     SqlError, SqlLimits,
 };
 use rusqlite::Connection;
-use std::time::Duration;
+#[cfg(target_family = "wasm")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+#[cfg(target_family = "wasm")]
+wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_service_worker);
 
 const TODO: &str = "CREATE TABLE todo (id TEXT PRIMARY KEY NOT NULL, title TEXT, done INTEGER DEFAULT 0);
                     SELECT crsql_as_crr('todo');";
@@ -248,6 +257,41 @@ fn a_version_over_the_limit_is_cut_and_its_last_piece_alone_is_refused() {
 }
 
 #[test]
+fn pieces_of_a_version_that_changes_meanwhile_still_add_up() {
+    let (mut a, mut b) = (replica(), replica());
+    let values: Vec<_> = (0..20).map(|id| format!("('{id:02}', 'x', 0)")).collect();
+    sql(&mut a, &format!("INSERT INTO todo VALUES {}", values.join(",")));
+    let page = Page { changes: 6, ..Page::default() };
+    let mut since = Since::Beginning;
+    for round in 0.. {
+        let batch = a.request_changes(&Request { page, exclude: Some(b.site()), ..request(since) }).unwrap();
+        assert_eq!(batch.since, Some(since).filter(|since| matches!(since, Since::Within(_))));
+        b.apply_changes(&batch).unwrap();
+        since = batch.next.unwrap();
+        if !batch.more {
+            break;
+        }
+        if round < 3 {
+            sql(&mut a, &format!("UPDATE todo SET title = 'y' WHERE id IN ('0{round}', '1{round}')"));
+        }
+    }
+    assert_eq!(rows(&mut a), rows(&mut b));
+}
+
+#[test]
+fn until_before_what_is_held_moves_nothing() {
+    let mut a = replica();
+    add(&mut a, "1");
+    let until = Some(a.at().unwrap());
+    sql(&mut a, "INSERT INTO todo (id) VALUES ('2'), ('3')");
+    let page = Page { changes: 2, ..Page::default() };
+    let since = a.request_changes(&Request { page, ..request(Since::After(until.unwrap())) }).unwrap().next.unwrap();
+    assert!(matches!(since, Since::Within(_)));
+    let batch = a.request_changes(&Request { until, ..request(since) }).unwrap();
+    assert_eq!((batch.next, batch.more, batch.changes.len()), (Some(since), false, 0));
+}
+
+#[test]
 fn a_cursor_of_another_copy_or_ahead_of_this_one_is_told_apart() {
     let mut a = replica();
     let other = Since::After(Cursor { site: SiteId::new([7; 16]), version: version(1) });
@@ -383,6 +427,19 @@ fn sql_from_outside_is_kept_to_the_rows_of_its_database() {
 }
 
 #[test]
+fn a_schemas_own_triggers_cannot_reach_what_the_engine_keeps() {
+    let mut a = empty();
+    let schema = format!(
+        "{TODO} CREATE TRIGGER sly AFTER INSERT ON todo BEGIN UPDATE crsql_master SET value = 0; END;
+         CREATE TABLE log (id); CREATE TRIGGER good AFTER DELETE ON todo BEGIN INSERT INTO log VALUES (old.id); END;"
+    );
+    a.create_database_if_not_exists(&Schema::parse(&schema).unwrap()).unwrap();
+    let error = try_sql(&mut a, "INSERT INTO todo (id) VALUES ('1')").unwrap_err();
+    assert!(error.to_string().contains("crsql_master"), "{error}");
+    sql(&mut a, "DELETE FROM todo");
+}
+
+#[test]
 fn the_statements_of_a_request_are_one_transaction() {
     let mut a = replica();
     let statements = ["INSERT INTO todo (id) VALUES ('1')", "INSERT INTO todo (id) VALUES ('1')"];
@@ -459,6 +516,7 @@ fn a_peer_that_lost_its_data_gets_back_even_its_own() {
     assert!(batch.changes.iter().all(|change| change.site == a.site()));
 }
 
+#[cfg(not(target_family = "wasm"))]
 #[test]
 fn the_state_of_the_sync_survives_a_restart() {
     let folder = tempfile::tempdir().unwrap();
@@ -477,4 +535,11 @@ fn the_state_of_the_sync_survives_a_restart() {
     assert!(a.exists() && a.is_paused().unwrap());
     assert_eq!(a.upstream().unwrap(), Some(hub.site()));
     assert_eq!(a.received(hub.site()).unwrap(), Since::After(hub.at().unwrap()));
+}
+
+#[test]
+fn a_text_that_is_no_utf8_is_an_error_and_not_a_panic() {
+    let mut a = replica();
+    sql(&mut a, "INSERT INTO todo (id, title) VALUES ('1', CAST(x'ff' AS TEXT))");
+    assert!(matches!(a.request_changes(&request(Since::Beginning)), Err(RequestError::Replica(_))));
 }

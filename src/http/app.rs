@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{any, get, post, put};
 use http::{Method, StatusCode};
 
 use super::auth::{Access, Authorize, Operation, Verdict};
@@ -155,15 +155,17 @@ impl Builder {
         if settings.pause && settings.links.is_some() {
             router = router.route(&path(Operation::Upstream), put(upstream::handle));
         }
-        let router = router
-            .method_not_allowed_fallback(method_not_allowed)
-            .fallback(|| async { Problem::no_route() })
-            .with_state(settings);
+        let router = router.method_not_allowed_fallback(method_not_allowed).fallback(no_route).with_state(settings);
         match routes.as_prefix() {
             "" => router,
-            prefix => Router::new().nest(prefix, router),
+            // Nesting leaves out the prefix with a slash after it.
+            prefix => Router::new().nest(prefix, router).route(&format!("{prefix}/"), any(no_route)),
         }
     }
+}
+
+async fn no_route() -> Problem {
+    Problem::new(Code::NotFound, "there is no such operation; see the protocol's table of routes")
 }
 
 /// The router adds the header `allow`.

@@ -133,7 +133,9 @@ pub(super) async fn ask(hook: &dyn Authorize, patience: Duration, access: Access
         Either::Left((Ok(Ok(Verdict::Unauthorized(reason))), _)) => {
             return Err(Problem::new(Code::Unauthorized, reason));
         }
-        Either::Left((Ok(Ok(Verdict::Forbidden(reason))), _)) => return Err(Problem::new(Code::Forbidden, reason)),
+        Either::Left((Ok(Ok(Verdict::Forbidden(reason))), _)) => {
+            return Err(Problem::new(Code::Forbidden, reason));
+        }
         Either::Left((Ok(Err(reason)), _)) => reason,
         Either::Left((Err(_panic), _)) => "it panicked".into(),
         Either::Right(_) => format!("it took longer than {patience:?}"),

@@ -72,7 +72,9 @@ impl Query {
 /// The site that the caller says it is.
 pub(super) fn site(headers: &HeaderMap, query: &Query) -> Result<Option<SiteId>, Problem> {
     let of_query = query.parsed("site")?;
-    let Some(header) = headers.get(SITE_HEADER) else { return Ok(of_query) };
+    let Some(header) = headers.get(SITE_HEADER) else {
+        return Ok(of_query);
+    };
     let site = header.to_str().ok().and_then(|text| text.parse().ok());
     let site: SiteId = site.ok_or_else(|| invalid(SITE_HEADER, "is a site id of 32 hexadecimal digits"))?;
     match of_query {
@@ -84,7 +86,9 @@ pub(super) fn site(headers: &HeaderMap, query: &Query) -> Result<Option<SiteId>,
 /// Where a stream begins: after what was read last, or `since`, whichever is the later.
 pub(super) fn stream_start(headers: &HeaderMap, query: &Query) -> Result<Since, Problem> {
     let since = query.since()?;
-    let Some(last) = headers.get(LAST_EVENT_ID).filter(|value| !value.is_empty()) else { return Ok(since) };
+    let Some(last) = headers.get(LAST_EVENT_ID).filter(|value| !value.is_empty()) else {
+        return Ok(since);
+    };
     let last = last.to_str().ok().and_then(|text| text.parse::<Since>().ok());
     let last = last.ok_or_else(|| invalid(LAST_EVENT_ID, "is the id of an event of this stream"))?;
     Ok(if last.is_later_than(&since) { last } else { since })

@@ -132,10 +132,6 @@ impl Problem {
         Self::new(Code::Internal, "the operation failed; the log of the host says why")
     }
 
-    pub(super) fn no_route() -> Self {
-        Self::new(Code::NotFound, "there is no such operation; see the protocol's table of routes")
-    }
-
     fn expecting(mut self, expected: Since) -> Self {
         self.members.expected = Some(expected.to_string());
         self

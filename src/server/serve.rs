@@ -102,7 +102,9 @@ async fn serve(options: cli::Serve) -> Result<(), Failure> {
 
 /// The links to the upstream, where one is asked for.
 fn upstream(options: &cli::Serve) -> Result<Option<Upstream>, Failure> {
-    let Some(url) = &options.upstream else { return Ok(None) };
+    let Some(url) = &options.upstream else {
+        return Ok(None);
+    };
     let mut config = Config::new(url)?;
     if let Some(token) = &options.upstream_token {
         let mut value = HeaderValue::from_str(&format!("Bearer {token}"))?;

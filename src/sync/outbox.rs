@@ -138,12 +138,23 @@ impl Replica {
         if acknowledged >= at {
             return Ok(Unsent::default());
         }
-        let mut changes = 0;
+        let span = (peer, acknowledged, at);
+        let changes = match self.unsent.get() {
+            Some((counted, changes)) if counted == span => changes,
+            _ => self.count_unsent(peer, acknowledged, at)?,
+        };
+        self.unsent.set(Some((span, changes)));
+        let since = if changes > 0 { setting(&self.conn, UNSENT_SINCE)? } else { None };
+        Ok(Unsent { changes, since })
+    }
+
+    fn count_unsent(&self, peer: SiteId, acknowledged: Version, at: Version) -> Result<u64, Error> {
         let (windows, exclude) = if acknowledged < peers::resend(&self.conn, peer)? {
             (vec![(acknowledged, at)], None)
         } else {
             (peers::windows_without(&self.conn, peer, acknowledged, at)?, Some(peer))
         };
+        let mut changes = 0;
         for (since, until) in windows {
             let window = Window { since, until, exclude };
             self.engine.changes(&self.conn, window, &mut |_, _| {
@@ -151,8 +162,7 @@ impl Replica {
                 std::ops::ControlFlow::Continue(())
             })?;
         }
-        let since = if changes > 0 { setting(&self.conn, UNSENT_SINCE)? } else { None };
-        Ok(Unsent { changes, since })
+        Ok(changes)
     }
 }
 

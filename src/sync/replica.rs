@@ -1,3 +1,5 @@
+use std::cell::Cell;
+
 use rusqlite::types::{FromSql, ToSql};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
@@ -6,6 +8,7 @@ use super::batch::SchemaHash;
 use super::cursor::Cursor;
 use super::error::{CreateError, Error};
 use super::peers;
+use super::request::Cut;
 use super::schema::{self, Schema};
 use crate::crr::{Engine, SiteId, Version};
 
@@ -17,7 +20,14 @@ pub struct Replica {
     pub(super) engine: Engine,
     pub(super) authorizer: Authorizer,
     schema: Option<Schema>,
+    /// The last count of what an upstream lacks, and of what it is the count: callers ask often, and counting reads it all.
+    pub(super) unsent: Cell<Option<(Span, u64)>>,
+    /// The version of which some reader is taking pieces.
+    pub(super) cut: Option<Cut>,
 }
+
+/// What a peer lacks when it has acknowledged one version and the newest is another.
+type Span = (SiteId, Version, Version);
 
 /// What a creation did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +46,7 @@ impl Replica {
         let engine = Engine::install(&conn)?;
         peers::install(&conn)?;
         let authorizer = Authorizer::install(&mut conn)?;
-        let mut replica = Self { conn, engine, authorizer, schema: None };
+        let mut replica = Self { conn, engine, authorizer, schema: None, unsent: Cell::default(), cut: None };
         replica.schema = replica.recorded_schema()?;
         Ok(replica)
     }
@@ -73,7 +83,7 @@ impl Replica {
 
     /// Closes the connection.
     pub fn close(self) -> Result<(), Error> {
-        let Self { conn, engine, authorizer, schema: _ } = self;
+        let Self { conn, engine, authorizer, .. } = self;
         drop((engine, authorizer));
         conn.close().map_err(|(_, error)| error.into())
     }

@@ -56,12 +56,40 @@ impl Replica {
             Some(until) => until.version.min(at.version).max(start),
             None => at.version,
         };
-        let window = Window { since: start, until, exclude: request.exclude };
-        let mut page = Filling::new(request.page, start, within);
-        page.fill(&snapshot, &self.engine, window)?;
+        let mut page = Filling::new(request.page, start);
+        let mut windows = match request.exclude {
+            Some(peer) => peers::windows_without(&snapshot, peer, start, until)?,
+            None if until > start => vec![(start, until)],
+            None => Vec::new(),
+        };
+        if let (Some(held), Some((since, _))) = (within, windows.first_mut())
+            && *since == start
+        {
+            let cut = Cut::load(&mut self.cut, &snapshot, &self.engine, start, at.version)?;
+            let rest = cut.after(held).filter(|change| Some(change.site) != request.exclude);
+            let all = rest.cloned().try_for_each(|change| page.take(cut.version, change)).is_continue();
+            *since = cut.version;
+            if all {
+                self.cut = None;
+            }
+        }
+        for (since, until) in windows {
+            if page.stop.is_some() {
+                break;
+            }
+            let window = Window { since, until, exclude: request.exclude };
+            self.engine
+                .changes(&snapshot, window, &mut |version, change| page.take(version, change))
+                .map_err(Error::from)?;
+        }
         drop(snapshot);
 
-        let (end, next, changes) = page.finish(site, until);
+        let more = page.stop.is_some();
+        let (end, mut next, changes) = page.finish(site, until);
+        if within.is_some() && end == start && !more {
+            // `until` lies before what is held already.
+            next = request.since;
+        }
         Ok(Batch {
             protocol: Protocol,
             from: site,
@@ -70,7 +98,7 @@ impl Replica {
             start: Some(start),
             end: Some(end),
             covers: Coverage::of(site, start, end),
-            more: next != Since::After(Cursor { site, version: until }),
+            more,
             next: Some(next),
             have: None,
             changes,
@@ -99,12 +127,47 @@ fn before(version: Version) -> Version {
     Version::or_zero(version.get() - 1).unwrap_or(Version::ZERO)
 }
 
+/// A version that is too large for one batch, kept between the requests for its pieces: reading it anew for each would
+/// take time that grows with the square of its size.
+pub(super) struct Cut {
+    version: Version,
+    /// The newest version when it was read.
+    at: Version,
+    changes: Vec<Change>,
+}
+
+impl Cut {
+    /// The version after `start`, from `kept` if it is that and nothing was written since.
+    fn load<'a>(
+        kept: &'a mut Option<Self>,
+        conn: &Connection,
+        engine: &Engine,
+        start: Version,
+        at: Version,
+    ) -> Result<&'a Self, Error> {
+        let version = start.next()?;
+        if let Some(old) = kept.take().filter(|cut| (cut.version, cut.at) == (version, at)) {
+            return Ok(kept.insert(old));
+        }
+        let mut changes = Vec::new();
+        let window = Window { since: start, until: version, exclude: None };
+        engine.changes(conn, window, &mut |_, change| {
+            changes.push(change);
+            ControlFlow::Continue(())
+        })?;
+        Ok(kept.insert(Self { version, at, changes }))
+    }
+
+    /// What comes after `held`.
+    fn after(&self, held: Origin) -> impl Iterator<Item = &Change> {
+        let from = self.changes.partition_point(|change| Origin::of(change) <= held);
+        self.changes.get(from..).unwrap_or_default().iter()
+    }
+}
+
 /// A page while it is filled.
 struct Filling {
     limit: Page,
-    /// Of version `start + 1`, everything up to here is held.
-    start: Version,
-    within: Option<Origin>,
     changes: Vec<Change>,
     bytes: usize,
     /// The version that `changes` ends in, and where in `changes` it begins.
@@ -122,31 +185,12 @@ struct Stop {
 }
 
 impl Filling {
-    fn new(limit: Page, start: Version, within: Option<Origin>) -> Self {
-        Self { limit, start, within, changes: Vec::new(), bytes: 0, current: start, boundary: 0, stop: None }
-    }
-
-    fn fill(&mut self, conn: &Connection, engine: &Engine, window: Window) -> Result<(), Error> {
-        let windows = match window.exclude {
-            Some(peer) => peers::windows_without(conn, peer, window.since, window.until)?,
-            None if window.until > window.since => vec![(window.since, window.until)],
-            None => Vec::new(),
-        };
-        for (since, until) in windows {
-            engine
-                .changes(conn, Window { since, until, ..window }, &mut |version, change| self.take(version, change))?;
-            if self.stop.is_some() {
-                break;
-            }
-        }
-        Ok(())
+    fn new(limit: Page, start: Version) -> Self {
+        Self { limit, changes: Vec::new(), bytes: 0, current: start, boundary: 0, stop: None }
     }
 
     fn take(&mut self, version: Version, change: Change) -> ControlFlow<()> {
         let origin = Origin::of(&change);
-        if self.within.is_some_and(|held| before(version) == self.start && origin <= held) {
-            return ControlFlow::Continue(());
-        }
         if version != self.current {
             self.current = version;
             self.boundary = self.changes.len();

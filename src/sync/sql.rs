@@ -153,7 +153,7 @@ struct Room {
 type Table = (Vec<String>, Vec<Vec<JsonValue>>);
 
 fn run_one(statement: &mut Statement<'_>, params: &[JsonValue], room: &mut Room) -> Result<Table, Failure> {
-    let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let count = statement.parameter_count();
     if params.len() != count {
         let reason = format!("the statement takes {count} parameters, and {} were given", params.len());

@@ -44,7 +44,9 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
     let store = &call.settings.store;
     let database = if bounds.read_only {
         match store.open(&call.dbid).await {
-            Err(store::Error::NotFound) => return Err(bounds.check_write().err().unwrap_or_else(Problem::no_route)),
+            Err(store::Error::NotFound) => {
+                return Err(Problem::new(Code::Forbidden, "the caller may only read"));
+            }
             opened => opened?,
         }
     } else {

@@ -1,23 +1,46 @@
+use std::fmt;
+
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::http::app::Settings;
 use crate::http::auth::Operation;
 use crate::http::call::{Call, answer};
 use crate::http::problem::{Code, Problem};
-use crate::sync::{Cursor, Error, ResultSet, Sql, SqlError, SqlLimits, json};
+use crate::sync::{Cursor, ResultSet, Sql, SqlError, SqlLimits, json};
 
 /// The largest number of statements in one request.
 const MAX_STATEMENTS: usize = 1000;
 
 /// One statement, or a list of them.
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "{\"sql\":\"…\",\"params\":[…]}, or a list of such")]
-enum Body {
-    List(Vec<Sql>),
-    One(Sql),
+struct Statements(Vec<Sql>);
+
+impl<'de> Deserialize<'de> for Statements {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(StatementsVisitor)
+    }
+}
+
+struct StatementsVisitor;
+
+impl<'de> Visitor<'de> for StatementsVisitor {
+    type Value = Statements;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(r#"{"sql":"…","params":[…]}, or a list of such"#)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Statements, A::Error> {
+        Sql::deserialize(MapAccessDeserializer::new(map)).map(|sql| Statements(vec![sql]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Statements, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(seq)).map(Statements)
+    }
 }
 
 /// What SQL answers.
@@ -33,10 +56,7 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
     let (parts, body) = request.into_parts();
     let call = Call::new(settings, parts).await?;
     // The hook judges the SQL, so the body is read first.
-    let statements = match call.json(body, Code::InvalidRequest).await? {
-        Body::List(statements) => statements,
-        Body::One(statement) => vec![statement],
-    };
+    let Statements(statements) = call.json(body, Code::InvalidRequest).await?;
     if statements.len() > MAX_STATEMENTS {
         return Err(Problem::new(Code::InvalidRequest, format!("a request has {MAX_STATEMENTS} statements at most")));
     }
@@ -52,7 +72,7 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
     let database = call.open().await?;
     let run = move |replica: &mut crate::sync::Replica| -> Result<Answer, SqlError> {
         let results = replica.sql(&statements, limits)?;
-        Ok(Answer { results, at: replica.at().map_err(Error::from)? })
+        Ok(Answer { results, at: replica.at()? })
     };
     answer(StatusCode::OK, &database.call(run).await??)
 }

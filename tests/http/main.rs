@@ -1,0 +1,10 @@
+//! The operations over real connections.#![cfg(all(feature = "server", not(target_family = "wasm")))]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+mod auth;
+mod errors;
+mod events;
+mod links;
+mod operations;
+mod process;
+mod support;

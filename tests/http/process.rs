@@ -1,0 +1,229 @@
+//! The binary, as a process that can be killed.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::TODO;
+
+fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_crsql-sync"));
+    command.env_remove("CRSQL_SYNC_TOKENS").env("RUST_LOG", "error");
+    command
+}
+
+struct Process {
+    child: Child,
+    url: String,
+    client: reqwest::Client,
+}
+
+impl Process {
+    fn start(arguments: &[&str]) -> Self {
+        let mut child =
+            binary().args(["serve", "--sql"]).args(arguments).stdout(Stdio::piped()).spawn().expect("the binary");
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let url = line.trim().strip_prefix("listening on ").expect("an address").to_owned();
+        Self { child, url, client: reqwest::Client::builder().no_proxy().build().unwrap() }
+    }
+
+    async fn create(&self) {
+        let request = self.client.put(format!("{}/a", self.url)).json(&json!({ "schema": TODO }));
+        assert!(request.send().await.unwrap().status().is_success());
+    }
+
+    async fn sql(&self, sql: String) -> Result<Value, reqwest::Error> {
+        let request = self.client.post(format!("{}/a/sql", self.url)).json(&json!({ "sql": sql }));
+        let answer: Value = request.send().await?.error_for_status()?.json().await?;
+        Ok(answer["results"][0]["rows"].clone())
+    }
+
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn what_was_answered_survives_a_kill_in_the_middle_of_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    let mut acknowledged = Vec::new();
+    for round in 0..3 {
+        let process = Process::start(&["--data", data, "--listen", "127.0.0.1:0"]);
+        process.create().await;
+        let writer = async {
+            for n in 0.. {
+                let id = format!("{round}-{n}");
+                if process.sql(format!("INSERT INTO todo (id) VALUES ('{id}')")).await.is_err() {
+                    break;
+                }
+                acknowledged.push(json!([id]));
+            }
+        };
+        let pid = process.child.id();
+        let killer = async {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
+        };
+        tokio::join!(writer, killer);
+        process.kill();
+    }
+    assert!(acknowledged.len() > 10);
+    let process = Process::start(&["--data", data, "--listen", "127.0.0.1:0"]);
+    let rows = process.sql("SELECT id FROM todo".into()).await.unwrap();
+    let rows = rows.as_array().unwrap();
+    for id in &acknowledged {
+        assert!(rows.contains(id), "{id} was answered, and is gone");
+    }
+    // At most the one write whose answer the kill cut off came on top, each time.
+    assert!(rows.len() <= acknowledged.len() + 3);
+}
+
+#[tokio::test]
+async fn a_signal_to_stop_ends_the_streams_and_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = Process::start(&["--data", folder.path().to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+    process.create().await;
+    let stream = process.client.get(format!("{}/a/events", process.url)).send().await.unwrap();
+    assert!(Command::new("kill").arg(process.child.id().to_string()).status().unwrap().success());
+    assert!(stream.text().await.unwrap().ends_with("event: drain\ndata: {}\n\n"));
+    assert!(process.child.wait().unwrap().success());
+}
+
+#[tokio::test]
+async fn one_folder_is_served_by_one_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    let _first = Process::start(&["--data", data, "--listen", "127.0.0.1:0"]);
+    let second = binary().args(["serve", "--data", data, "--listen", "127.0.0.1:0"]).output().unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    assert!(String::from_utf8(second.stderr).unwrap().contains("another server"));
+}
+
+#[tokio::test]
+async fn a_server_that_everybody_can_reach_needs_tokens() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    let open = binary().args(["serve", "--data", data, "--listen", "0.0.0.0:0"]).output().unwrap();
+    assert_eq!(open.status.code(), Some(1));
+    assert!(String::from_utf8(open.stderr).unwrap().contains("--token"));
+    let process = Process::start(&["--data", data, "--listen", "0.0.0.0:0", "--token", "secret"]);
+    let status = |token: Option<&str>| {
+        let url = process.url.replace("0.0.0.0", "127.0.0.1");
+        let request = process.client.get(format!("{url}/a/status"));
+        let request = if let Some(token) = token { request.bearer_auth(token) } else { request };
+        async { request.send().await.unwrap().status().as_u16() }
+    };
+    assert_eq!(status(None).await, 401);
+    assert_eq!(status(Some("wrong")).await, 401);
+    assert_eq!(status(Some("secret")).await, 404);
+}
+
+#[tokio::test]
+async fn the_server_answers_to_names_of_this_machine_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(&["--data", folder.path().to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+    let request = process.client.get(format!("{}/a/status", process.url));
+    assert_eq!(request.header("host", "evil.example").send().await.unwrap().status(), 403);
+    let root = process.url.trim_end_matches("/sync");
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(process.client.get(format!("{root}{path}")).send().await.unwrap().status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn files_are_served_beside_the_operations() {
+    let (data, www) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for (name, text) in [("index.html", "<p>hello"), ("sw.js", "//"), ("a.wasm", "\0asm")] {
+        std::fs::write(www.path().join(name), text).unwrap();
+    }
+    let www = www.path().to_str().unwrap();
+    let process = Process::start(&["--data", data.path().to_str().unwrap(), "--listen", "127.0.0.1:0", "--www", www]);
+    let root = process.url.trim_end_matches("/sync").to_owned();
+    for (path, media_type) in [("/", "text/html"), ("/sw.js", "text/javascript"), ("/a.wasm", "application/wasm")] {
+        let answer = process.client.get(format!("{root}{path}")).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let headers = answer.headers();
+        assert_eq!(headers["content-type"], media_type);
+        assert_eq!(headers["cache-control"], "no-cache");
+        assert_eq!(headers.contains_key("service-worker-allowed"), path == "/sw.js");
+    }
+    let problem = process.client.get(format!("{root}/sync/a/nothing")).send().await.unwrap();
+    assert_eq!(problem.headers()["content-type"], "application/problem+json");
+    assert_eq!(process.client.get(format!("{root}/nothing")).send().await.unwrap().status(), 404);
+}
+
+#[tokio::test]
+async fn servers_can_be_linked_by_the_command_line() {
+    let (hub_data, node_data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let hub = Process::start(&["--data", hub_data.path().to_str().unwrap(), "--listen", "127.0.0.1:0", "--token", "s"]);
+    let node_data = node_data.path().to_str().unwrap();
+    let arguments = ["--data", node_data, "--listen", "127.0.0.1:0", "--upstream", &hub.url, "--upstream-token", "s"];
+    let node = Process::start(&arguments);
+    node.create().await;
+    node.sql("INSERT INTO todo (id) VALUES ('1')".into()).await.unwrap();
+    node.kill();
+    // A server that starts links what it finds.
+    let _node = Process::start(&arguments);
+    for _ in 0..200 {
+        let url = format!("{}/a/sql", hub.url);
+        let request = hub.client.post(url).bearer_auth("s").json(&json!({ "sql": "SELECT id FROM todo" }));
+        let answer: Value = request.send().await.unwrap().json().await.unwrap();
+        if answer["results"][0]["rows"] == json!([["1"]]) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the row did not arrive");
+}
+
+fn sql(arguments: &[&str], input: &str) -> Output {
+    let mut command = binary();
+    command.arg("sql").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn the_command_sql_runs_statements_on_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.db");
+    let file = file.to_str().unwrap();
+    let made = sql(&[file], &format!("{TODO} INSERT INTO todo VALUES ('1', 'milk', 0);"));
+    assert_eq!((made.status.code(), text(&made.stdout)), (Some(0), "OK\n"));
+    let rows = sql(&[file, "SELECT *, NULL FROM todo"], "");
+    assert_eq!(text(&rows.stdout), "1|milk|0|\n");
+    let statement = "SELECT 1, 1.0, 1e300, 9223372036854775807, x'00ff', 'a', NULL, 9e999, -9e999; SELECT 2";
+    let rows = sql(&[file, statement, "--json"], "");
+    let expected = concat!(
+        r#"[1,1.0,1e300,9223372036854775807,{"$blob":"00ff"},"a",null,{"$real":"inf"},{"$real":"-inf"}]"#,
+        "\n[2]\n"
+    );
+    assert_eq!(text(&rows.stdout), expected);
+    let changes = sql(&[file, "SELECT cid, val FROM crsql_changes", "--json"], "");
+    assert_eq!(text(&changes.stdout), "[\"title\",\"milk\"]\n[\"done\",0]\n");
+}
+
+#[test]
+fn an_error_ends_the_run_after_what_was_printed() {
+    let output = sql(&[":memory:", "SELECT 1; SELECT nothing; SELECT 2"], "");
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), "1\n"));
+    assert!(text(&output.stderr).contains("nothing"));
+    assert_eq!(sql(&["--nothing"], "").status.code(), Some(2));
+}

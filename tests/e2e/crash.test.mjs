@@ -1,13 +1,14 @@
 /** Whatever is killed: what was answered with success is never missing, and in the end all copies are the same. */
 
 import assert from "node:assert/strict";
-import { after, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { World } from "./harness/world.mjs";
 
 describe("a crash", () => {
-  test("a browser killed right after an answer has what was answered", async () => {
-    const world = await World.open(after, ["Anna"]);
+  test("a browser killed right after an answer has what was answered", async (t) => {
+    const world = await World.open(["Anna"]);
+    t.after(() => world.close());
     const [anna] = world.people;
     await anna.setNetwork(false);
     for (let i = 1; i <= 4; i++) {
@@ -17,11 +18,11 @@ describe("a crash", () => {
       const ids = (await anna.rows()).map((row) => row.id);
       assert.deepEqual(ids, Array.from({ length: i }, (_, at) => `kill-${at + 1}`));
     }
-    await world.close();
   });
 
   test("workers stopped, pages reloaded, browsers and the server killed in mid-work lose nothing", async (t) => {
-    const world = await World.open(after, ["Anna", "Ben"]);
+    const world = await World.open(["Anna", "Ben"]);
+    t.after(() => world.close());
     const record = new Record();
     const writers = world.people.map((person) => new Writer(person, record));
     const work = writers.map((writer) => writer.run());

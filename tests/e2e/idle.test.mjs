@@ -10,7 +10,7 @@ import { copyFileSync, cpSync, mkdtempSync, rmSync, writeFileSync } from "node:f
 import http from "node:http";
 import os from "node:os";
 import path from "node:path";
-import { after, test } from "node:test";
+import { test } from "node:test";
 import { CHROMIUM, DIST, PKG } from "./harness/paths.mjs";
 import { FLAGS } from "./harness/profile.mjs";
 import { Server } from "./harness/server.mjs";
@@ -58,7 +58,7 @@ test("a worker killed by idleness answers again, with its data", async (t) => {
   writeFileSync(path.join(www, "idle.html"), page(`http://127.0.0.1:${listener.address().port}/`));
   const server = await Server.start({ www });
   const browser = spawn(CHROMIUM, [...FLAGS, `--user-data-dir=${profile}`, `${server.url}idle.html`], { stdio: "ignore", detached: true });
-  after(async () => {
+  t.after(async () => {
     process.kill(-browser.pid, "SIGKILL");
     listener.close();
     await server.close();

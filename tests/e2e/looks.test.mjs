@@ -1,7 +1,7 @@
 /** What the page looks like. Leaves pictures in tests/e2e/screenshots/, to be looked at. */
 
 import assert from "node:assert/strict";
-import { after, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { World } from "./harness/world.mjs";
 
 const ITEMS = [
@@ -13,8 +13,9 @@ const ITEMS = [
 ];
 
 describe("the page", () => {
-  test("is readable in light and dark, wide and narrow, online and offline", async () => {
-    const world = await World.open(after, ["Anna"]);
+  test("is readable in light and dark, wide and narrow, online and offline", async (t) => {
+    const world = await World.open(["Anna"]);
+    t.after(() => world.close());
     const [anna] = world.people;
     const { page } = anna;
     await page.emulateMedia({ colorScheme: "light" });
@@ -48,8 +49,9 @@ describe("the page", () => {
     assert.equal(overflow, 0, "the narrow page scrolls sideways");
   });
 
-  test("can be used with the keyboard alone", async () => {
-    const world = await World.open(after, ["Anna"]);
+  test("can be used with the keyboard alone", async (t) => {
+    const world = await World.open(["Anna"]);
+    t.after(() => world.close());
     const [anna] = world.people;
     const { keyboard } = anna.page;
     await anna.page.focus("#new-title");

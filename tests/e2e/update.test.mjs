@@ -4,16 +4,17 @@ import assert from "node:assert/strict";
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { after, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { DIST } from "./harness/paths.mjs";
 import { World } from "./harness/world.mjs";
 
 describe("an update of the worker", () => {
   test("waits to be asked, then takes over within seconds although streams are open, and loses nothing", async (t) => {
     const www = mkdtempSync(path.join(os.tmpdir(), "crsql-e2e-www-"));
-    after(() => rmSync(www, { recursive: true, force: true }));
+    t.after(() => rmSync(www, { recursive: true, force: true }));
     cpSync(DIST, www, { recursive: true });
-    const world = await World.open(after, ["Anna", "Ben"], { www });
+    const world = await World.open(["Anna", "Ben"], { www });
+    t.after(() => world.close());
     const [anna, ben] = world.people;
     await anna.add("Written with the old worker");
     await ben.seesItem("Written with the old worker");

@@ -37,8 +37,13 @@ export class Profile {
     const profile = new Profile();
     profile.name = name;
     profile.#url = url;
-    await profile.launch();
-    return profile;
+    try {
+      await profile.launch();
+      return profile;
+    } catch (error) {
+      await profile.close();
+      throw error;
+    }
   }
 
   /** Starts the browser with what it had on disk, and opens the page. */

@@ -49,6 +49,29 @@ describe("the page", () => {
     assert.equal(overflow, 0, "the narrow page scrolls sideways");
   });
 
+  test("shows two browsers, one of them with unsent items", async (t) => {
+    const world = await World.open(["Anna", "Ben"]);
+    t.after(() => world.close());
+    const [anna, ben] = world.people;
+    for (const title of ["Bread", "Tickets for Saturday", "Water the plants"]) await anna.add(title);
+    await ben.seesItem("Water the plants");
+    await ben.setNetwork(false);
+    await ben.add("Batteries");
+    await ben.toggle("Bread");
+    await ben.page.waitForSelector("#unsent:not([hidden])");
+    const pictures = [];
+    for (const { page } of world.people) {
+      await page.setViewportSize({ width: 520, height: 640 });
+      await page.waitForTimeout(1_500);
+      pictures.push((await page.screenshot()).toString("base64"));
+    }
+    const { page } = anna;
+    await page.setViewportSize({ width: 1120, height: 700 });
+    await page.setContent(`<style>body { margin: 0; padding: 40px; display: flex; gap: 0; background: #dcd9d3 } img { width: 500px; margin: 0 10px; border-radius: 12px; box-shadow: 0 6px 24px #0003 }</style>
+      ${pictures.map((picture) => `<img src="data:image/png;base64,${picture}">`).join("")}`);
+    await anna.screenshot("two-browsers");
+  });
+
   test("can be used with the keyboard alone", async (t) => {
     const world = await World.open(["Anna"]);
     t.after(() => world.close());

@@ -9,7 +9,7 @@
 
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { copyFileSync, existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
@@ -81,9 +81,12 @@ async function demo() {
 function declarations() {
   const tsc = path.join(root, "node_modules/.bin/tsc");
   const types = path.join(pkg, "types");
+  rmSync(types, { recursive: true, force: true });
   for (const project of ["tsconfig.json", "tsconfig.worker.json"]) {
     execFileSync(tsc, ["-p", path.join(www, project), "--noEmit", "false", "--declaration", "--emitDeclarationOnly", "--outDir", types], { stdio: "inherit" });
   }
+  // Nobody imports these.
+  for (const name of ["demo", "worker.d.ts"]) rmSync(path.join(types, name), { recursive: true });
   // The engine's settings are declared beside the Rust code that reads them.
   const engine = readFileSync(path.join(root, "src/worker/types.d.ts"), "utf8");
   writeFileSync(path.join(types, "glue.d.ts"), `declare module "crsql-sync:engine" {\n${engine}}\n\n${readFileSync(path.join(www, "glue.d.ts"), "utf8")}`);

@@ -6,14 +6,15 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { copyFileSync, cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import http from "node:http";
 import os from "node:os";
 import path from "node:path";
-import { after, test } from "node:test";
-import { CHROMIUM, DIST, PKG } from "./harness/paths.mjs";
+import { test } from "node:test";
+import { CHROMIUM } from "./harness/paths.mjs";
 import { FLAGS } from "./harness/profile.mjs";
 import { Server } from "./harness/server.mjs";
+import { Www } from "./harness/www.mjs";
 
 /** Chromium stops an idle worker after 30 s. */
 const IDLE_MS = 40_000;
@@ -42,10 +43,8 @@ const page = (report) => `<!doctype html><script type="module">
 </script>`;
 
 test("a worker killed by idleness answers again, with its data", async (t) => {
-  const www = mkdtempSync(path.join(os.tmpdir(), "crsql-e2e-idle-"));
+  const www = new Www(t);
   const profile = mkdtempSync(path.join(os.tmpdir(), "crsql-e2e-profile-"));
-  cpSync(DIST, www, { recursive: true });
-  copyFileSync(path.join(PKG, "client.js"), path.join(www, "client.js"));
 
   const listener = http.createServer();
   const reported = once(listener, "request").then(async ([request, response]) => {
@@ -55,14 +54,14 @@ test("a worker killed by idleness answers again, with its data", async (t) => {
     return JSON.parse(body);
   });
   await new Promise((resolve) => listener.listen(0, "127.0.0.1", resolve));
-  writeFileSync(path.join(www, "idle.html"), page(`http://127.0.0.1:${listener.address().port}/`));
-  const server = await Server.start({ www });
+  www.write("idle.html", page(`http://127.0.0.1:${listener.address().port}/`));
+  const server = await Server.start({ www: www.dir });
   const browser = spawn(CHROMIUM, [...FLAGS, `--user-data-dir=${profile}`, `${server.url}idle.html`], { stdio: "ignore", detached: true });
-  after(async () => {
+  t.after(async () => {
     process.kill(-browser.pid, "SIGKILL");
     listener.close();
     await server.close();
-    for (const dir of [www, profile]) rmSync(dir, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+    rmSync(profile, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
   });
 
   const report = await reported;

@@ -6,8 +6,9 @@ import { World } from "./harness/world.mjs";
 
 describe("two browser profiles", () => {
   let world, anna, ben;
+  after(() => world?.close());
   before(async () => {
-    world = await World.open(after, ["Anna", "Ben"]);
+    world = await World.open(["Anna", "Ben"]);
     [anna, ben] = world.people;
     for (const person of world.people) await person.seesState("online");
   });
@@ -60,12 +61,12 @@ describe("two browser profiles", () => {
 
   test("integers, reals, blobs and nulls come back as they were given", async () => {
     const values = await anna.page.evaluate(async () => {
-      const [row] = await globalThis.client.query("SELECT ? AS big, ? AS small, ? AS half, ? AS bytes, ? AS nothing, ? AS text, typeof(?) AS type", [
+      const [row] = await globalThis.client.query("SELECT ? AS big, ? AS small, ? AS half, ? AS bytes, ? AS none, ? AS text, typeof(?) AS type", [
         9007199254740993n, -1, 0.5, new Uint8Array([0, 255]), null, "ß", 1.5,
       ]);
       return { ...row, big: String(row.big), bytes: [...row.bytes] };
     });
-    assert.deepEqual(values, { big: "9007199254740993", small: -1, half: 0.5, bytes: [0, 255], nothing: null, text: "ß", type: "real" });
+    assert.deepEqual(values, { big: "9007199254740993", small: -1, half: 0.5, bytes: [0, 255], none: null, text: "ß", type: "real" });
   });
 
   test("requests outside the prefix go past the worker", async () => {

@@ -1,7 +1,7 @@
 /** What the page looks like. Leaves pictures in tests/e2e/screenshots/, to be looked at. */
 
 import assert from "node:assert/strict";
-import { after, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { World } from "./harness/world.mjs";
 
 const ITEMS = [
@@ -13,8 +13,9 @@ const ITEMS = [
 ];
 
 describe("the page", () => {
-  test("is readable in light and dark, wide and narrow, online and offline", async () => {
-    const world = await World.open(after, ["Anna"]);
+  test("is readable in light and dark, wide and narrow, online and offline", async (t) => {
+    const world = await World.open(["Anna"]);
+    t.after(() => world.close());
     const [anna] = world.people;
     const { page } = anna;
     await page.emulateMedia({ colorScheme: "light" });
@@ -48,8 +49,32 @@ describe("the page", () => {
     assert.equal(overflow, 0, "the narrow page scrolls sideways");
   });
 
-  test("can be used with the keyboard alone", async () => {
-    const world = await World.open(after, ["Anna"]);
+  test("shows two browsers, one of them with unsent items", async (t) => {
+    const world = await World.open(["Anna", "Ben"]);
+    t.after(() => world.close());
+    const [anna, ben] = world.people;
+    for (const title of ["Bread", "Tickets for Saturday", "Water the plants"]) await anna.add(title);
+    await ben.seesItem("Water the plants");
+    await ben.setNetwork(false);
+    await ben.add("Batteries");
+    await ben.toggle("Bread");
+    await ben.page.waitForSelector("#unsent:not([hidden])");
+    const pictures = [];
+    for (const { page } of world.people) {
+      await page.setViewportSize({ width: 520, height: 640 });
+      await page.waitForTimeout(1_500);
+      pictures.push((await page.screenshot()).toString("base64"));
+    }
+    const { page } = anna;
+    await page.setViewportSize({ width: 1120, height: 700 });
+    await page.setContent(`<style>body { margin: 0; padding: 40px; display: flex; gap: 0; background: #dcd9d3 } img { width: 500px; margin: 0 10px; border-radius: 12px; box-shadow: 0 6px 24px #0003 }</style>
+      ${pictures.map((picture) => `<img src="data:image/png;base64,${picture}">`).join("")}`);
+    await anna.screenshot("two-browsers");
+  });
+
+  test("can be used with the keyboard alone", async (t) => {
+    const world = await World.open(["Anna"]);
+    t.after(() => world.close());
     const [anna] = world.people;
     const { keyboard } = anna.page;
     await anna.page.focus("#new-title");

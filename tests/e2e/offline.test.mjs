@@ -6,8 +6,9 @@ import { World } from "./harness/world.mjs";
 
 describe("without a network", () => {
   let world, anna, ben;
+  after(() => world?.close());
   before(async () => {
-    world = await World.open(after, ["Anna", "Ben"]);
+    world = await World.open(["Anna", "Ben"]);
     [anna, ben] = world.people;
     for (const title of ["Bread", "Milk", "Tea"]) await anna.add(title);
     await ben.seesItem("Tea");

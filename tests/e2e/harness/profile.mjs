@@ -33,16 +33,21 @@ export class Profile {
   log = [];
 
   /** Starts a browser with a fresh profile and opens the page. */
-  static async open(url, { name = "profile" } = {}) {
+  static async open(url, { name = "profile", isReady = true } = {}) {
     const profile = new Profile();
     profile.name = name;
     profile.#url = url;
-    await profile.launch();
-    return profile;
+    try {
+      await profile.launch({ isReady });
+      return profile;
+    } catch (error) {
+      await profile.close();
+      throw error;
+    }
   }
 
-  /** Starts the browser with what it had on disk, and opens the page. */
-  async launch() {
+  /** Starts the browser with what it had on disk, and opens the page; waits for the demo, unless it is another page. */
+  async launch({ isReady = true } = {}) {
     const portFile = path.join(this.#dir, "DevToolsActivePort");
     rmSync(portFile, { force: true });
     this.#process = spawn(CHROMIUM, [...FLAGS, "--remote-debugging-port=0", `--user-data-dir=${this.#dir}`, "about:blank"], { stdio: "ignore", detached: true });
@@ -55,7 +60,7 @@ export class Profile {
     this.page.setDefaultTimeout(20_000);
     await this.page.setViewportSize({ width: 1000, height: 760 });
     await this.page.goto(this.#url);
-    await this.ready();
+    if (isReady) await this.ready();
   }
 
   /** Resolves when the page shows the list. */

@@ -9,13 +9,17 @@ export class World {
   server;
   people = [];
 
-  /** Starts a server, and a browser for each name. Everything is closed when the test or suite is over. */
-  static async open(after, names, options) {
+  /** Starts a server, and a browser for each name. */
+  static async open(names, options) {
     const world = new World();
-    after(() => world.close());
-    world.server = await Server.start(options);
-    for (const name of names) world.people.push(await Profile.open(world.server.url, { name }));
-    return world;
+    try {
+      world.server = await Server.start(options);
+      for (const name of names) world.people.push(await Profile.open(world.server.url, { name }));
+      return world;
+    } catch (error) {
+      await world.close();
+      throw error;
+    }
   }
 
   /** Waits until everybody and the server hold the same rows, and returns them. */

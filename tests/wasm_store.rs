@@ -1,6 +1,7 @@
 //! The browser's store, on real IndexedDB, inside a service worker.
 
 #![cfg(target_family = "wasm")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 use std::future::Future;
 use std::pin::pin;

@@ -1,6 +1,7 @@
 //! The service worker host as JavaScript sees it, inside a service worker.
 
 #![cfg(target_family = "wasm")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 use crsql_sync::worker::SyncWorker;
 use js_sys::{Function, JSON, Reflect};
@@ -136,6 +137,23 @@ async fn a_stream_that_nobody_reads_piles_nothing_up() {
         return pieces < 6;
     "#;
     assert_eq!(run(worker("{}", None), script).await, "true");
+}
+
+#[wasm_bindgen_test]
+async fn a_page_that_gives_up_gets_no_answer_and_breaks_nothing() {
+    let script = r#"
+        await create();
+        const cut = new AbortController();
+        const request = (signal) => new Request(db + "/sql", {
+            method: "POST", signal, headers: { "content-type": "application/json" },
+            body: JSON.stringify({ sql: "INSERT INTO t VALUES (NULL, 'x')".replace("NULL", Math.random() * 1e9 | 0) }),
+        });
+        const answer = worker.handle(request(cut.signal));
+        cut.abort();
+        const early = await worker.handle(request(AbortSignal.abort()));
+        return [(await answer).type, early.type, (await call("GET", db + "/status")).status];
+    "#;
+    assert_eq!(run(worker("{}", None), script).await, r#"["error","error",200]"#);
 }
 
 #[wasm_bindgen_test]

@@ -13,7 +13,7 @@ use super::streams;
 /// A page's request. Its body is read as it is asked for, so a limit on it holds while it arrives.
 pub(super) async fn request(request: &Request) -> Result<http::Request<Body>, JsValue> {
     let body = match request.body() {
-        Some(stream) => Body::from_stream(streams::incoming(&stream)),
+        Some(stream) => Body::from_stream(streams::incoming(&stream)?),
         // Some browsers show no stream; there the body, if any, is in memory already.
         None if request.method() == "GET" || request.method() == "HEAD" => Body::empty(),
         None => Body::from(Uint8Array::new(&JsFuture::from(request.array_buffer()?).await?).to_vec()),

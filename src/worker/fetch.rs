@@ -67,7 +67,7 @@ async fn send(request: Request<Bytes>) -> Result<Response<ByteStream>, JsValue> 
     let body = match response.body() {
         Some(stream) => {
             let aborting = SendWrapper::new(aborting);
-            let pieces = streams::incoming(&stream);
+            let pieces = streams::incoming(&stream)?;
             let pieces = pieces.map(move |piece| {
                 // The request lives as long as its body is read.
                 let _ = &aborting;

@@ -40,18 +40,19 @@ impl Drop for Reader {
     }
 }
 
-/// Reads a stream of `Uint8Array`s. Dropping it cancels it.
-pub(super) fn incoming(stream: &ReadableStream) -> impl Stream<Item = Result<Bytes, Broken>> + Send + use<> {
-    // Fails if somebody else reads the stream already.
-    let reader = stream.get_reader().dyn_into().map(Reader).ok();
-    SendWrapper::new(unfold(reader, |reader| async {
+/// Reads a stream of `Uint8Array`s, which nobody else may be reading. Dropping it cancels it.
+pub(super) fn incoming(
+    stream: &ReadableStream,
+) -> Result<impl Stream<Item = Result<Bytes, Broken>> + Send + use<>, JsValue> {
+    let reader = Reader(ReadableStreamDefaultReader::new(stream)?);
+    Ok(SendWrapper::new(unfold(Some(reader), |reader| async {
         let reader = reader?;
         match next(&reader.0).await {
             Ok(Some(bytes)) => Some((Ok(bytes), Some(reader))),
             Ok(None) => None,
             Err(error) => Some((Err(Broken::from_js(&error)), None)),
         }
-    }))
+    })))
 }
 
 async fn next(reader: &ReadableStreamDefaultReader) -> Result<Option<Bytes>, JsValue> {

@@ -5,9 +5,11 @@ use std::rc::Rc;
 
 use futures_util::future::join_all;
 use send_wrapper::SendWrapper;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, oneshot, watch};
+use wasm_bindgen_futures::spawn_local;
 
 use super::connection;
+use super::failure::Failure;
 use super::opened::Opened;
 use crate::crr::Version;
 use crate::store::{Dbid, Error};
@@ -134,11 +136,27 @@ impl Shared {
 }
 
 impl Slot {
-    async fn opened(&self, create: bool) -> Result<Rc<Opened>, Error> {
-        let mut slot = self.opened.lock().await;
-        if let Some(opened) = slot.as_ref().filter(|opened| opened.is_open()) {
-            return Ok(Rc::clone(opened));
+    /// The open database. Opening belongs to no call: a caller that goes away half way would leave a connection behind
+    /// that nobody closes.
+    async fn opened(self: &Rc<Self>, create: bool) -> Result<Rc<Opened>, Error> {
+        if let Some(opened) = open_one(&*self.opened.lock().await) {
+            return Ok(opened);
         }
+        let (sender, receiver) = oneshot::channel();
+        let slot = Rc::clone(self);
+        spawn_local(async move {
+            // Nobody may be waiting any more; the next call finds it open.
+            let _ = sender.send(slot.open(create).await);
+        });
+        receiver.await.unwrap_or_else(|_| Err(Failure::Closed.into()))
+    }
+
+    async fn open(&self, create: bool) -> Result<Rc<Opened>, Error> {
+        let mut slot = self.opened.lock().await;
+        if let Some(opened) = open_one(&slot) {
+            return Ok(opened);
+        }
+        // What it was is let go first: it may hold the lock.
         slot.take();
         let opened = Opened::open(&self.name, create, self.versions.clone()).await?;
         Ok(Rc::clone(slot.insert(opened)))
@@ -147,7 +165,7 @@ impl Slot {
     fn is_open(&self) -> bool {
         // It is locked while it is being opened.
         let opened = self.opened.try_lock();
-        opened.is_ok_and(|opened| opened.as_ref().is_some_and(|opened| opened.is_open()))
+        opened.is_ok_and(|opened| open_one(&opened).is_some())
     }
 
     async fn release(&self) {
@@ -156,6 +174,10 @@ impl Slot {
             opened.retire().await;
         }
     }
+}
+
+fn open_one(slot: &Option<Rc<Opened>>) -> Option<Rc<Opened>> {
+    slot.as_ref().filter(|opened| opened.is_open()).cloned()
 }
 
 /// One database. It stays usable when its storage is lost: the call that was under way fails, and the next one opens

@@ -409,12 +409,17 @@ async fn reload_time(megabytes: i64) -> f64 {
         execute(&database, &format!("UPDATE t SET text = '{id}' WHERE id = {id} * 97 + 1")).await.unwrap();
     }
     store.release_all().await;
-    let started = performance_now();
-    let database = self::store().open(&dbid).await.unwrap();
-    assert_eq!(number(&database, "SELECT id FROM t WHERE id = 1000").await.unwrap(), 1000);
-    let time = performance_now() - started;
-    assert_eq!(count(&database).await, rows);
-    time
+    let mut times = Vec::new();
+    for _ in 0..5 {
+        let store = self::store();
+        let started = performance_now();
+        let database = store.open(&dbid).await.unwrap();
+        assert_eq!(number(&database, "SELECT id FROM t WHERE id = 1000").await.unwrap(), 1000);
+        times.push(performance_now() - started);
+        assert_eq!(count(&database).await, rows);
+        store.release_all().await;
+    }
+    percentile(&mut times, 50)
 }
 
 #[wasm_bindgen_test]

@@ -3,13 +3,13 @@
 //! A service worker has no synchronous files, so SQLite works on an image of the file in memory ([`image`], [`vfs`]),
 //! and what a commit changed is written behind it, before anyone is told of the commit ([`opened`]). IndexedDB's cost is
 //! that of its records, so a commit is *one*: a log record with all changed blocks. From time to time a checkpoint
-//! carries the log over to 64 KiB chunks of the file ([`log`]).
+//! carries the log over to large chunks of the file ([`log`]).
 //!
 //! One IndexedDB database holds one SQLite database, in three object stores ([`stored`]):
 //!
 //! | store | key | value |
 //! | --- | --- | --- |
-//! | `chunks` | number of the chunk | 64 KiB of the checkpointed file |
+//! | `chunks` | number of the chunk | 256 KiB of the checkpointed file |
 //! | `log` | generation | one commit after the checkpoint |
 //! | `meta` | `head` | format, generation and size of the checkpointed file |
 //! | `meta` | `epoch` | how often the database was opened: the fence |
@@ -26,6 +26,7 @@
 //!
 //! `image`, `record`, `log` and `vfs` know nothing of a browser and are tested natively, with a crash at every step.
 
+mod blocks;
 pub(crate) mod image;
 pub(crate) mod log;
 #[cfg(test)]

@@ -10,14 +10,13 @@
 
 use std::ops::Range;
 
-/// The unit of the stored image. Record count dominates IndexedDB's cost: chunks of this size load five times faster
-/// than single pages.
-pub(crate) const CHUNK: usize = 64 * 1024;
+use super::blocks::Blocks;
+
+/// The unit of the stored image. Record count dominates IndexedDB's cost: a file loads three times faster in chunks of
+/// this size than in ones of 64 KiB, and many times faster than by pages.
+pub(crate) const CHUNK: usize = 256 * 1024;
 /// The unit of the log: SQLite's smallest page size.
 pub(crate) const BLOCK: usize = 512;
-/// One bit a block.
-type Blocks = u128;
-const _: () = assert!(CHUNK / BLOCK == Blocks::BITS as usize);
 
 /// There is no memory left for the file.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +46,7 @@ impl Image {
         self.recorded_size = self.size;
         bytes.try_reserve_exact(CHUNK.saturating_sub(bytes.len())).map_err(|_| OutOfMemory)?;
         bytes.resize(CHUNK, 0);
-        self.chunks.push(Chunk { bytes: bytes.into_boxed_slice(), dirty: 0, stale: false });
+        self.chunks.push(Chunk { bytes: bytes.into_boxed_slice(), dirty: Blocks::default(), stale: false });
         Ok(())
     }
 
@@ -114,7 +113,7 @@ impl Image {
                 return Err(OutOfMemory);
             }
             bytes.resize(CHUNK, 0);
-            self.chunks.push(Chunk { bytes: bytes.into_boxed_slice(), dirty: 0, stale: true });
+            self.chunks.push(Chunk { bytes: bytes.into_boxed_slice(), dirty: Blocks::default(), stale: true });
         }
         Ok(())
     }
@@ -128,27 +127,26 @@ impl Image {
             if let Some(tail) = chunk.bytes.get_mut(used..) {
                 tail.fill(0);
             }
-            chunk.dirty &= blocks_mask(&(0..used));
+            chunk.dirty.truncate(used);
         }
     }
 
     fn mark_dirty(&mut self, range: Range<u64>) {
         for (index, range) in pieces(range.start, (range.end - range.start) as usize) {
             if let Some(chunk) = self.chunks.get_mut(index) {
-                chunk.dirty |= blocks_mask(&range);
+                chunk.dirty.insert(&range);
             }
         }
     }
 
     /// Whether anything changed since the newest log record.
     pub(crate) fn is_dirty(&self) -> bool {
-        self.size != self.recorded_size || self.chunks.iter().any(|chunk| chunk.dirty != 0)
+        self.size != self.recorded_size || self.chunks.iter().any(|chunk| !chunk.dirty.is_empty())
     }
 
     /// How many bytes changed since the newest log record, in whole blocks.
     pub(crate) fn dirty_bytes(&self) -> usize {
-        let blocks: u32 = self.chunks.iter().map(|c| c.dirty.count_ones()).sum();
-        blocks as usize * BLOCK
+        self.chunks.iter().map(|chunk| chunk.dirty.len() * BLOCK).sum()
     }
 
     /// The changed parts, joined where they touch within a chunk and cut at the end of the file: offset and bytes.
@@ -156,7 +154,7 @@ impl Image {
         self.chunks.iter().enumerate().flat_map(move |(index, chunk)| {
             let start = index as u64 * CHUNK as u64;
             let used = (self.size - start).min(CHUNK as u64) as usize;
-            runs(chunk.dirty).filter_map(move |run| {
+            chunk.dirty.runs().filter_map(move |run| {
                 let run = run.start..run.end.min(used);
                 Some((start + run.start as u64, chunk.bytes.get(run)?))
             })
@@ -166,15 +164,15 @@ impl Image {
     /// Nothing is dirty any more; what was has made its chunks stale.
     pub(crate) fn mark_recorded(&mut self) {
         for chunk in &mut self.chunks {
-            chunk.stale |= chunk.dirty != 0;
-            chunk.dirty = 0;
+            chunk.stale |= !chunk.dirty.is_empty();
+            chunk.dirty = Blocks::default();
         }
         self.recorded_size = self.size;
     }
 
     /// The numbers of the chunks that differ from the stored ones.
     pub(crate) fn stale_chunks(&self) -> Vec<u32> {
-        let stale = |(index, chunk): (usize, &Chunk)| (chunk.stale || chunk.dirty != 0).then_some(index as u32);
+        let stale = |(index, chunk): (usize, &Chunk)| (chunk.stale || !chunk.dirty.is_empty()).then_some(index as u32);
         self.chunks.iter().enumerate().filter_map(stale).collect()
     }
 
@@ -188,7 +186,7 @@ impl Image {
     /// Nothing is dirty or stale any more.
     pub(crate) fn mark_stored(&mut self) {
         for chunk in &mut self.chunks {
-            chunk.dirty = 0;
+            chunk.dirty = Blocks::default();
             chunk.stale = false;
         }
         self.recorded_size = self.size;
@@ -207,7 +205,7 @@ impl Chunk {
                 && target != piece
             {
                 target.copy_from_slice(piece);
-                self.dirty |= 1 << (at / BLOCK);
+                self.dirty.insert(&(at..at + len));
             }
             rest = after;
             at += len;
@@ -227,30 +225,6 @@ fn pieces(offset: u64, len: usize) -> impl Iterator<Item = (usize, Range<usize>)
         index += 1;
         start = 0;
         (len > 0).then_some(piece)
-    })
-}
-
-/// The blocks that a byte range within a chunk touches.
-fn blocks_mask(range: &Range<usize>) -> Blocks {
-    if range.is_empty() {
-        return 0;
-    }
-    let first = range.start / BLOCK;
-    let last = (range.end - 1) / BLOCK;
-    (Blocks::MAX << first) & (Blocks::MAX >> (Blocks::BITS as usize - 1 - last))
-}
-
-/// The runs of set bits, as byte ranges within the chunk.
-fn runs(mut blocks: Blocks) -> impl Iterator<Item = Range<usize>> {
-    std::iter::from_fn(move || {
-        if blocks == 0 {
-            return None;
-        }
-        let first = blocks.trailing_zeros();
-        let len = (blocks >> first).trailing_ones();
-        let run = blocks_mask(&(first as usize * BLOCK..(first + len) as usize * BLOCK));
-        blocks &= !run;
-        Some(first as usize * BLOCK..(first + len) as usize * BLOCK)
     })
 }
 

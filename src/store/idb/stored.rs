@@ -22,7 +22,7 @@ const HEAD: &str = "head";
 const EPOCH: &str = "epoch";
 
 /// Chunks asked for at once: 16 MiB, so that a large file is not in memory twice.
-const BATCH: u64 = 256;
+const BATCH: u64 = 64;
 
 /// A connection that owns its database for as long as the epoch is the one it set.
 pub(super) struct Stored {

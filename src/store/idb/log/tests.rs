@@ -4,7 +4,7 @@ use super::*;
 use crate::store::idb::model::{FAULTS, Fault, Model};
 
 /// Small enough for a property test to meet each of them often.
-const SMALL: Limits = Limits { due: Extent { records: 3, bytes: 20_000 }, full: Extent { records: 6, bytes: 60_000 } };
+const SMALL: Limits = Limits { due: Extent { records: 3, bytes: 20_000 }, full: Extent { records: 6, bytes: 120_000 } };
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -16,13 +16,13 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let fault = || prop_oneof![4 => Just(None), 1 => prop::sample::select(FAULTS.to_vec()).prop_map(Some)];
-    let page = (0..50u64, 1..4usize, any::<u8>());
-    let bytes = (0..200_000u64, 1..5_000usize, any::<u8>());
+    let page = (0..150u64, 1..4usize, any::<u8>());
+    let bytes = (0..600_000u64, 1..5_000usize, any::<u8>());
     prop_oneof![
         4 => page.prop_map(|(page, pages, fill)| Step::Write { offset: page * 4096, len: pages * 4096, fill }),
         2 => bytes.prop_map(|(offset, len, fill)| Step::Write { offset, len, fill }),
-        1 => (0..200_000u64).prop_map(Step::SetSize),
-        1 => (0..50u64).prop_map(|page| Step::SetSize(page * 4096)),
+        1 => (0..600_000u64).prop_map(Step::SetSize),
+        1 => (0..150u64).prop_map(|page| Step::SetSize(page * 4096)),
         4 => fault().prop_map(Step::Commit),
         1 => fault().prop_map(Step::Checkpoint),
     ]
@@ -77,6 +77,7 @@ impl Bench {
 
     fn execute(&mut self, write: Write, fault: Option<Fault>) {
         assert_eq!(bytes_of(&self.image), self.memory);
+        assert_eq!(write.generation(), self.log.current(&self.image), "a write takes all that is dirty");
         let outcome = self.model.execute(&write, &self.image, fault);
         if matches!(fault, None | Some(Fault::After)) {
             self.durable.clone_from(&self.memory);
@@ -97,7 +98,7 @@ impl Bench {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_crash_at_any_point_reloads_to_exactly_the_last_durable_commit(steps in prop::collection::vec(step(), 1..60)) {
@@ -118,6 +119,21 @@ fn a_commit_without_changes_writes_nothing() {
     bench.run(Step::Write { offset: 0, len: 10, fill: 1 });
     assert!(bench.log.prepare(&mut bench.image).is_none());
     assert_eq!(bench.log.current(&bench.image), generation);
+}
+
+#[test]
+fn a_log_asks_for_a_checkpoint_when_it_is_long_and_is_empty_after_it() {
+    let mut bench = Bench::new();
+    for fill in 1..=SMALL.due.records as u8 + 1 {
+        assert!(!bench.log.is_checkpoint_due());
+        bench.run(Step::Write { offset: 0, len: 1, fill });
+        bench.run(Step::Commit(None));
+    }
+    assert!(bench.log.is_checkpoint_due());
+    bench.run(Step::Checkpoint(None));
+    assert!(!bench.log.is_checkpoint_due());
+    assert_eq!(bench.model.records(), 0);
+    bench.reload();
 }
 
 #[test]

@@ -282,12 +282,12 @@ fn pieces_of_a_version_that_changes_meanwhile_still_add_up() {
 fn until_before_what_is_held_moves_nothing() {
     let mut a = replica();
     add(&mut a, "1");
-    let until = Some(a.at().unwrap());
+    let at = a.at().unwrap();
     sql(&mut a, "INSERT INTO todo (id) VALUES ('2'), ('3')");
     let page = Page { changes: 2, ..Page::default() };
-    let since = a.request_changes(&Request { page, ..request(Since::After(until.unwrap())) }).unwrap().next.unwrap();
+    let since = a.request_changes(&Request { page, ..request(Since::After(at)) }).unwrap().next.unwrap();
     assert!(matches!(since, Since::Within(_)));
-    let batch = a.request_changes(&Request { until, ..request(since) }).unwrap();
+    let batch = a.request_changes(&Request { until: Some(at), ..request(since) }).unwrap();
     assert_eq!((batch.next, batch.more, batch.changes.len()), (Some(since), false, 0));
 }
 
@@ -398,7 +398,7 @@ fn sql_from_outside_is_kept_to_the_rows_of_its_database() {
         "ROLLBACK",
         "SAVEPOINT x",
         "VACUUM",
-        "VACUUM INTO '/tmp/x'",
+        "VACUUM INTO 'x.db'",
         "DROP TABLE todo",
         "CREATE TABLE t (a)",
         "CREATE TEMP TABLE t (a)",

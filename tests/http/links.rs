@@ -142,6 +142,7 @@ fn copy(folder: &TempDir) -> TempDir {
 #[tokio::test]
 async fn a_node_that_was_stopped_in_between_loses_and_repeats_nothing() {
     let hub = Server::start().await;
+    hub.create("a").await;
     let mut a = node(&hub).await;
     for round in 0..4 {
         for n in 0..5 {

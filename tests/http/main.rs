@@ -1,4 +1,5 @@
-//! The operations over real connections.#![cfg(all(feature = "server", not(target_family = "wasm")))]
+//! The operations over real connections.
+#![cfg(all(feature = "server", not(target_family = "wasm")))]
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod auth;

@@ -118,7 +118,17 @@ function gluePlugin() {
           rolldownOptions: { output: { exports: "named" } },
         },
       });
-      return `export function evaluateGlue() {\n  const module = { exports: {} };\n  const exports = module.exports;\n${output[0].code}\n  return module.exports;\n}\n`;
+      const { code } = output[0];
+      if (!/\b(let|var)\b[^;]*\bwasm\b[^;]*;/.test(code)) throw new Error("the glue has no variable `wasm` any more: see how stop() can cut it off");
+      return `export function evaluateGlue() {
+  const module = { exports: {} };
+  const exports = module.exports;
+${code}
+  // Every call into the instance goes by this variable.
+  module.exports.stop = () => void (wasm = new Proxy({}, { get: () => () => {} }));
+  return module.exports;
+}
+`;
     },
   };
 }

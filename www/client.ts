@@ -16,6 +16,7 @@
 import { type Batch, parseBatch } from "./client/batch.js";
 import { SyncError } from "./client/errors.js";
 import { type Call, call } from "./client/http.js";
+import { LiveQuery } from "./client/live.js";
 import { Worker, type WorkerOptions } from "./client/registration.js";
 import { type Status, StatusWatch } from "./client/status.js";
 import { EventStream } from "./client/stream.js";
@@ -131,8 +132,8 @@ export class Client {
   }
 
   /**
-   * Runs a query, and again after every change; `callback` gets the rows when they are others than before. Returns a
-   * function that ends it.
+   * Runs a query, and again after every change; `callback` gets the rows when they are others than before. The query may
+   * only read. Returns a function that ends it.
    */
   liveQuery<R extends Row = Row>(
     sql: string,
@@ -142,36 +143,17 @@ export class Client {
   ): () => void {
     const body = { sql, params: params.map(encode) };
     const stopped = new AbortController();
-    const { signal } = stopped;
-    let last: string | undefined;
-    let running = false;
-    let dirty = false;
-    const run = async () => {
-      dirty = true;
-      if (running) return;
-      running = true;
-      while (dirty && !signal.aborted) {
-        dirty = false;
-        try {
-          const { results } = await this.#call<{ results: ResultJson[] }>("POST", "/sql", { body, idempotent: true, signal });
-          const json = JSON.stringify(results);
-          if (json === last || signal.aborted) continue;
-          last = json;
-          callback(first(results.map(toResult<R>)).rows);
-        } catch (error) {
-          if (!signal.aborted) (options.onError ?? reportError)(error);
-        }
-      }
-      running = false;
-    };
-    const unsubscribe = this.#subscribe(() => void run());
-    const stop = () => {
-      stopped.abort();
-      unsubscribe();
-    };
-    options.signal?.addEventListener("abort", stop, { once: true });
-    void run();
-    return stop;
+    const signal = AbortSignal.any([stopped.signal, this.#closed.signal, ...(options.signal ? [options.signal] : [])]);
+    const query = new LiveQuery<ResultJson>(signal, {
+      run: async (signal) => {
+        const { results } = await this.#call<{ results: ResultJson[] }>("POST", "/sql", { body, idempotent: true, signal });
+        return first(results);
+      },
+      show: (result) => callback(toResult<R>(result).rows),
+      failed: options.onError ?? reportError,
+    });
+    signal.addEventListener("abort", this.#subscribe(() => query.refresh()), { once: true });
+    return () => stopped.abort();
   }
 
   /** Tells of every batch of changes, whoever wrote them, from the opening of the database on. Returns a function that ends it. */

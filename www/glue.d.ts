@@ -17,6 +17,8 @@ declare module "crsql-sync:glue" {
   export interface Glue {
     default(source: { module_or_path: WebAssembly.Module }): Promise<unknown>;
     SyncWorker: new (config: SyncWorkerConfig, authorize?: Authorize) => SyncWorker;
+    /** Cuts the instance off: whatever still calls it (timers, promises, finalizers) does nothing from now on. */
+    stop(): void;
   }
 
   export function evaluateGlue(): Glue;

@@ -18,7 +18,7 @@ export class OurPeer {
 
   static async open(schema) {
     const peer = new OurPeer();
-    await peer.query(schema);
+    await peer.exec(schema);
     return peer;
   }
 

@@ -22,6 +22,7 @@ describe("the page client", () => {
       location: new URL(`http://127.0.0.1:${server.address().port}/`),
       document: Object.assign(new EventTarget(), { visibilityState: "visible" }),
       addEventListener: page.addEventListener.bind(page),
+      reportError: console.error,
     });
     globalThis.navigator ??= {};
     requests = [];

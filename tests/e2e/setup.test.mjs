@@ -66,8 +66,8 @@ describe("createClient", () => {
   test("works in a page that was reloaded with shift", async (t) => {
     const profile = await open(t, "", () => {});
     await profile.ready();
-    const session = await profile.page.context().newCDPSession(profile.page);
-    await Promise.all([profile.page.waitForEvent("load"), session.send("Page.reload", { ignoreCache: true })]);
+    const cdp = await profile.page.context().newCDPSession(profile.page);
+    await Promise.all([profile.page.waitForEvent("load"), cdp.send("Page.reload", { ignoreCache: true })]);
     await profile.ready();
     await profile.add("Still here");
     await profile.seesItem("Still here");

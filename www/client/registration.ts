@@ -30,7 +30,13 @@ export class Worker {
     const registration = await register(container, options);
     const controller = await control(container, registration, options.url);
     const hello = await ask<Hello>(controller, { type: "crsql-sync:hello" });
-    if (hello?.type === "crsql-sync:hello") return new Worker(registration, hello);
+    if (hello?.type === "crsql-sync:hello") {
+      // While an update is under way they differ for a moment.
+      if (hello.version !== __VERSION__ && !registration.installing && !registration.waiting) {
+        console.warn(`crsql-sync: the page has release ${__VERSION__}, the worker at ${controller.scriptURL} has ${hello.version}. Copy the worker's file again.`);
+      }
+      return new Worker(registration, hello);
+    }
     const message = `The worker that controls this page (${controller.scriptURL}) is not one of crsql-sync. Call installSyncWorker() in it, or give this one a scope of its own.`;
     throw new SyncError("worker_foreign", message);
   }

@@ -11,6 +11,8 @@ import { EventParser, type ServerEvent } from "./sse.js";
 const SILENCE_MS = 40_000;
 const FIRST_DELAY_MS = 100;
 const LONGEST_DELAY_MS = 10_000;
+/** What is answered when the cursor speaks of a database that is not there any more. */
+const GONE = ["cursor_ahead", "cursor_unknown", "not_found"];
 /** How long a worker that closed its streams has to be replaced. */
 const TAKEOVER_MS = 1_000;
 
@@ -19,8 +21,6 @@ export interface StreamHandlers {
   batch(json: string): void;
   /** What came before is void: the database is another one than the cursor spoke of. Returns where to begin. */
   reset(): Promise<string>;
-  /** The stream could not be opened or broke; it is tried again. */
-  failed?(error: unknown): void;
 }
 
 /** Where the events after a cursor are read. */
@@ -67,8 +67,7 @@ export class EventStream {
       } catch (error) {
         // Interrupted: there is news, so no wait.
         if (this.#interrupt.signal.aborted) continue;
-        this.#handlers.failed?.(error);
-        if (error instanceof SyncError && (error.code === "cursor_ahead" || error.code === "cursor_unknown")) {
+        if (error instanceof SyncError && GONE.includes(error.code)) {
           this.#cursor = await this.#handlers.reset().catch(() => this.#cursor);
         }
       }

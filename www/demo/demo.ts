@@ -48,8 +48,9 @@ function wire(client: Client): void {
     if (!title) return;
     newTitle.value = "";
     void write(client, "INSERT INTO todo (id, title, created) VALUES (?, ?, ?)", [crypto.randomUUID(), title, Date.now()]);
-    void client.persist();
   });
+  // Asked when there is something to lose.
+  get("add").addEventListener("submit", () => void client.persist(), { once: true });
   view.onToggle = (id, done) => write(client, "UPDATE todo SET done = ? WHERE id = ?", [done, id]);
   view.onRename = (id, title) => write(client, "UPDATE todo SET title = ? WHERE id = ?", [title, id]);
   view.onDelete = (id) => write(client, "DELETE FROM todo WHERE id = ?", [id]);

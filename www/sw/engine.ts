@@ -16,6 +16,7 @@ const DRAIN_MS = 5_000;
 
 interface Instance {
   worker: SyncWorker;
+  stop: () => void;
   /** How to end the requests in flight when the instance traps: its own promises may then stay pending for ever. */
   pending: Set<(error: unknown) => void>;
 }
@@ -100,7 +101,7 @@ export class Engine {
     const glue = evaluateGlue();
     await glue.default({ module_or_path: module });
     const worker = new glue.SyncWorker(this.#config, this.#authorize);
-    return (this.#instance = { worker, pending: new Set() });
+    return (this.#instance = { worker, stop: glue.stop, pending: new Set() });
   }
 
   #replace(instance: Instance, error: unknown): void {
@@ -108,6 +109,8 @@ export class Engine {
     console.error("crsql-sync: the engine failed; the next request starts a new one.", error);
     this.#instance = undefined;
     this.#starting = undefined;
+    // It would go on with what it had begun, and ask for its databases again.
+    instance.stop();
     for (const reject of instance.pending) reject(error);
     this.#cleared = releaseOwnLocks();
     this.#onRestart();

@@ -155,10 +155,10 @@ export class Profile {
 
   /** Stops the service worker, as the browser does when it likes. */
   async stopWorker() {
-    const session = await this.page.context().newCDPSession(this.page);
-    await session.send("ServiceWorker.enable");
-    await session.send("ServiceWorker.stopAllWorkers");
-    await session.detach();
+    const cdp = await this.page.context().newCDPSession(this.page);
+    await cdp.send("ServiceWorker.enable");
+    await cdp.send("ServiceWorker.stopAllWorkers");
+    await cdp.detach();
   }
 
   /** Kills the browser with all its processes. */

@@ -1,9 +1,11 @@
 //! The auth hook as a JavaScript function.
 
+use std::collections::BTreeMap;
+
 use futures_util::future::{BoxFuture, FutureExt};
-use http::HeaderMap;
-use js_sys::{Array, Function, Object, Promise, Reflect};
+use js_sys::{Function, Promise};
 use send_wrapper::SendWrapper;
+use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
@@ -29,28 +31,42 @@ impl Authorize for Hook {
     }
 }
 
-async fn ask(function: &Function, access: &Access) -> Result<JsValue, JsValue> {
-    let operation = Object::new();
-    let set = |name: &str, value: JsValue| Reflect::set(&operation, &name.into(), &value);
-    set("operation", access.operation.as_str().into())?;
-    set("dbid", access.dbid.as_str().into())?;
-    set("site", access.site.map_or(JsValue::NULL, |site| site.to_string().into()))?;
-    set("method", access.method.as_str().into())?;
-    set("headers", headers(&access.headers)?.into())?;
-    set("sql", access.sql.iter().map(|sql| JsValue::from_str(sql)).collect::<Array>().into())?;
-    let verdict = function.call1(&JsValue::UNDEFINED, &operation)?;
-    // Of a value that is no promise it makes one.
-    JsFuture::from(Promise::resolve(&verdict)).await
+/// What the function is told.
+#[derive(Serialize)]
+struct Question<'a> {
+    operation: &'a str,
+    dbid: &'a str,
+    site: Option<String>,
+    method: &'a str,
+    headers: BTreeMap<&'a str, &'a str>,
+    sql: &'a [String],
 }
 
-fn headers(headers: &HeaderMap) -> Result<Object, JsValue> {
-    let object = Object::new();
-    for (name, value) in headers {
-        if let Ok(value) = value.to_str() {
-            Reflect::set(&object, &name.as_str().into(), &value.into())?;
-        }
-    }
-    Ok(object)
+/// What it may answer beside a boolean.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    allow: bool,
+    #[serde(default)]
+    read_only: bool,
+    status: Option<f64>,
+    message: Option<String>,
+}
+
+async fn ask(function: &Function, access: &Access) -> Result<JsValue, JsValue> {
+    let headers = access.headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+    let question = Question {
+        operation: access.operation.as_str(),
+        dbid: access.dbid.as_str(),
+        site: access.site.map(|site| site.to_string()),
+        method: access.method.as_str(),
+        headers: headers.collect(),
+        sql: &access.sql,
+    };
+    let question = question.serialize(&serde_wasm_bindgen::Serializer::json_compatible())?;
+    let verdict = function.call1(&JsValue::UNDEFINED, &question)?;
+    // Of a value that is no promise it makes one.
+    JsFuture::from(Promise::resolve(&verdict)).await
 }
 
 /// Only a clear yes is one.
@@ -58,16 +74,15 @@ fn read(verdict: &JsValue) -> Option<Verdict> {
     if let Some(allow) = verdict.as_bool() {
         return Some(if allow { Verdict::ALLOW } else { forbidden(None) });
     }
-    let get = |name: &str| Reflect::get(verdict, &name.into()).ok();
-    let message = get("message").and_then(|message| message.as_string());
-    match get("allow")?.as_bool()? {
-        true if get("readOnly")?.is_truthy() => Some(Verdict::READ_ONLY),
-        true => Some(Verdict::ALLOW),
-        false if get("status")?.as_f64() == Some(401.0) => {
-            Some(Verdict::Unauthorized(message.unwrap_or_else(|| "say who you are".into())))
+    let answer: Answer = serde_wasm_bindgen::from_value(verdict.clone()).ok()?;
+    Some(match answer {
+        Answer { allow: true, read_only: true, .. } => Verdict::READ_ONLY,
+        Answer { allow: true, .. } => Verdict::ALLOW,
+        Answer { status: Some(401.0), message, .. } => {
+            Verdict::Unauthorized(message.unwrap_or_else(|| "say who you are".into()))
         }
-        false => Some(forbidden(message)),
-    }
+        Answer { message, .. } => forbidden(message),
+    })
 }
 
 fn forbidden(message: Option<String>) -> Verdict {

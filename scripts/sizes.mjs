@@ -7,7 +7,7 @@ import { brotliCompressSync, gzipSync } from "node:zlib";
 const [pkg, packageBudget, clientBudget] = process.argv.slice(2);
 const row = (file, ...sizes) => console.log(file.padEnd(38) + sizes.map((size) => String(size).padStart(10)).join(""));
 
-row("file, in bytes", "raw", "gzip -9", "brotli");
+row("file, in bytes", "raw", "gzip", "brotli");
 const sizes = {};
 for (const file of readdirSync(pkg).filter((name) => /\.(js|wasm)$/.test(name))) {
   const bytes = readFileSync(`${pkg}/${file}`);

@@ -24,3 +24,8 @@ pub mod sync;
 pub mod upstream;
 #[cfg(target_family = "wasm")]
 pub mod worker;
+
+/// The examples of the README.
+#[cfg(all(doctest, not(target_family = "wasm")))]
+#[doc = include_str!("../README.md")]
+struct Readme;

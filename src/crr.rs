@@ -9,6 +9,7 @@ mod catalog;
 pub mod change;
 mod changes_vtab;
 mod clock;
+mod compact;
 mod engine;
 mod error;
 mod flush;

@@ -395,3 +395,24 @@ fn bounds_on_versions_select_what_they_say() {
     assert_eq!(versions("db_version > 99"), [""; 0]);
     assert_eq!(versions("site_id IS NOT crsql_site_id()"), [""; 0]);
 }
+
+#[test]
+fn the_log_does_not_grow_with_history() {
+    let db = Peer::new(FOO);
+    db.run("INSERT INTO foo VALUES (1, 0, 0), (2, 0, 0), (3, 0, 0); DELETE FROM foo WHERE a = 3");
+    let mut update = db.conn.prepare("UPDATE foo SET b = b + 1 WHERE a = 1").unwrap();
+    for _ in 0..10_000 {
+        update.execute([]).unwrap();
+    }
+    drop(update);
+    assert_eq!(db.rows("SELECT count(*) < 5000, max(version) FROM crsql_log"), ["1 10002"]);
+    let all = [
+        "010901 c 0 1 1 1 1",
+        "010902 b 0 1 1 1 2",
+        "010902 c 0 1 1 1 3",
+        "010903 -1 ∅ 2 2 2 0",
+        "010901 b 10000 10001 10002 1 0",
+    ];
+    assert_eq!(db.changes(), all);
+    assert_eq!(db.changes_since(2).len(), 1);
+}

@@ -14,7 +14,7 @@ use super::log::{self, Touched};
 use super::merge::{Merge, Numbering};
 use super::table::{Table, TableId};
 use super::{Change, Error, Result, SENTINEL, SiteId, Version};
-use super::{changes_vtab, flush, functions, journal, read};
+use super::{changes_vtab, compact, flush, functions, journal, read};
 
 /// How many prepared statements a connection keeps.
 const STATEMENTS: usize = 256;
@@ -225,11 +225,10 @@ impl State {
             rows.dedup();
             log::write(conn, *version, rows)?;
         }
-        if let Some(version) = touched.keys().last() {
-            catalog::set_version(conn, *version)?;
-        }
         self.transaction.log_is_stale.set(false);
-        Ok(())
+        let Some(version) = touched.keys().last() else { return Ok(()) };
+        catalog::set_version(conn, *version)?;
+        compact::if_due(conn, &self.tables(conn)?, *version)
     }
 
     pub(super) fn set_merge_equal_values(&self, conn: &Connection, on: bool) -> Result<()> {

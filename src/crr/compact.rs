@@ -1,0 +1,73 @@
+//! Keeping the log in proportion to the database, not to its history.
+//!
+//! An entry of the log is of use while some cell of its row is still of its version. Now and then, in the commit of a
+//! transaction, the log is written anew from the clocks. A reader that stands at some cursor sees no difference: versions
+//! without cells are what it would have passed over.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use super::clock::RowClock;
+use super::log::{self, Touched};
+use super::quote::identifier;
+use super::table::Table;
+use super::{Result, Version, catalog};
+
+/// How often to ask whether it is time, in versions.
+const INTERVAL: i64 = 256;
+
+/// A log of fewer versions is left alone.
+const SMALL: i64 = 4096;
+
+/// `crsql_master`: the version at which the log was last compacted, and how many records it had then.
+const COMPACTED: &str = "log_compacted";
+const KEPT: &str = "log_kept";
+
+/// Compacts the log when it may have doubled since the last time.
+pub(super) fn if_due(conn: &Connection, tables: &[Arc<Table>], version: Version) -> Result<()> {
+    if version.get() % INTERVAL != 0 {
+        return Ok(());
+    }
+    let compacted: i64 = catalog::master(conn, COMPACTED)?.unwrap_or_default();
+    let kept: i64 = catalog::master(conn, KEPT)?.unwrap_or_default();
+    if version.get() - compacted < kept.max(SMALL) {
+        return Ok(());
+    }
+    let kept = compact(conn, tables)?;
+    catalog::set_master(conn, COMPACTED, version.get())?;
+    catalog::set_master(conn, KEPT, kept)
+}
+
+/// Writes the log anew, and returns how many records it has.
+fn compact(conn: &Connection, tables: &[Arc<Table>]) -> Result<i64> {
+    let mut touched: BTreeMap<i64, Vec<Touched>> = BTreeMap::new();
+    for table in tables {
+        for (tombstone, name, key, clock) in [
+            (false, Table::clocks(&table.name), "key", "clock"),
+            (true, Table::tombstones(&table.name), "__crsql_id", "__crsql_clock"),
+        ] {
+            let sql = format!("SELECT {}, {} FROM {name} ORDER BY 1", identifier(key), identifier(clock));
+            let mut scan = conn.prepare(&sql)?;
+            let mut rows = scan.query([])?;
+            while let Some(row) = rows.next()? {
+                let key = row.get(0)?;
+                let clock = RowClock::decode(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?)?;
+                let mut versions: Vec<i64> = clock.iter().map(|(_, stamp)| stamp.local).collect();
+                versions.sort_unstable();
+                versions.dedup();
+                for version in versions {
+                    touched.entry(version).or_default().push(Touched { table: table.id, tombstone, key });
+                }
+            }
+        }
+    }
+    conn.execute("DELETE FROM crsql_log", [])?;
+    let records = touched.len() as i64;
+    for (version, mut rows) in touched {
+        rows.sort_unstable();
+        log::write(conn, Version::new(version)?, &rows)?;
+    }
+    Ok(records)
+}

@@ -16,6 +16,7 @@ mod flush;
 mod functions;
 pub mod ids;
 mod journal;
+mod journal_vtab;
 mod log;
 mod merge;
 pub mod pack;
@@ -23,15 +24,18 @@ mod quote;
 mod read;
 mod replicate;
 mod rows;
+mod state;
 mod table;
 mod triggers;
 mod value;
 mod varint;
 
 pub use change::{Change, SENTINEL};
-pub use engine::{Engine, Merged, Window};
+pub use engine::Engine;
 pub use error::Error;
 pub use ids::{CausalLength, ColVersion, Seq, SiteId, Version};
+pub use merge::Merged;
+pub use read::Window;
 
 /// The result of every fallible call in this module.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

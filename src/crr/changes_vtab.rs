@@ -14,11 +14,12 @@ use rusqlite::vtab::{
 };
 use rusqlite::{Connection, Error as SqlError, ffi};
 
-use super::engine::{Shared, Window};
-use super::functions::to_sql_error;
+use super::error::to_sql_error;
+use super::flush::flush;
 use super::ids::MAX_COUNTER;
 use super::merge::{Merge, Numbering};
-use super::read::{LocalChange, Reader};
+use super::read::{LocalChange, Reader, Window};
+use super::state::Shared;
 use super::{CausalLength, Change, ColVersion, Error, Result, Seq, SiteId, Version};
 
 const SCHEMA: &CStr = c"CREATE TABLE x (\"table\" TEXT NOT NULL, pk BLOB NOT NULL, cid TEXT NOT NULL, val ANY, col_version INTEGER NOT NULL, db_version INTEGER NOT NULL, site_id BLOB NOT NULL, cl INTEGER NOT NULL, seq INTEGER NOT NULL, site_version INTEGER HIDDEN)";
@@ -108,7 +109,7 @@ impl UpdateVTab<'_> for Changes {
     fn insert(&mut self, args: &Inserts<'_>) -> rusqlite::Result<i64> {
         let shared = &self.shared;
         let change = incoming(shared, args).map_err(to_sql_error)?;
-        shared.flush().map_err(to_sql_error)?;
+        flush(shared.conn(), shared.state()).map_err(to_sql_error)?;
         let merged = Merge::new(shared.conn(), shared.state(), Numbering::AtLeastTheirs).and_then(|mut merge| {
             merge.row(&[&change])?;
             merge.finish()
@@ -192,7 +193,7 @@ impl Cursor<'_> {
 // SAFETY: `repr(C)`, and the base comes first.
 unsafe impl VTabCursor for Cursor<'_> {
     fn filter(&mut self, _: c_int, bounds: Option<&str>, args: &Filters<'_>) -> rusqlite::Result<()> {
-        self.shared.flush().map_err(to_sql_error)?;
+        flush(self.shared.conn(), self.shared.state()).map_err(to_sql_error)?;
         let (mut since, mut until) = (0, MAX_COUNTER);
         for (bound, value) in bounds.unwrap_or_default().chars().zip(args.iter()) {
             // Bounds that are no integers are left to SQLite.

@@ -54,3 +54,11 @@ pub enum Error {
     #[error("the clock tables are damaged: {0}")]
     Corrupt(&'static str),
 }
+
+/// The engine's error as SQLite reports it: its own unchanged, ours as a message.
+pub(super) fn to_sql_error(error: Error) -> rusqlite::Error {
+    match error {
+        Error::Sqlite(error) => error,
+        other => rusqlite::Error::UserFunctionError(Box::new(other)),
+    }
+}

@@ -18,19 +18,35 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ffi};
 
 use super::clock::{ColumnId, RowClock, SELF, Stamp};
-use super::engine::State;
 use super::ids::MAX_COUNTER;
 use super::journal::{COLUMNS_PER_WORD, Event, Kind};
-use super::log::Touched;
+use super::log::{self, Touched};
 use super::rows::{self, Tombstone};
+use super::state::State;
 use super::table::{Table, TableId};
-use super::{CausalLength, Result, Version, pack};
+use super::{CausalLength, Result, Version, catalog, compact, pack};
 
-/// Writes the clocks of `events` under the transaction's version.
-pub(super) fn flush(conn: &Connection, state: &State, events: Vec<Event>) -> Result<()> {
+/// Writes the clocks of the local writes so far, and the log of the open transaction.
+pub(super) fn flush(conn: &Connection, state: &State) -> Result<()> {
+    let events = state.journal.borrow_mut().take();
+    if events.is_empty() && !state.transaction.log_is_stale.get() {
+        return Ok(());
+    }
+    let rowid = conn.last_insert_rowid();
+    let flushed = write_clocks(conn, state, events).and_then(|()| write_log(conn, state));
+    // What the application inserted last is none of the clocks.
+    // SAFETY: the handle is open.
+    unsafe { ffi::sqlite3_set_last_insert_rowid(conn.handle(), rowid) };
+    flushed
+}
+
+fn write_clocks(conn: &Connection, state: &State, events: Vec<Event>) -> Result<()> {
+    if events.is_empty() {
+        return Ok(());
+    }
     let version = state.next_version(conn, Version::ZERO)?;
     let mut flush = Flush {
         conn,
@@ -46,6 +62,27 @@ pub(super) fn flush(conn: &Connection, state: &State, events: Vec<Event>) -> Res
         flush.event(event)?;
     }
     flush.finish(version)
+}
+
+/// Writes the log of the open transaction so far, and with it the version that a reader finds after the commit.
+fn write_log(conn: &Connection, state: &State) -> Result<()> {
+    let transaction = &state.transaction;
+    if !transaction.log_is_stale.get() {
+        return Ok(());
+    }
+    if transaction.base.get().is_none() {
+        transaction.base.set(Some(catalog::version(conn)?));
+    }
+    let mut touched = transaction.touched.borrow_mut();
+    for (version, rows) in touched.iter_mut() {
+        rows.sort_unstable();
+        rows.dedup();
+        log::write(conn, *version, rows)?;
+    }
+    transaction.log_is_stale.set(false);
+    let Some(version) = touched.keys().last() else { return Ok(()) };
+    catalog::set_version(conn, *version)?;
+    compact::if_due(conn, &state.tables(conn)?, *version)
 }
 
 struct Flush<'a> {

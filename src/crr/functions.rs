@@ -1,10 +1,12 @@
 //! The SQL functions.
 
+use rusqlite::Connection;
 use rusqlite::functions::{Context, FunctionFlags};
-use rusqlite::{Connection, Error as SqlError};
 
-use super::engine::Shared;
+use super::error::to_sql_error;
+use super::flush::flush;
 use super::pack::Packer;
+use super::state::Shared;
 use super::{Error, Result, Version, replicate};
 
 const INNOCUOUS: FunctionFlags = FunctionFlags::SQLITE_UTF8.union(FunctionFlags::SQLITE_INNOCUOUS);
@@ -58,14 +60,6 @@ impl Output {
     }
 }
 
-/// The engine's error as SQLite reports it: its own unchanged, ours as a message.
-pub(super) fn to_sql_error(error: Error) -> SqlError {
-    match error {
-        Error::Sqlite(error) => error,
-        other => SqlError::UserFunctionError(Box::new(other)),
-    }
-}
-
 /// `crsql_as_crr(table)`, `crsql_as_crr(schema, table)`: the schema is always main.
 fn as_crr(shared: &Shared, context: &Context<'_>) -> Result<Output> {
     let table = match context.len() {
@@ -93,7 +87,7 @@ fn next_db_version(shared: &Shared, context: &Context<'_>) -> Result<Output> {
 }
 
 fn seq(shared: &Shared, take: i64) -> Result<Output> {
-    shared.flush()?;
+    flush(shared.conn(), shared.state())?;
     Ok(Output::Integer(shared.state().take_seqs(take)))
 }
 

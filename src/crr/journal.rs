@@ -1,13 +1,9 @@
 //! The local writes of the open transaction, in order, until their clocks are written.
 //!
 //! Triggers report each write to the virtual table `crsql_local_writes`, which pushes it here. The clocks are written
-//! once, when SQLite is about to commit ([`vtab`]), or earlier when somebody in the same transaction reads changes or
+//! once, when SQLite is about to commit ([`journal_vtab`](super::journal_vtab)), or earlier when somebody in the same transaction reads changes or
 //! merges some. A savepoint that is rolled back takes its writes with it; the seqs they had used stay used, as in
 //! cr-sqlite.
-
-mod vtab;
-
-pub(super) use vtab::register;
 
 use super::table::TableId;
 

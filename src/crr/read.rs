@@ -8,10 +8,21 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::clock::{ColumnId, SELF, Stamp};
-use super::engine::{State, Window};
 use super::log::{self, Touched};
+use super::state::State;
 use super::table::Table;
 use super::{CausalLength, Change, ColVersion, Result, SENTINEL, Seq, SiteId, Version, catalog, rows};
+
+/// Which changes to read: those with `since < local version <= until`.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    /// Start, exclusive; [`Version::ZERO`] for the beginning.
+    pub since: Version,
+    /// End, inclusive.
+    pub until: Version,
+    /// Leave out what this site wrote.
+    pub exclude: Option<SiteId>,
+}
 
 /// A change, and where it stands in this copy.
 pub(super) struct LocalChange {

@@ -4,9 +4,10 @@ use rusqlite::{Connection, Row};
 
 use super::catalog::{self, end_savepoint};
 use super::clock::{ColumnId, RowClock, SELF, Stamp};
-use super::engine::State;
+use super::flush::flush;
 use super::log::Touched;
 use super::quote::identifier;
+use super::state::State;
 use super::table::{Shape, Table};
 use super::{Error, Result, Version, rows, triggers};
 
@@ -16,7 +17,7 @@ pub(super) fn as_crr(conn: &Connection, state: &State, name: &str) -> Result<()>
     if is_crr(conn, name)? {
         return Ok(());
     }
-    state.flush(conn)?;
+    flush(conn, state)?;
     conn.execute_batch("SAVEPOINT crsql_as_crr")?;
     let outcome = replicate(conn, state, name);
     state.forget_tables();

@@ -11,14 +11,16 @@ use rusqlite::vtab::{
 };
 use rusqlite::{Connection, Error, ffi};
 
-use super::super::engine::Shared;
-use super::super::table::TableId;
-use super::{Event, Kind, Op};
+use super::error::to_sql_error;
+use super::flush::flush;
+use super::journal::{Event, Kind, Op};
+use super::state::Shared;
+use super::table::TableId;
 
 const SCHEMA: &CStr = c"CREATE TABLE x (op INTEGER, tbl INTEGER, key INTEGER, old_key INTEGER, mask INTEGER, word INTEGER, pk BLOB, old_pk BLOB)";
 
 /// Registers the module, and connects it once so that closing the connection finalizes the engine's statements.
-pub(in crate::crr) fn register(conn: &Connection, shared: Shared) -> rusqlite::Result<()> {
+pub(super) fn register(conn: &Connection, shared: Shared) -> rusqlite::Result<()> {
     extern "C" fn drop_shared(shared: *mut c_void) {
         // SAFETY: the pointer is the box given to sqlite3_create_module_v2 below, and SQLite calls this once.
         drop(unsafe { Box::from_raw(shared.cast::<Shared>()) });
@@ -181,7 +183,7 @@ impl TransactionVTab<'_> for LocalWrites {
 
     /// The last moment at which the transaction can be written to.
     fn sync(&mut self) -> rusqlite::Result<()> {
-        self.shared.flush().map_err(super::super::functions::to_sql_error)
+        flush(self.shared.conn(), self.shared.state()).map_err(to_sql_error)
     }
 
     fn commit(&mut self) -> rusqlite::Result<()> {

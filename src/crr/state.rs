@@ -1,0 +1,198 @@
+//! What the engine knows about one connection, and about its open transaction.
+
+use std::cell::{Cell, RefCell, RefMut};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use super::catalog::{self, Catalog};
+use super::journal::Journal;
+use super::log::Touched;
+use super::table::{Table, TableId};
+use super::{Error, Result, SiteId, Version};
+
+/// How many prepared statements a connection keeps.
+pub(super) const STATEMENTS: usize = 256;
+
+/// A handle to the engine's state for SQLite's callbacks.
+#[derive(Clone)]
+pub(super) struct Shared(Arc<State>);
+
+impl Shared {
+    pub(super) fn new(conn: &Connection, site: SiteId) -> Result<Self> {
+        // SAFETY: the handle is open, and `finalize` lets go of its statements before it is closed.
+        let inner = unsafe { Connection::from_handle(conn.handle()) }?;
+        inner.set_prepared_statement_cache_capacity(STATEMENTS);
+        #[expect(clippy::arc_with_non_send_sync, reason = "see the impls of Send and Sync")]
+        Ok(Self(Arc::new(State {
+            site,
+            // SAFETY: only compared.
+            handle: unsafe { conn.handle() } as usize,
+            conn: inner,
+            catalog: RefCell::default(),
+            journal: RefCell::default(),
+            transaction: Transaction::default(),
+            sync_bit: Cell::new(0),
+            merging: Cell::new(None),
+            merge_equal_values: Cell::new(catalog::merge_equal_values(conn)?),
+        })))
+    }
+}
+
+// SAFETY: state is reached in two ways. Callbacks run on the thread that is using the connection. Calls through `Engine`
+// need a `&Connection` of this very connection, which is `!Sync`, so it is on one thread at a time; what they reach
+// without one (the site id) never changes.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+/// What the engine knows about one connection.
+pub(super) struct State {
+    pub(super) site: SiteId,
+    handle: usize,
+    /// The same connection, for callbacks; it does not own it.
+    conn: Connection,
+    catalog: RefCell<Catalog>,
+    pub(super) journal: RefCell<Journal>,
+    pub(super) transaction: Transaction,
+    /// `crsql_internal_sync_bit`: not 0 while the application asks that nothing be tracked.
+    pub(super) sync_bit: Cell<i64>,
+    /// The table whose rows a merge is writing. Its triggers report nothing; those of other tables do.
+    pub(super) merging: Cell<Option<TableId>>,
+    pub(super) merge_equal_values: Cell<bool>,
+}
+
+/// What is true until the open transaction ends.
+#[derive(Default)]
+pub(super) struct Transaction {
+    /// Whether SQLite will tell of its end.
+    joined: Cell<bool>,
+    /// The last version before it, once somebody needed to know.
+    pub(super) base: Cell<Option<Version>>,
+    /// The version under which it will commit.
+    pub(super) pending: Cell<Option<Version>>,
+    /// The next seq.
+    pub(super) seq: Cell<i64>,
+    /// Merged changes that won.
+    pub(super) rows_impacted: Cell<i64>,
+    /// The rows that it touched. Kept whole until it ends, since a savepoint may take back what was written of it;
+    /// a row too many does no harm.
+    pub(super) touched: RefCell<BTreeMap<Version, Vec<Touched>>>,
+    /// Whether the log lacks some of them.
+    pub(super) log_is_stale: Cell<bool>,
+}
+
+impl State {
+    /// The newest committed version, also while a transaction is under way.
+    pub(super) fn committed_version(&self, conn: &Connection) -> Result<Version> {
+        match self.transaction.base.get() {
+            Some(base) => Ok(base),
+            None => catalog::version(conn),
+        }
+    }
+
+    /// The version under which the open transaction commits: the one after the last, or as much later as `at_least`.
+    pub(super) fn next_version(&self, conn: &Connection, at_least: Version) -> Result<Version> {
+        let base = self.committed_version(conn)?;
+        let pending = self.transaction.pending.get().unwrap_or(Version::ZERO);
+        let next = base.next()?.max(pending).max(at_least);
+        self.transaction.pending.set(Some(next));
+        Ok(next)
+    }
+
+    /// Notes that `version`, the open transaction's, touched `rows`.
+    pub(super) fn touch(
+        &self,
+        conn: &Connection,
+        version: Version,
+        rows: impl IntoIterator<Item = Touched>,
+    ) -> Result<()> {
+        if !self.transaction.joined.get() {
+            // SQLite tells a virtual table of the end of a transaction only when it was written to.
+            conn.prepare_cached("INSERT INTO crsql_local_writes (op) VALUES (0)")?.execute([])?;
+        }
+        self.transaction.touched.borrow_mut().entry(version).or_default().extend(rows);
+        self.transaction.log_is_stale.set(true);
+        Ok(())
+    }
+
+    pub(super) fn set_merge_equal_values(&self, conn: &Connection, on: bool) -> Result<()> {
+        catalog::set_master(conn, "config.merge-equal-values", i64::from(on))?;
+        self.merge_equal_values.set(on);
+        Ok(())
+    }
+
+    /// Hands out `count` consecutive seqs, and returns the first.
+    pub(super) fn take_seqs(&self, count: i64) -> i64 {
+        self.transaction.seq.replace(self.transaction.seq.get() + count)
+    }
+
+    /// The replicated tables as they are now.
+    pub(super) fn tables(&self, conn: &Connection) -> Result<Arc<[Arc<Table>]>> {
+        self.catalog.borrow_mut().tables(conn)
+    }
+
+    /// Forgets cached table definitions, after the engine itself changed them.
+    pub(super) fn forget_tables(&self) {
+        *self.catalog.borrow_mut() = Catalog::default();
+    }
+}
+
+impl Shared {
+    pub(super) fn state(&self) -> &State {
+        &self.0
+    }
+
+    /// The state, if `conn` is the connection that it belongs to.
+    pub(super) fn state_for(&self, conn: &Connection) -> Result<&State> {
+        // SAFETY: only compared.
+        if unsafe { conn.handle() } as usize == self.0.handle { Ok(&self.0) } else { Err(Error::ForeignConnection) }
+    }
+
+    pub(super) fn conn(&self) -> &Connection {
+        &self.0.conn
+    }
+
+    pub(super) fn journal(&self) -> RefMut<'_, Journal> {
+        self.0.journal.borrow_mut()
+    }
+
+    /// Whether local writes to `table` leave clocks at the moment.
+    pub(super) fn is_tracking(&self, table: TableId) -> bool {
+        self.0.sync_bit.get() == 0 && self.0.merging.get() != Some(table)
+    }
+
+    pub(super) fn savepoint(&self, savepoint: i32) {
+        self.journal().savepoint(savepoint, self.0.transaction.seq.get());
+    }
+
+    pub(super) fn rolled_back_to(&self, savepoint: i32) {
+        let seq = self.journal().rollback_to(savepoint);
+        self.0.transaction.seq.set(seq);
+        let touched = !self.0.transaction.touched.borrow().is_empty();
+        self.0.transaction.log_is_stale.set(touched);
+        self.0.forget_tables();
+    }
+
+    pub(super) fn transaction_began(&self) {
+        self.0.transaction.joined.set(true);
+    }
+
+    pub(super) fn transaction_ended(&self) {
+        let transaction = &self.0.transaction;
+        transaction.joined.set(false);
+        transaction.base.set(None);
+        transaction.pending.set(None);
+        transaction.seq.set(0);
+        transaction.rows_impacted.set(0);
+        transaction.touched.borrow_mut().clear();
+        transaction.log_is_stale.set(false);
+        self.journal().clear();
+    }
+
+    /// Lets go of all prepared statements.
+    pub(super) fn finalize(&self) {
+        self.0.conn.flush_prepared_statement_cache();
+    }
+}

@@ -257,7 +257,7 @@ export class Client {
 
   async #setPaused(paused: boolean, options: CallOptions): Promise<Status> {
     const status = await this.#call<Status>("PUT", "/upstream", { body: { paused }, idempotent: true, ...options });
-    this.#status.refresh();
+    this.#status.take(status);
     return status;
   }
 

@@ -49,8 +49,14 @@ impl Handle {
         self.wake.notify_waiters();
     }
 
-    /// Has the link look up in the database whether it is paused.
-    pub(super) fn settings_changed(&self) {
+    /// Has the link look up in the database whether it is paused. Whoever asks from now on is told so, although the link
+    /// may not have come to it yet.
+    pub(super) fn set_paused(&self, paused: bool) {
+        if paused {
+            self.state.paused();
+        } else {
+            self.state.connecting();
+        }
         self.settings.send_replace(());
     }
 }

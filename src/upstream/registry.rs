@@ -64,7 +64,7 @@ impl Links for Upstream {
             database.call(move |replica| replica.set_paused(paused)).await??;
             self.attend(&database);
             if let Some(handle) = self.links().get(database.dbid()) {
-                handle.settings_changed();
+                handle.set_paused(paused);
             }
             Ok(())
         }

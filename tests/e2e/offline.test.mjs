@@ -36,6 +36,19 @@ describe("without a network", () => {
     await anna.page.waitForSelector("#unsent", { state: "hidden" });
   });
 
+  test("cutting the network and healing it answer with what they did", async () => {
+    const states = await anna.page.evaluate(async () => {
+      const states = [];
+      for (let i = 0; i < 5; i++) {
+        states.push((await globalThis.client.pause()).upstream.state);
+        states.push((await globalThis.client.resume()).upstream.state === "paused" ? "paused" : "open");
+      }
+      return states;
+    });
+    assert.deepEqual(states, Array(5).fill(["paused", "open"]).flat());
+    await anna.seesState("online");
+  });
+
   test("a cut network stays cut over a reload, and what was written offline is still there", async () => {
     await anna.setNetwork(false);
     await anna.add("Before the reload");

@@ -38,6 +38,8 @@ export class StatusWatch {
   #last: { status: Status; json: string } | undefined;
   /** A change happened while the status was being read, which may have missed it. */
   #again = false;
+  /** How often a status came from elsewhere; what was being read meanwhile is older. */
+  #taken = 0;
 
   constructor(read: () => Promise<Status>) {
     this.#read = read;
@@ -67,21 +69,38 @@ export class StatusWatch {
     }
   }
 
+  /** Takes a status that was answered to something else. */
+  take(status: Status): void {
+    this.#taken += 1;
+    this.#publish(status);
+  }
+
   close(): void {
     clearInterval(this.#timer);
     this.#timer = undefined;
   }
 
   async #update(): Promise<void> {
+    const taken = this.#taken;
     try {
       const status = await this.#read();
-      const json = JSON.stringify(status);
-      if (json === this.#last?.json) return;
-      this.#last = { status, json };
+      if (taken === this.#taken) this.#publish(status);
     } catch {
       // Read again at the next turn.
-      return;
     }
-    for (const callback of this.#callbacks) callback(this.#last.status);
+  }
+
+  #publish(status: Status): void {
+    const json = JSON.stringify(status);
+    if (json === this.#last?.json) return;
+    this.#last = { status, json };
+    for (const callback of this.#callbacks) {
+      try {
+        callback(status);
+      } catch (error) {
+        // The page's mistake is not ours.
+        reportError(error);
+      }
+    }
   }
 }

@@ -28,6 +28,8 @@ const network = get<HTMLInputElement>("network");
 const newTitle = get<HTMLInputElement>("new-title");
 const progress = get("progress");
 
+let shown: Status | undefined;
+
 start().catch(fail);
 
 async function start(): Promise<void> {
@@ -58,9 +60,11 @@ function wire(client: Client): void {
 
   network.addEventListener("change", async () => {
     network.disabled = true;
-    await busy(() => (network.checked ? client.resume() : client.pause()).then(showStatus));
+    await busy(() => (network.checked ? client.resume() : client.pause()));
     network.disabled = false;
     network.focus();
+    // It did not go as the user wanted if that failed.
+    if (shown) showStatus(shown);
   });
   get("apply-update").addEventListener("click", () => {
     get("update").hidden = true;
@@ -97,7 +101,9 @@ function showStatus(status: Status): void {
   get("state").dataset["state"] = state;
   get("state-text").textContent = STATES[state] ?? state;
   get("state").title = status.upstream?.error?.detail ?? "";
-  network.checked = state !== "paused";
+  shown = status;
+  // What the user just chose is still being done.
+  if (!network.disabled) network.checked = state !== "paused";
 
   const { changes, since } = status.unsent;
   get("unsent").hidden = changes === 0;

@@ -56,6 +56,8 @@ export class Engine {
     } catch (error) {
       if (!isTrap(error)) return internal(error);
       this.#replace(instance, error);
+      // A write may have been stored before the trap. A problem document would say that it was not; a broken answer does not.
+      if (request.method === "POST") return Response.error();
       return unavailable("The database engine failed and starts anew. What was acknowledged is kept; repeat the request.");
     }
   }

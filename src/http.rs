@@ -31,6 +31,6 @@ mod routes;
 pub use app::{App, Builder, Limits};
 pub use auth::{Access, Authorize, Bounds, Operation, PeerAddr, Verdict};
 pub use drain::Drain;
-pub use extract::SITE_HEADER;
+pub use extract::{IDEMPOTENCY_KEY, SITE_HEADER};
 pub use problem::Problem;
 pub use routes::{InvalidRoutes, Routes};

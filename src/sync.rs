@@ -14,6 +14,7 @@
 //!
 //! Values keep their type and every bit on the way through JSON: see [`json`].
 
+mod answers;
 mod apply;
 mod authorizer;
 pub mod batch;
@@ -28,6 +29,7 @@ mod schema;
 mod sql;
 mod status;
 
+pub use answers::{InvalidRequestKey, RequestKey};
 pub use apply::Applied;
 pub use batch::{Batch, Coverage, SchemaHash};
 pub use cursor::{Cursor, InvalidCursor, Origin, Place, Since};

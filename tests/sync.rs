@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crsql_sync::crr::{SiteId, Version};
 use crsql_sync::sync::{
-    ApplyError, Batch, CreateError, Cursor, Page, Replica, Request, RequestError, ResultSet, Schema, Since, Sql,
-    SqlError, SqlLimits,
+    ApplyError, Batch, CreateError, Cursor, Page, Replica, Request, RequestError, RequestKey, ResultSet, Schema, Since,
+    Sql, SqlError, SqlLimits,
 };
 use rusqlite::Connection;
 #[cfg(target_family = "wasm")]
@@ -369,6 +369,40 @@ fn a_schema_holds_nothing_but_definitions() {
          SELECT crsql_as_crr('list');",
     )
     .unwrap();
+}
+
+#[test]
+fn a_write_that_comes_twice_with_one_key_is_done_once() {
+    let mut a = replica();
+    add(&mut a, "x");
+    let count = [Sql { sql: "UPDATE todo SET done = done + 1 RETURNING done".into(), params: vec![] }];
+    let key: RequestKey = "9f1c".parse().unwrap();
+    let first = a.sql_once(Some(&key), &count, limits()).unwrap();
+    assert_eq!(a.sql_once(Some(&key), &count, limits()).unwrap(), first);
+    let at = a.at().unwrap();
+    a.sql_once(Some(&"another".parse().unwrap()), &count, limits()).unwrap();
+    assert_eq!(serde_json::to_string(&sql(&mut a, "SELECT done FROM todo").rows).unwrap(), "[[2]]");
+    assert_eq!(a.at().unwrap().version.get(), at.version.get() + 1);
+    for bad in ["", "a b", "ü", &"x".repeat(129)] {
+        assert!(bad.parse::<RequestKey>().is_err());
+    }
+}
+
+#[test]
+fn what_failed_is_run_again_and_old_answers_are_forgotten() {
+    let mut a = replica();
+    let key: RequestKey = "k".parse().unwrap();
+    let insert = [Sql { sql: "INSERT INTO todo (id) VALUES ('x')".into(), params: vec![] }];
+    add(&mut a, "x");
+    assert!(a.sql_once(Some(&key), &insert, limits()).is_err());
+    sql(&mut a, "DELETE FROM todo");
+    assert!(a.sql_once(Some(&key), &insert, limits()).is_ok());
+    for i in 0..100 {
+        let insert = [Sql { sql: format!("INSERT INTO todo (id) VALUES ({i})"), params: vec![] }];
+        a.sql_once(Some(&format!("k{i}").parse().unwrap()), &insert, limits()).unwrap();
+    }
+    let kept = "SELECT count(*) FROM crsql_sync_answers";
+    assert_eq!(a.connection().query_row(kept, [], |row| row.get::<_, i64>(0)).unwrap(), 64);
 }
 
 #[test]

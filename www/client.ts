@@ -125,9 +125,14 @@ export class Client {
   async batch<R extends Row = Row>(statements: readonly Statement[], options: CallOptions = {}): Promise<Result<R>[]> {
     const list = statements.map((statement) => (typeof statement === "string" ? [statement] as const : statement));
     const body = list.map(([sql, params = []]) => ({ sql, params: params.map(encode) }));
-    const idempotent = list.every(([sql]) => isRead(sql));
-    const { results } = await this.#call<{ results: ResultJson[] }>("POST", "/sql", { body, idempotent, ...options });
-    if (!idempotent) this.#status.refresh();
+    const writes = !list.every(([sql]) => isRead(sql));
+    // Under its key a write is done once, however often it is asked for: by us when an answer broke off, or by the
+    // browser, which sends a request again when the worker dies that was answering it.
+    const key = writes ? globalThis.crypto?.randomUUID?.() : undefined;
+    const headers = key ? { "idempotency-key": key } : undefined;
+    const call_ = { body, headers, idempotent: !writes || key !== undefined, writes };
+    const { results } = await this.#call<{ results: ResultJson[] }>("POST", "/sql", { ...call_, ...options });
+    if (writes) this.#status.refresh();
     return results.map(toResult<R>);
   }
 
@@ -261,10 +266,10 @@ export class Client {
     return status;
   }
 
-  async #call<T>(method: Call["method"], path: string, call_: Pick<Call, "body" | "idempotent"> & CallOptions): Promise<T> {
+  async #call<T>(method: Call["method"], path: string, call_: Pick<Call, "body" | "headers" | "idempotent" | "writes"> & CallOptions): Promise<T> {
     const signal = call_.signal ? AbortSignal.any([call_.signal, this.#closed.signal]) : this.#closed.signal;
     signal.throwIfAborted();
-    return call<T>({ ...call_, method, url: this.#url(path), headers: await this.#headers(), signal });
+    return call<T>({ ...call_, method, url: this.#url(path), headers: { ...(await this.#headers()), ...call_.headers }, signal });
   }
 
   #url(path: string, query: Record<string, string> = {}): URL {

@@ -12,12 +12,14 @@ use serde::de::DeserializeOwned;
 use super::problem::{Code, Problem};
 use crate::crr::SiteId;
 use crate::store::Dbid;
-use crate::sync::{Cursor, Since};
+use crate::sync::{Cursor, InvalidRequestKey, RequestKey, Since};
 
 /// The header in which a caller says which site it is.
 pub const SITE_HEADER: &str = "crsql-site";
 /// The header in which a reader of an event stream says what it read last.
 const LAST_EVENT_ID: &str = "last-event-id";
+/// The header that names a request, so that it is carried out once (draft-ietf-httpapi-idempotency-key-header).
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// The database id of the path.
 pub(super) async fn dbid(parts: &mut Parts) -> Result<Dbid, Problem> {
@@ -81,6 +83,13 @@ pub(super) fn site(headers: &HeaderMap, query: &Query) -> Result<Option<SiteId>,
         Some(other) if other != site => Err(invalid("site", format_args!("differs from the header {SITE_HEADER}"))),
         _ => Ok(Some(site)),
     }
+}
+
+/// The key by which a request is known when it comes again.
+pub(super) fn request_key(headers: &HeaderMap) -> Result<Option<RequestKey>, Problem> {
+    let Some(key) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    let key = key.to_str().ok().and_then(|key| key.parse().ok());
+    key.map(Some).ok_or_else(|| invalid(IDEMPOTENCY_KEY, InvalidRequestKey))
 }
 
 /// Where a stream begins: after what was read last, or `since`, whichever is the later.

@@ -20,7 +20,7 @@ use super::transport::Reqwest;
 use super::{Failure, cli, www};
 use crate::http::links::Links;
 use crate::http::problem::{Code, Problem};
-use crate::http::{App, Drain, PeerAddr, Routes, SITE_HEADER};
+use crate::http::{App, Drain, IDEMPOTENCY_KEY, PeerAddr, Routes, SITE_HEADER};
 use crate::store::{Error, Store};
 use crate::upstream::{Config, Upstream};
 
@@ -137,7 +137,7 @@ fn cors(origins: &[String]) -> Result<Option<CorsLayer>, Failure> {
         AllowOrigin::list(origins.iter().map(|origin| origin.parse()).collect::<Result<Vec<HeaderValue>, _>>()?)
     };
     let headers = [header::AUTHORIZATION, header::CONTENT_TYPE, HeaderName::from_static(SITE_HEADER)];
-    let headers = headers.into_iter().chain([HeaderName::from_static("last-event-id")]);
+    let headers = headers.into_iter().chain(["last-event-id", IDEMPOTENCY_KEY].map(HeaderName::from_static));
     let layer = CorsLayer::new()
         .allow_origin(origin)
         .allow_methods([Method::GET, Method::POST, Method::PUT])

@@ -10,6 +10,7 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::answers;
 use super::cursor::{Cursor, Place, Since};
 use super::error::Error;
 use crate::crr::{SiteId, Version};
@@ -38,13 +39,13 @@ pub struct Peer {
 pub(super) fn install(conn: &Connection) -> Result<(), Error> {
     let present: i64 = conn.query_row(
         "SELECT count(*) FROM sqlite_schema
-         WHERE name IN ('crsql_tracked_peers', 'crsql_sync_received', 'crsql_sync_peers')",
+         WHERE name IN ('crsql_tracked_peers', 'crsql_sync_received', 'crsql_sync_peers', 'crsql_sync_answers')",
         [],
         |row| row.get(0),
     )?;
-    if present < 3 {
+    if present < 4 {
         // In one transaction, or another connection could see a half of them.
-        conn.execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} COMMIT;"))?;
+        conn.execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} {} COMMIT;", answers::TABLE))?;
     }
     Ok(())
 }

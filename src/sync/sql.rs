@@ -9,6 +9,7 @@ use rusqlite::{Batch, Statement, TransactionBehavior};
 use serde::{Deserialize, Serialize};
 use web_time::Instant;
 
+use super::answers::{self, RequestKey};
 use super::authorizer::{Authorizer, Refusal, Rules};
 use super::error::{Error, SqlError};
 use super::json::JsonValue;
@@ -41,7 +42,7 @@ pub struct SqlLimits {
 }
 
 /// The result of one statement.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ResultSet {
     /// The names of the columns; none for a statement that returns nothing.
     pub columns: Vec<String>,
@@ -57,6 +58,17 @@ const STEPS_BETWEEN_LOOKS: i32 = 10_000;
 impl Replica {
     /// Runs statements as one transaction: all of them, or none.
     pub fn sql(&mut self, statements: &[Sql], limits: SqlLimits) -> Result<Vec<ResultSet>, SqlError> {
+        self.sql_once(None, statements, limits)
+    }
+
+    /// Like [`sql`](Self::sql), but statements that wrote are not run again when they come again with the same key: what
+    /// was answered then is answered again.
+    pub fn sql_once(
+        &mut self,
+        key: Option<&RequestKey>,
+        statements: &[Sql],
+        limits: SqlLimits,
+    ) -> Result<Vec<ResultSet>, SqlError> {
         let late = Arc::new(AtomicBool::new(false));
         let (started, hit) = (Instant::now(), late.clone());
         let watch = move || {
@@ -65,7 +77,7 @@ impl Replica {
             over
         };
         self.conn.progress_handler(STEPS_BETWEEN_LOOKS, Some(watch)).map_err(Error::from)?;
-        let result = self.run(statements, limits);
+        let result = self.run(key, statements, limits);
         self.conn.progress_handler(0, None::<fn() -> bool>).map_err(Error::from)?;
         result.map_err(|error| match error {
             SqlError::Refused { statement, .. } if late.load(Ordering::Relaxed) => {
@@ -76,10 +88,19 @@ impl Replica {
         })
     }
 
-    fn run(&mut self, statements: &[Sql], limits: SqlLimits) -> Result<Vec<ResultSet>, SqlError> {
+    fn run(
+        &mut self,
+        key: Option<&RequestKey>,
+        statements: &[Sql],
+        limits: SqlLimits,
+    ) -> Result<Vec<ResultSet>, SqlError> {
         // A write transaction from the start: one that becomes it later could find that another has overtaken it.
         let behavior = if limits.read_only { TransactionBehavior::Deferred } else { TransactionBehavior::Immediate };
         let transaction = self.conn.transaction_with_behavior(behavior).map_err(Error::from)?;
+        let key = key.filter(|_| !limits.read_only);
+        if let Some(known) = key.map(|key| answers::recall(&transaction, key)).transpose()?.flatten() {
+            return Ok(known);
+        }
         let mut results = Vec::with_capacity(statements.len());
         let mut room = Room { rows: limits.rows, bytes: limits.bytes };
         let mut writes = false;
@@ -101,6 +122,9 @@ impl Replica {
         }
         if writes {
             outbox::mark_unsent(&transaction, None)?;
+            if let Some(key) = key {
+                answers::keep(&transaction, key, &results)?;
+            }
         }
         transaction.commit().map_err(|error| Failure::Sqlite(error).at(statements.len()))?;
         Ok(results)

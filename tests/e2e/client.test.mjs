@@ -71,12 +71,27 @@ describe("the page client", () => {
     assert.equal(requests.length, 4);
   });
 
-  test("does not repeat a write whose answer broke off, and says so", async () => {
-    respond = (_, response) => response.writeHead(200, { "content-type": "application/json" }).end();
-    await assert.rejects(client.exec("INSERT …"), { code: "answer_lost", message: /read before you repeat/ });
+  test("repeats a write whose answer broke off under the key of the first attempt", async () => {
+    respond = (_, response, count) => {
+      if (count === 1) response.writeHead(200, { "content-type": "application/json" }).end();
+      else if (count === 2) response.destroy();
+      else json(response, 200, { results: [{ columns: [], rows: [], changes: 1 }] });
+    };
+    assert.equal((await client.exec("WITH x AS (…) INSERT …")).changes, 1);
+    const keys = requests.map(({ headers }) => headers["idempotency-key"]);
+    assert.match(keys[0], /^[0-9a-f-]{36}$/);
+    assert.deepEqual(keys, Array(3).fill(keys[0]));
+    await client.exec("INSERT …");
+    assert.notEqual(requests[3].headers["idempotency-key"], keys[0]);
+  });
+
+  test("says that a write may have been done when its answer stays away", async (t) => {
     respond = (_, response) => response.destroy();
-    await assert.rejects(client.exec("WITH x AS (…) INSERT …"), { code: "answer_lost" });
-    assert.equal(requests.length, 2);
+    const begun = Date.now();
+    // The time that it goes on trying passes at once.
+    t.mock.method(Date, "now", () => begun + 60_000 * requests.length);
+    await assert.rejects(client.exec("INSERT …"), { code: "answer_lost", message: /read before you repeat/ });
+    assert.equal(requests.length, 1);
   });
 
   test("repeats a write that was refused for now, since nothing was done", async () => {

@@ -13,6 +13,8 @@ export interface Call {
   signal?: AbortSignal | undefined;
   /** Whether doing it twice is the same as doing it once. */
   idempotent: boolean;
+  /** Whether something may have been done when no answer came. */
+  writes?: boolean | undefined;
 }
 
 /** How long a call goes on trying before it gives up. */
@@ -78,7 +80,7 @@ async function attempt<T>(request: Call): Promise<T> {
   }
 }
 
-async function send({ method, url, body, headers, signal, idempotent }: Call): Promise<Response> {
+async function send({ method, url, body, headers, signal, idempotent, writes }: Call): Promise<Response> {
   const init: RequestInit = { method, headers: { accept: "application/json", ...headers }, signal: signal ?? null };
   if (body !== undefined) {
     init.body = JSON.stringify(body);
@@ -88,8 +90,8 @@ async function send({ method, url, body, headers, signal, idempotent }: Call): P
     return await fetch(url, init);
   } catch (cause) {
     signal?.throwIfAborted();
-    if (idempotent) throw new SyncError("unreachable", `Nobody answers at ${url}. Is the server running, and the network there?`, { cause });
-    throw lost({ method, url, idempotent }, cause);
+    if (!writes) throw new SyncError("unreachable", `Nobody answers at ${url}. Is the server running, and the network there?`, { cause });
+    throw lost({ method, url, idempotent, writes }, cause);
   }
 }
 
@@ -117,7 +119,7 @@ function foreign(response: Response, cause?: unknown): SyncError {
   return new SyncError("unexpected_answer", message, { status: response.status, cause });
 }
 
-function lost({ method, url, idempotent }: Call, cause?: unknown): SyncError {
-  const advice = idempotent ? "" : " The write may have been done or not: read before you repeat it.";
+function lost({ method, url, writes }: Call, cause?: unknown): SyncError {
+  const advice = !writes ? "" : " The write may have been done or not: read before you repeat it.";
   return new SyncError("answer_lost", `The answer to ${method} ${url} broke off.${advice}`, { cause });
 }

@@ -10,6 +10,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use crate::http::app::Settings;
 use crate::http::auth::Operation;
 use crate::http::call::{Call, answer};
+use crate::http::extract;
 use crate::http::problem::{Code, Problem};
 use crate::sync::{Cursor, ResultSet, Sql, SqlError, SqlLimits, json};
 
@@ -69,9 +70,10 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
         time: limits.sql_time,
         read_only: bounds.read_only,
     };
+    let key = extract::request_key(call.headers())?;
     let database = call.open().await?;
     let run = move |replica: &mut crate::sync::Replica| -> Result<Answer, SqlError> {
-        let results = replica.sql(&statements, limits)?;
+        let results = replica.sql_once(key.as_ref(), &statements, limits)?;
         Ok(Answer { results, at: replica.at()? })
     };
     answer(StatusCode::OK, &database.call(run).await??)

@@ -8,7 +8,8 @@
  *     db.liveQuery("SELECT * FROM todo ORDER BY created", [], (rows) => render(rows));
  *
  * A promise that resolves means that the write is on disk. A promise that rejects, rejects with a {@link SyncError},
- * and nothing was changed, unless its code is `answer_lost`: then the write may have happened.
+ * and nothing was changed, unless its code is `answer_lost`: then the write may have happened. A write is done once,
+ * however often it had to be asked for.
  *
  * @module
  */

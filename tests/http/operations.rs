@@ -168,3 +168,17 @@ async fn head_and_options_are_answered() {
         assert!(options.headers["allow"].to_str().unwrap().contains("GET"));
     }
 }
+
+#[tokio::test]
+async fn a_write_that_is_sent_twice_with_one_key_is_done_once() {
+    let server = Server::start().await;
+    server.create("a").await;
+    let write = |key: &str| {
+        let body = json!({ "sql": "INSERT INTO todo (id) VALUES (?1) RETURNING id", "params": ["x"] });
+        send(server.request(Method::POST, "/a/sql").header("idempotency-key", key).json(&body))
+    };
+    let first = write("5ac3").await.ok();
+    assert_eq!(write("5ac3").await.ok()["results"], first["results"]);
+    assert_eq!(write("5ac4").await.code(), "query_refused", "another key is another write");
+    assert_eq!(write("two words").await.code(), "invalid_request");
+}

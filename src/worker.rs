@@ -186,7 +186,10 @@ impl Host {
         match &self.upstream {
             Some(upstream) if has_unsent(&database).await? => upstream.attend(&database),
             _ if is_open => {}
-            _ => self.store.release(dbid).await,
+            _ => {
+                drop(database);
+                self.store.release_unused(dbid).await;
+            }
         }
         Ok(())
     }

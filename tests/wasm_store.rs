@@ -429,3 +429,14 @@ async fn a_large_database_loads() {
     console_log!("MEASURE reopen and first answer: 10 MB {ten:.1} ms, 20 MB {twenty:.1} ms");
     assert!(ten < 1500.0, "ten times the target: something is broken");
 }
+
+#[wasm_bindgen_test]
+async fn a_database_that_somebody_has_is_not_let_go_as_unused() {
+    let (store, dbid) = (store(), dbid());
+    let database = create(&store, &dbid).await;
+    store.release_unused(&dbid).await;
+    assert!(store.is_open(&dbid));
+    drop(database);
+    store.release_unused(&dbid).await;
+    assert!(!store.is_open(&dbid));
+}

@@ -297,3 +297,20 @@ async fn a_new_worker_sends_what_an_earlier_one_could_not() {
     "#;
     assert_eq!(run_with_upstream(script).await, "true");
 }
+
+#[wasm_bindgen_test]
+async fn the_first_request_of_a_new_worker_is_answered_while_it_looks_for_unsent_changes() {
+    let script = r#"
+        const statuses = [];
+        for (let i = 0; i < 5; i++) {
+            const path = db + "-" + i;
+            const earlier = new worker.constructor();
+            await create(path, earlier);
+            earlier.free();
+            const next = new worker.constructor({ upstream: "http://up.test/sync" });
+            statuses.push((await call("POST", path + "/sql", { sql: "SELECT count(*) FROM t" }, next)).status);
+        }
+        return statuses;
+    "#;
+    assert_eq!(run_with_upstream(script).await, "[200,200,200,200,200]");
+}

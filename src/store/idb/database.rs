@@ -56,7 +56,7 @@ impl Store {
         let (shared, slot) = (Rc::clone(&self.0), self.0.slot(dbid));
         SendWrapper::new(async move {
             let outcome = async {
-                let opened = slot.opened(create).await?;
+                let opened = slot.ready(create).await?;
                 // A database whose creation did not come to its schema is not there yet.
                 if !create && !opened.run(|replica| replica.exists())?.0 {
                     return Err(Error::NotFound);
@@ -91,6 +91,18 @@ impl Store {
     /// later call takes it back.
     pub fn release(&self, dbid: &Dbid) -> impl Future<Output = ()> + Send + use<> {
         let slot = self.0.slots.borrow().get(dbid).cloned();
+        SendWrapper::new(async move {
+            if let Some(slot) = slot {
+                slot.release().await;
+            }
+        })
+    }
+
+    /// Lets go of a database, as [`release`](Self::release) does, unless somebody has it or is about to.
+    pub fn release_unused(&self, dbid: &Dbid) -> impl Future<Output = ()> + Send + use<> {
+        // One is the map's, one is ours.
+        let unused = |slot: &Rc<Slot>| Rc::strong_count(slot) == 2;
+        let slot = self.0.slots.borrow().get(dbid).cloned().filter(unused);
         SendWrapper::new(async move {
             if let Some(slot) = slot {
                 slot.release().await;
@@ -135,7 +147,22 @@ impl Shared {
     }
 }
 
+/// How often a call takes a database that was let go just before its turn.
+const TURNS: usize = 3;
+
 impl Slot {
+    /// The open database, for a caller that goes on without an await. It may be let go between its opening and the
+    /// caller's turn; then it is opened again.
+    async fn ready(self: &Rc<Self>, create: bool) -> Result<Rc<Opened>, Error> {
+        for _ in 0..TURNS {
+            let opened = self.opened(create).await?;
+            if opened.is_open() {
+                return Ok(opened);
+            }
+        }
+        Err(Failure::Closed.into())
+    }
+
     /// The open database. Opening belongs to no call: a caller that goes away half way would leave a connection behind
     /// that nobody closes.
     async fn opened(self: &Rc<Self>, create: bool) -> Result<Rc<Opened>, Error> {
@@ -199,7 +226,7 @@ impl Database {
     {
         let slot = Rc::clone(&self.0);
         SendWrapper::new(async move {
-            let opened = slot.opened(false).await?;
+            let opened = slot.ready(false).await?;
             let (value, generation) = opened.run(f)?;
             opened.durable(generation).await?;
             Ok(value)

@@ -406,6 +406,22 @@ fn what_failed_is_run_again_and_old_answers_are_forgotten() {
 }
 
 #[test]
+fn a_foreign_key_of_a_local_table_does_not_refuse_a_merge() {
+    let schema = format!("{TODO} CREATE TABLE note (id INTEGER PRIMARY KEY, todo TEXT REFERENCES todo (id));");
+    let schema = Schema::parse(&schema).unwrap();
+    let (mut a, mut b) = (empty(), empty());
+    for replica in [&mut a, &mut b] {
+        replica.create_database_if_not_exists(&schema).unwrap();
+    }
+    add(&mut a, "x");
+    pull(&mut a, &mut b, Page::default());
+    sql(&mut b, "INSERT INTO note VALUES (1, 'x')");
+    sql(&mut a, "DELETE FROM todo");
+    pull(&mut a, &mut b, Page::default());
+    assert_eq!(rows(&mut b), "[]");
+}
+
+#[test]
 fn a_default_cannot_call_the_engine() {
     // Not every build of SQLite looks into a DEFAULT before it is used; then its use is refused.
     let schema = "CREATE TABLE t (a, b DEFAULT (crsql_as_crr('t')))";

@@ -21,6 +21,8 @@ pub(super) fn run(options: &cli::Sql) -> Result<(), Failure> {
         }
     };
     let conn = Connection::open(&options.file)?;
+    // As in the sqlite3 shell, whatever this build's default is.
+    conn.execute_batch("PRAGMA foreign_keys = OFF")?;
     conn.busy_timeout(BUSY)?;
     let _engine = Engine::install(&conn)?;
     let mut out = BufWriter::new(io::stdout().lock());

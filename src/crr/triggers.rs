@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use super::Result;
 use super::journal::{COLUMNS_PER_WORD, Op};
-use super::quote::{identifier, join};
+use super::quote::{identifier, join, list};
 use super::table::Table;
 
 /// The suffixes of the triggers' names.
@@ -106,13 +106,7 @@ fn delete(table: &Table) -> String {
 }
 
 fn replace_by_insert(table: &Table) -> String {
-    let victim = join(
-        table.pks.iter().map(|pk| {
-            let name = identifier(&pk.name);
-            format!("{name} = NEW.{name}")
-        }),
-        " AND ",
-    );
+    let victim = same_pk(table);
     format!(
         "CREATE TRIGGER {} BEFORE INSERT ON {} WHEN EXISTS (SELECT 1 FROM {1} WHERE {victim}) BEGIN {} END",
         trigger(&table.name, "rtrig"),
@@ -123,20 +117,19 @@ fn replace_by_insert(table: &Table) -> String {
 
 fn replace_by_update(table: &Table) -> String {
     let name = identifier(&table.name);
-    let columns = join(table.pks.iter().map(|pk| identifier(&pk.name)), ", ");
-    let victim = join(
-        table.pks.iter().map(|pk| {
-            let name = identifier(&pk.name);
-            format!("{name} = NEW.{name}")
-        }),
-        " AND ",
-    );
-    let victim = format!("{victim} AND {} <> OLD.{0}", table.key);
+    let columns = list(table.pks.iter().map(|pk| identifier(&pk.name)));
+    let victim = format!("{} AND {} <> OLD.{1}", same_pk(table), table.key);
     format!(
         "CREATE TRIGGER {} BEFORE UPDATE OF {columns} ON {name} WHEN EXISTS (SELECT 1 FROM {name} WHERE {victim}) BEGIN {} END",
         trigger(&table.name, "prtrig"),
         report_victim(table, &victim)
     )
+}
+
+/// The condition by which a row has the primary key that is about to be written.
+fn same_pk(table: &Table) -> String {
+    let equal = |name: String| format!("{name} = NEW.{name}");
+    join(table.pks.iter().map(|pk| equal(identifier(&pk.name))), " AND ")
 }
 
 fn report_victim(table: &Table, victim: &str) -> String {
@@ -152,7 +145,7 @@ fn report_victim(table: &Table, victim: &str) -> String {
 
 fn packed(table: &Table, prefix: &str) -> String {
     let columns = table.pks.iter().map(|pk| format!("{prefix}{}", identifier(&pk.name)));
-    format!("crsql_pack_columns({})", join(columns, ", "))
+    format!("crsql_pack_columns({})", list(columns))
 }
 
 /// Whether a key column names another row: by the collation of its index, as SQLite tells rows apart.

@@ -63,24 +63,19 @@ fn update(table: &Table) -> String {
     } else {
         (packed_if_moved("NEW."), packed_if_moved("OLD."))
     };
+    // A table of keys alone has one word, which speaks of no columns.
+    let words = table.columns.len().div_ceil(COLUMNS_PER_WORD).max(1);
     let mut body = String::new();
-    for (word, columns) in table.columns.chunks(COLUMNS_PER_WORD).enumerate() {
-        let mask =
-            columns.iter().enumerate().map(|(bit, column)| format!("(({}) << {bit})", cell_changed(&column.name)));
-        let mask = join(mask, " | ");
+    for word in 0..words {
+        let columns = table.columns.iter().skip(word * COLUMNS_PER_WORD).take(COLUMNS_PER_WORD);
+        let bits = columns.enumerate().map(|(bit, column)| format!("(({}) << {bit})", cell_changed(&column.name)));
+        let mask = if table.columns.is_empty() { "0".to_owned() } else { join(bits, " | ") };
         let (pk, old_pk) = if word == 0 { (pk.as_str(), old_pk.as_str()) } else { ("NULL", "NULL") };
         // The move is reported once; the words after the first speak of the row where it now is.
         let old_key = if word == 0 { "OLD." } else { "NEW." };
         body += &format!(
             "INSERT INTO crsql_local_writes (op, tbl, key, old_key, mask, word, pk, old_pk)
              VALUES ({}, {id}, NEW.{key}, {old_key}{key}, {mask}, {word}, {pk}, {old_pk});\n",
-            Op::Update as i64
-        );
-    }
-    if table.columns.is_empty() {
-        body = format!(
-            "INSERT INTO crsql_local_writes (op, tbl, key, old_key, mask, word, pk, old_pk)
-             VALUES ({}, {id}, NEW.{key}, OLD.{key}, 0, 0, {pk}, {old_pk});",
             Op::Update as i64
         );
     }

@@ -8,17 +8,18 @@
 //! | `crsql_tables`, `crsql_columns` | replicated tables and their columns, by numbers that survive renames |
 //! | `crsql_log` | for each local version, the rows that it touched |
 //! | `T__crsql_rows`, `T__crsql_tombstones` | the clocks of the live and the deleted rows of `T` |
+//! | `T__crsql_keys` | the keys of primary keys where `T` has no rowid |
 
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::quote::identifier;
-use super::table::{Shape, Table, TableId};
+use super::table::{Key, Shape, Table, TableId};
 use super::{Error, Result, SiteId, Version};
 
 /// The version of this storage layout.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 
 /// The version of cr-sqlite whose behaviour this is, as `crsql_master` has it.
 const CRSQLITE_VERSION: i64 = 160_300;
@@ -147,15 +148,27 @@ pub(super) fn add_table(conn: &Connection, name: &str, shape: &Shape) -> Result<
         add.execute((id, column))?;
     }
     conn.execute_batch(&format!(
-        "CREATE TABLE IF NOT EXISTS {} (key INTEGER PRIMARY KEY, clock BLOB NOT NULL) STRICT;
-         CREATE TABLE IF NOT EXISTS {tombstones} (__crsql_id INTEGER PRIMARY KEY, __crsql_clock BLOB NOT NULL, {});
-         CREATE UNIQUE INDEX IF NOT EXISTS {} ON {tombstones} ({});",
-        Table::clocks(name),
-        shape.declare_pks(),
+        "CREATE TABLE IF NOT EXISTS {clocks} (key INTEGER PRIMARY KEY, clock BLOB NOT NULL, number INTEGER) STRICT;
+         CREATE INDEX IF NOT EXISTS {} ON {clocks} (number) WHERE number IS NOT NULL;
+         CREATE TABLE IF NOT EXISTS {tombstones} (__crsql_id INTEGER PRIMARY KEY, __crsql_clock BLOB NOT NULL, {pks});
+         CREATE UNIQUE INDEX IF NOT EXISTS {} ON {tombstones} ({names});",
+        identifier(&format!("{name}__crsql_rows_number")),
         identifier(&format!("{name}__crsql_tombstones_pks")),
-        shape.pk_list(""),
+        clocks = Table::clocks(name),
         tombstones = Table::tombstones(name),
+        pks = shape.declare_pks(),
+        names = shape.pk_list(""),
     ))?;
+    if shape.key == Key::Mapped {
+        conn.execute_batch(&format!(
+            "CREATE TABLE IF NOT EXISTS {keys} (__crsql_key INTEGER PRIMARY KEY, {});
+             CREATE UNIQUE INDEX IF NOT EXISTS {} ON {keys} ({});",
+            shape.declare_pks(),
+            identifier(&format!("{name}__crsql_keys_pks")),
+            shape.pk_list(""),
+            keys = Table::keys(name),
+        ))?;
+    }
     Ok(TableId(id))
 }
 

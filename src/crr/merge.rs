@@ -21,6 +21,7 @@ use rusqlite::Connection;
 
 use super::clock::{ColumnId, SELF, Stamp};
 use super::log::Touched;
+use super::rows::Rows;
 use super::state::State;
 use super::table::{Table, TableId};
 use super::{Change, Error, Result, SENTINEL, SiteId, Version, catalog, value};
@@ -67,19 +68,24 @@ pub(super) struct Merge<'a> {
     state: &'a State,
     numbering: Numbering,
     tables: Arc<[Arc<Table>]>,
+    stored: HashMap<TableId, Rows<'a>>,
     ordinals: HashMap<SiteId, i64>,
+    sites: HashMap<i64, SiteId>,
     touched: BTreeMap<Version, Vec<Touched>>,
     applied: u64,
 }
 
 impl<'a> Merge<'a> {
     pub(super) fn new(conn: &'a Connection, state: &'a State, numbering: Numbering) -> Result<Self> {
+        state.join(conn)?;
         Ok(Self {
             conn,
             state,
             numbering,
             tables: state.tables(conn)?,
+            stored: HashMap::new(),
             ordinals: HashMap::new(),
+            sites: HashMap::new(),
             touched: BTreeMap::new(),
             applied: 0,
         })
@@ -92,19 +98,23 @@ impl<'a> Merge<'a> {
         };
         let known = self.tables.iter().find(|table| table.name == first.table);
         let table = known.cloned().ok_or_else(|| Error::UnknownTable(first.table.to_string()))?;
-        let mut row = Row::load(self.conn, &table, table.unpack_pk(&first.pk)?)?;
+        let mut stored = match self.stored.remove(&table.id) {
+            Some(stored) => stored,
+            None => Rows::new(self.conn, table.clone()),
+        };
+        let mut row = Row::load(&mut stored, table.unpack_pk(&first.pk)?)?;
         for change in changes {
-            self.change(&table, &mut row, change)?;
+            self.change(&mut stored, &mut row, change)?;
         }
-        if row.versions.is_empty() {
-            return Ok(());
+        if !row.versions.is_empty() {
+            let guard = Merging::begin(self.state, table.id);
+            let touched = row.store(&mut stored)?;
+            drop(guard);
+            for version in row.versions {
+                self.touched.entry(version).or_default().push(touched);
+            }
         }
-        let guard = Merging::begin(self.state, table.id);
-        let touched = row.store(self.conn, &table)?;
-        drop(guard);
-        for version in row.versions {
-            self.touched.entry(version).or_default().push(touched);
-        }
+        self.stored.insert(table.id, stored);
         Ok(())
     }
 
@@ -119,9 +129,9 @@ impl<'a> Merge<'a> {
         Ok(Merged { applied: self.applied, version })
     }
 
-    fn change(&mut self, table: &Table, row: &mut Row, change: &Change) -> Result<()> {
+    fn change<'v>(&mut self, stored: &mut Rows<'a>, row: &mut Row<'v>, change: &'v Change) -> Result<()> {
         let sentinel = &*change.cid == SENTINEL;
-        let column = if sentinel { None } else { Some(column(table, change)?) };
+        let column = if sentinel { None } else { Some(column(&stored.table, change)?) };
         if change.cl.get() == 0 || (!sentinel && !change.cl.is_alive()) {
             return Err(Error::InvalidChange("a cell of a row that is not there"));
         }
@@ -141,9 +151,9 @@ impl<'a> Merge<'a> {
                     self.resurrect(row, change)?;
                 }
                 // Also in a new incarnation: a cell of version 0 must meet the old ones as if its sentinel had come first.
-                if self.cell_wins(table, row, index, id, change)? {
+                if self.cell_wins(stored, row, index, id, change)? {
                     let stamp = self.stamp(row, change, change.col_version.get())?;
-                    row.set(index, id, change.val.clone(), stamp);
+                    row.set(index, id, &change.val, stamp);
                     self.applied += 1;
                 }
                 Ok(())
@@ -152,7 +162,7 @@ impl<'a> Merge<'a> {
     }
 
     /// Brings a row back, or starts a new incarnation of a live one.
-    fn resurrect(&mut self, row: &mut Row, change: &Change) -> Result<()> {
+    fn resurrect(&mut self, row: &mut Row<'_>, change: &Change) -> Result<()> {
         let stamp = self.stamp(row, change, change.cl.get())?;
         row.resurrect(stamp);
         self.applied += 1;
@@ -161,7 +171,7 @@ impl<'a> Merge<'a> {
 
     /// Both copies know of this delete, or of this incarnation: at most its author changes. A first incarnation may
     /// have a sentinel there (its row was moved) and none here.
-    fn equal_sentinel(&mut self, row: &mut Row, change: &Change) -> Result<()> {
+    fn equal_sentinel(&mut self, row: &mut Row<'_>, change: &Change) -> Result<()> {
         let wins = match row.sentinel() {
             Some(current) => self.author_wins(change, current)?,
             None => self.state.merge_equal_values.get(),
@@ -174,7 +184,14 @@ impl<'a> Merge<'a> {
         Ok(())
     }
 
-    fn cell_wins(&self, table: &Table, row: &mut Row, index: usize, id: ColumnId, change: &Change) -> Result<bool> {
+    fn cell_wins<'v>(
+        &mut self,
+        stored: &mut Rows<'a>,
+        row: &mut Row<'v>,
+        index: usize,
+        id: ColumnId,
+        change: &'v Change,
+    ) -> Result<bool> {
         let Some(current) = row.clock().and_then(|clock| clock.get(id)).copied() else {
             return Ok(true);
         };
@@ -183,18 +200,27 @@ impl<'a> Merge<'a> {
             Ordering::Less => return Ok(false),
             Ordering::Equal => {}
         }
-        match value::compare((&change.val).into(), row.value(self.conn, table, index)?.into()) {
+        match value::compare((&change.val).into(), row.value(stored, index)?.into()) {
             Ordering::Greater => Ok(true),
             Ordering::Less => Ok(false),
             Ordering::Equal => self.author_wins(change, current),
         }
     }
 
-    fn author_wins(&self, change: &Change, current: Stamp) -> Result<bool> {
-        Ok(self.state.merge_equal_values.get() && change.site > catalog::site(self.conn, current.site)?)
+    fn author_wins(&mut self, change: &Change, current: Stamp) -> Result<bool> {
+        Ok(self.state.merge_equal_values.get() && change.site > self.site(current.site)?)
     }
 
-    fn stamp(&mut self, row: &mut Row, change: &Change, col_version: i64) -> Result<Stamp> {
+    fn site(&mut self, ordinal: i64) -> Result<SiteId> {
+        if let Some(&site) = self.sites.get(&ordinal) {
+            return Ok(site);
+        }
+        let site = catalog::site(self.conn, ordinal)?;
+        self.sites.insert(ordinal, site);
+        Ok(site)
+    }
+
+    fn stamp(&mut self, row: &mut Row<'_>, change: &Change, col_version: i64) -> Result<Stamp> {
         let site = self.ordinal(change.site)?;
         // A change of our own that comes back (from before a restore) keeps its number, which must not be given again.
         let ours = site == SELF || self.numbering == Numbering::AtLeastTheirs;

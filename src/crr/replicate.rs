@@ -1,15 +1,17 @@
 //! `crsql_as_crr`: an ordinary table becomes a replicated one.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, Row};
 
 use super::catalog::{self, end_savepoint};
 use super::clock::{ColumnId, RowClock, SELF, Stamp};
 use super::flush::flush;
 use super::log::Touched;
-use super::quote::identifier;
+use super::rows::{Clocked, Rows};
 use super::state::State;
-use super::table::{Shape, Table};
-use super::{Error, Result, Version, rows, triggers};
+use super::table::{Key, Shape, Table};
+use super::{Error, Result, Version, triggers};
 
 /// Makes `name` a CRR; one that is a CRR already stays as it is. All or nothing, and the caller's transaction lives on.
 pub(super) fn as_crr(conn: &Connection, state: &State, name: &str) -> Result<()> {
@@ -26,11 +28,9 @@ pub(super) fn as_crr(conn: &Connection, state: &State, name: &str) -> Result<()>
 
 fn replicate(conn: &Connection, state: &State, name: &str) -> Result<()> {
     let shape = Shape::load(conn, name)?;
-    if shape.key.is_empty() {
-        return Err(Error::NotReplicable(format!("Table {name} hides its rowid behind columns of that name")));
-    }
     let id = catalog::add_table(conn, name, &shape)?;
     let table = Table::load(conn, id, name)?.ok_or(Error::Corrupt("a table vanished while it was replicated"))?;
+    let table = Arc::new(table);
     triggers::create(conn, &table)?;
     backfill(conn, state, &table)
 }
@@ -41,19 +41,17 @@ fn is_crr(conn: &Connection, name: &str) -> Result<bool> {
 }
 
 /// Gives every row that has no clock one of version 1, in the order of primary keys, in a transaction of its own number.
-fn backfill(conn: &Connection, state: &State, table: &Table) -> Result<()> {
-    let pks = table.pks.iter().map(|pk| identifier(&pk.name)).collect::<Vec<_>>().join(", ");
-    let mut keys = conn.prepare(&format!(
-        "SELECT {key} FROM {} WHERE {key} NOT IN (SELECT key FROM {}) ORDER BY {pks}",
-        identifier(&table.name),
-        Table::clocks(&table.name),
-        key = table.key,
-    ))?;
+fn backfill(conn: &Connection, state: &State, table: &Arc<Table>) -> Result<()> {
+    if table.key == Key::Mapped {
+        conn.execute_batch(&table.sql.add_missing_keys)?;
+    }
+    let mut keys = conn.prepare(&table.sql.keys_without_clock)?;
     let keys: Vec<i64> = keys.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     if keys.is_empty() {
         return Ok(());
     }
     let version = state.next_version(conn, Version::ZERO)?;
+    let mut rows = Rows::new(conn, table.clone());
     let stamp = |seq| Stamp { col_version: 1, local: version.get(), site: SELF, version: version.get(), seq };
     for &key in &keys {
         let mut clock = RowClock::default();
@@ -63,7 +61,8 @@ fn backfill(conn: &Connection, state: &State, table: &Table) -> Result<()> {
         for column in &table.columns {
             clock.set(column.id, stamp(state.take_seqs(1)));
         }
-        rows::store_clock(conn, table, key, &clock)?;
+        let number = rows.new_number(key, 0)?;
+        rows.store(key, &Clocked { clock, number })?;
     }
     let row = |key| Touched { table: table.id, tombstone: false, key };
     state.touch(conn, version, keys.into_iter().map(row))
@@ -104,9 +103,6 @@ fn check(conn: &Connection, name: &str) -> Result<()> {
         return refuse(
             "Table {} has a NOT NULL column without a DEFAULT VALUE. This is not allowed as it prevents forwards and backwards compatibility between schema versions. Make the column nullable or assign a default value to it.",
         );
-    }
-    if any("SELECT coalesce(max(wr), 0) FROM pragma_table_list(?) WHERE schema = 'main'")? {
-        return refuse("Table {} is WITHOUT ROWID, which cannot be replicated yet. Drop that clause");
     }
     Ok(())
 }

@@ -1,17 +1,256 @@
-//! Reading and writing the clocks of rows and the tombstones of deleted ones.
+//! The clocks of a table's rows and the tombstones of its deleted ones, read and written by statements that stay
+//! prepared while a [`Rows`] lives.
+//!
+//! It also keeps the numbers of primary keys apart (see [`table`](super::table)): a new row whose key is the number of
+//! another row or of a tombstone, as after a rowid was used again, gets a free one, which is stored beside its clock.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, ToSql, params_from_iter};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, ToSql, params_from_iter};
 
 use super::clock::{ColumnId, RowClock, Stamp};
-use super::table::Table;
+use super::table::{Key, Table};
 use super::{Error, Result};
 
+/// A row's clock, and its number.
+#[derive(Debug)]
+pub(super) struct Clocked {
+    pub(super) clock: RowClock,
+    pub(super) number: i64,
+}
+
 /// A deleted row.
+#[derive(Debug)]
 pub(super) struct Tombstone {
-    pub(super) id: i64,
+    /// Its id in the table of tombstones.
+    pub(super) number: i64,
     /// The delete; its `col_version` is the causal length.
     pub(super) stamp: Stamp,
+}
+
+/// A statement that is prepared when it is first needed.
+#[derive(Default)]
+pub(super) struct Lazy<'c>(Option<CachedStatement<'c>>);
+
+impl<'c> Lazy<'c> {
+    pub(super) fn get(&mut self, conn: &'c Connection, sql: &str) -> Result<&mut CachedStatement<'c>> {
+        Ok(match &mut self.0 {
+            Some(statement) => statement,
+            none => none.insert(conn.prepare_cached(sql)?),
+        })
+    }
+}
+
+/// The clocks and tombstones of one table.
+pub(super) struct Rows<'c> {
+    pub(super) conn: &'c Connection,
+    pub(super) table: Arc<Table>,
+    load: Lazy<'c>,
+    store: Lazy<'c>,
+    drop: Lazy<'c>,
+    find: Lazy<'c>,
+    insert_row: Lazy<'c>,
+    find_tombstone: Lazy<'c>,
+    store_tombstone: Lazy<'c>,
+    drop_tombstone: Lazy<'c>,
+    /// Whether the table has any tombstones, so that inserts into one without need not look.
+    has_tombstones: Option<bool>,
+    /// Whether any row's number was stored beside its clock.
+    has_numbers: Option<bool>,
+    /// Numbers that are not the key of their row, which may not be stored yet.
+    given: BTreeSet<i64>,
+}
+
+impl<'c> Rows<'c> {
+    pub(super) fn new(conn: &'c Connection, table: Arc<Table>) -> Self {
+        Self {
+            conn,
+            table,
+            load: Lazy::default(),
+            store: Lazy::default(),
+            drop: Lazy::default(),
+            find: Lazy::default(),
+            insert_row: Lazy::default(),
+            find_tombstone: Lazy::default(),
+            store_tombstone: Lazy::default(),
+            drop_tombstone: Lazy::default(),
+            has_tombstones: None,
+            has_numbers: None,
+            given: BTreeSet::new(),
+        }
+    }
+
+    /// The clock of the live row with `key`.
+    pub(super) fn load(&mut self, key: i64) -> Result<Option<Clocked>> {
+        let load = self.load.get(self.conn, &self.table.sql.load_clock)?;
+        let mut found = load.query([key])?;
+        let Some(row) = found.next()? else { return Ok(None) };
+        clocked(row, 0, key)
+    }
+
+    /// The key of the row with this primary key, and its clock, if it has one.
+    pub(super) fn find(&mut self, pk: &[Value]) -> Result<Option<(i64, Option<Clocked>)>> {
+        let find = self.find.get(self.conn, &self.table.sql.find_row)?;
+        let mut found = find.query(params_from_iter(pk))?;
+        let Some(row) = found.next()? else { return Ok(None) };
+        if let Some(key) = row.get(0)? {
+            return Ok(Some((key, clocked(row, 1, key)?)));
+        }
+        drop(found);
+        // A row that came in behind the engine's back has no key yet.
+        Ok(Some((self.mapped(pk)?, None)))
+    }
+
+    pub(super) fn store(&mut self, key: i64, row: &Clocked) -> Result<()> {
+        let mut record = Vec::with_capacity(32);
+        row.clock.encode(&mut record);
+        let number = (row.number != key).then_some(row.number);
+        self.store.get(self.conn, &self.table.sql.store_clock)?.execute((key, record, number))?;
+        Ok(())
+    }
+
+    pub(super) fn drop(&mut self, key: i64) -> Result<()> {
+        self.drop.get(self.conn, &self.table.sql.drop_clock)?.execute([key])?;
+        Ok(())
+    }
+
+    /// The values of the row with `key`, NULL where there is none.
+    pub(super) fn values(&self, key: i64) -> Result<Vec<Value>> {
+        let mut read = self.conn.prepare_cached(&self.table.sql.row)?;
+        let mut found = read.query([key])?;
+        let row = found.next()?;
+        let column = |i| row.map_or(Ok(Value::Null), |row| row.get(self.table.pks.len() + i));
+        Ok((0..self.table.columns.len()).map(column).collect::<Result<_, _>>()?)
+    }
+
+    /// Inserts a row with all its columns.
+    pub(super) fn insert_row<'v>(&mut self, values: impl Iterator<Item = &'v Value>) -> Result<()> {
+        self.insert_row.get(self.conn, &self.table.sql.insert_row)?.execute(params_from_iter(values))?;
+        Ok(())
+    }
+
+    /// Deletes a row and its clock.
+    pub(super) fn delete_row(&mut self, key: i64) -> Result<()> {
+        self.conn.prepare_cached(&self.table.sql.delete_row)?.execute([key])?;
+        self.drop(key)
+    }
+
+    /// The tombstone of the row with this primary key.
+    pub(super) fn find_tombstone(&mut self, pk: &[Value]) -> Result<Option<Tombstone>> {
+        if !self.has_tombstones()? {
+            return Ok(None);
+        }
+        let find = self.find_tombstone.get(self.conn, &self.table.sql.find_tombstone)?;
+        let found: Option<(i64, Vec<u8>)> =
+            find.query_row(params_from_iter(pk), |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        found.map(|(number, record)| Ok(Tombstone { number, stamp: tombstone_stamp(&record)? })).transpose()
+    }
+
+    /// The tombstone of the row with this primary key, which is packed.
+    pub(super) fn find_packed_tombstone(&mut self, pk: &[u8]) -> Result<Option<Tombstone>> {
+        if !self.has_tombstones()? {
+            return Ok(None);
+        }
+        self.find_tombstone(&self.table.clone().unpack_pk(pk)?)
+    }
+
+    /// Writes the tombstone of the row that had `number`, over the one that is there.
+    pub(super) fn bury(&mut self, number: i64, pk: &[Value], stamp: Stamp) -> Result<()> {
+        let mut clock = RowClock::default();
+        clock.set(ColumnId::SENTINEL, stamp);
+        let mut record = Vec::with_capacity(16);
+        clock.encode(&mut record);
+        let head: [&dyn ToSql; 2] = [&number, &record];
+        let values = head.into_iter().chain(pk.iter().map(|value| value as &dyn ToSql));
+        self.store_tombstone.get(self.conn, &self.table.sql.store_tombstone)?.execute(params_from_iter(values))?;
+        self.has_tombstones = Some(true);
+        Ok(())
+    }
+
+    pub(super) fn drop_tombstone(&mut self, number: i64) -> Result<()> {
+        self.drop_tombstone.get(self.conn, &self.table.sql.drop_tombstone)?.execute([number])?;
+        Ok(())
+    }
+
+    /// The number of a primary key that was never seen, whose row has `key`. Rows that are not stored yet may have keys
+    /// up to `last`.
+    pub(super) fn new_number(&mut self, key: i64, last: i64) -> Result<i64> {
+        if self.table.key.follows_pk() || !self.is_taken(key)? {
+            return Ok(key);
+        }
+        let given = self.given.last().copied().unwrap_or_default();
+        let free = self.free_number()?.max(given.max(last).max(key).saturating_add(1));
+        self.given.insert(free);
+        Ok(free)
+    }
+
+    /// Keeps `number` from being given again before its row is stored.
+    pub(super) fn keep_number(&mut self, number: i64) {
+        self.given.insert(number);
+    }
+
+    fn is_taken(&mut self, number: i64) -> Result<bool> {
+        if self.given.contains(&number) {
+            return Ok(true);
+        }
+        let any = self.has_tombstones()? || self.has_numbers()?;
+        let taken = || self.conn.prepare_cached(&self.table.sql.number_taken)?.query_row([number], |row| row.get(0));
+        Ok(any && taken()?)
+    }
+
+    fn free_number(&self) -> Result<i64> {
+        Ok(self.conn.prepare_cached(&self.table.sql.free_number)?.query_row([], |row| row.get(0))?)
+    }
+
+    /// The number of a primary key that has no row and no tombstone here.
+    pub(super) fn unseen_number(&mut self, pk: &[Value]) -> Result<i64> {
+        match self.table.key {
+            Key::Rowid(_) => self.free_number(),
+            Key::Integer(_) => match pk {
+                [Value::Integer(key)] => Ok(*key),
+                _ => Err(Error::InvalidKey("an INTEGER PRIMARY KEY takes an integer")),
+            },
+            Key::Mapped => self.mapped(pk),
+        }
+    }
+
+    /// The key of a primary key in the table of keys, which it gets now if it has none.
+    pub(super) fn mapped(&self, pk: &[Value]) -> Result<i64> {
+        let mut map = self.conn.prepare_cached(&self.table.sql.map_key)?;
+        if let Some(key) = map.query_row(params_from_iter(pk), |row| row.get(0)).optional()? {
+            return Ok(key);
+        }
+        self.conn.prepare_cached(&self.table.sql.add_key)?.execute(params_from_iter(pk))?;
+        Ok(self.conn.last_insert_rowid())
+    }
+
+    /// Whether any row of the table is known to be deleted.
+    fn has_tombstones(&mut self) -> Result<bool> {
+        if let Some(any) = self.has_tombstones {
+            return Ok(any);
+        }
+        let any = self.conn.prepare_cached(&self.table.sql.any_tombstone)?.query_row([], |row| row.get(0))?;
+        self.has_tombstones = Some(any);
+        Ok(any)
+    }
+
+    fn has_numbers(&mut self) -> Result<bool> {
+        if let Some(any) = self.has_numbers {
+            return Ok(any);
+        }
+        let any = self.conn.prepare_cached(&self.table.sql.any_number)?.query_row([], |row| row.get(0))?;
+        self.has_numbers = Some(any);
+        Ok(any)
+    }
+}
+
+/// A row's clock and number, which stand in the columns from `first`, if it has a clock.
+fn clocked(row: &Row<'_>, first: usize, key: i64) -> Result<Option<Clocked>> {
+    let Some(record) = row.get_ref(first)?.as_blob_or_null().map_err(rusqlite::Error::from)? else { return Ok(None) };
+    let number: Option<i64> = row.get(first + 1)?;
+    Ok(Some(Clocked { clock: RowClock::decode(record)?, number: number.unwrap_or(key) }))
 }
 
 /// The clock of the live row with `key`.
@@ -21,55 +260,7 @@ pub(super) fn load_clock(conn: &Connection, table: &Table, key: i64) -> Result<O
     rows.next()?.map(|row| RowClock::decode(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)).transpose()
 }
 
-pub(super) fn store_clock(conn: &Connection, table: &Table, key: i64, clock: &RowClock) -> Result<()> {
-    let mut record = Vec::with_capacity(16);
-    clock.encode(&mut record);
-    conn.prepare_cached(&table.sql.store_clock)?.execute((key, record))?;
-    Ok(())
-}
-
-pub(super) fn drop_clock(conn: &Connection, table: &Table, key: i64) -> Result<()> {
-    conn.prepare_cached(&table.sql.drop_clock)?.execute([key])?;
-    Ok(())
-}
-
-/// The tombstone of the row with this primary key.
-pub(super) fn find_tombstone(conn: &Connection, table: &Table, pk: &[Value]) -> Result<Option<Tombstone>> {
-    let mut find = conn.prepare_cached(&table.sql.find_tombstone)?;
-    let found: Option<(i64, Vec<u8>)> =
-        find.query_row(params_from_iter(pk), |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    found.map(|(id, record)| Ok(Tombstone { id, stamp: tombstone_stamp(&record)? })).transpose()
-}
-
-/// Whether any row of the table is known to be deleted.
-pub(super) fn has_tombstones(conn: &Connection, table: &Table) -> Result<bool> {
-    Ok(conn.prepare_cached(&table.sql.any_tombstone)?.query_row([], |row| row.get(0))?)
-}
-
 /// Reads the record of a tombstone.
 pub(super) fn tombstone_stamp(record: &[u8]) -> Result<Stamp> {
     RowClock::decode(record)?.sentinel().copied().ok_or(Error::Corrupt("a tombstone has no causal length"))
-}
-
-/// Writes a tombstone, over the one with this `id` if there is one, and returns its id.
-pub(super) fn store_tombstone(
-    conn: &Connection,
-    table: &Table,
-    id: Option<i64>,
-    pk: &[Value],
-    stamp: Stamp,
-) -> Result<i64> {
-    let mut clock = RowClock::default();
-    clock.set(ColumnId::SENTINEL, stamp);
-    let mut record = Vec::new();
-    clock.encode(&mut record);
-    let head: [&dyn ToSql; 2] = [&id, &record];
-    let values = head.into_iter().chain(pk.iter().map(|value| value as &dyn ToSql));
-    conn.prepare_cached(&table.sql.store_tombstone)?.execute(params_from_iter(values))?;
-    Ok(id.unwrap_or_else(|| conn.last_insert_rowid()))
-}
-
-pub(super) fn drop_tombstone(conn: &Connection, table: &Table, id: i64) -> Result<()> {
-    conn.prepare_cached(&table.sql.drop_tombstone)?.execute([id])?;
-    Ok(())
 }

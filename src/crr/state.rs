@@ -86,10 +86,23 @@ pub(super) struct Transaction {
 impl State {
     /// The newest committed version, also while a transaction is under way.
     pub(super) fn committed_version(&self, conn: &Connection) -> Result<Version> {
-        match self.transaction.base.get() {
-            Some(base) => Ok(base),
-            None => catalog::version(conn),
+        if let Some(base) = self.transaction.base.get() {
+            return Ok(base);
         }
+        let base = catalog::version(conn)?;
+        // Nobody else can commit before a transaction that writes ends, and SQLite will tell of that.
+        if self.transaction.joined.get() {
+            self.transaction.base.set(Some(base));
+        }
+        Ok(base)
+    }
+
+    /// Has SQLite tell of the end of the open transaction. It tells a virtual table only when that was written to.
+    pub(super) fn join(&self, conn: &Connection) -> Result<()> {
+        if !self.transaction.joined.get() {
+            conn.prepare_cached("INSERT INTO crsql_local_writes (op) VALUES (0)")?.execute([])?;
+        }
+        Ok(())
     }
 
     /// The version under which the open transaction commits: the one after the last, or as much later as `at_least`.
@@ -108,10 +121,7 @@ impl State {
         version: Version,
         rows: impl IntoIterator<Item = Touched>,
     ) -> Result<()> {
-        if !self.transaction.joined.get() {
-            // SQLite tells a virtual table of the end of a transaction only when it was written to.
-            conn.prepare_cached("INSERT INTO crsql_local_writes (op) VALUES (0)")?.execute([])?;
-        }
+        self.join(conn)?;
         self.transaction.touched.borrow_mut().entry(version).or_default().extend(rows);
         self.transaction.log_is_stale.set(true);
         Ok(())

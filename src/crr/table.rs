@@ -3,13 +3,17 @@
 //! A live row's clock stands under the row's own integer key, its rowid, so that a clock costs an append and no second
 //! copy of the primary key. SQLite keeps rowids for good where a table has an INTEGER PRIMARY KEY; where the primary
 //! key is an index of its own, VACUUM keeps them too, because it copies such a table row by row with its rowids.
+//! Only where there is no rowid does a table of keys give each primary key a number.
 //! A tombstone has no row, so tombstones stand in a table of their own, found by primary key: live rows never wait for
 //! them.
+//!
+//! Every primary key that was ever seen has a *number*, cr-sqlite's `__crsql_key`: the key of its row, unless that is
+//! another row's number ([`rows`](super::rows) sees to it), and the id of its tombstone.
 
 use std::sync::Arc;
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params_from_iter};
+use rusqlite::{Connection, Row};
 
 use super::clock::ColumnId;
 use super::pack::{self, Packer};
@@ -29,11 +33,26 @@ pub(super) struct Table {
     pub(super) pks: Vec<PkColumn>,
     /// The replicated columns outside the primary key, in the order of the table.
     pub(super) columns: Vec<Column>,
-    /// The SQL name of a row's integer key: its INTEGER PRIMARY KEY, quoted, or an alias of the rowid.
-    pub(super) key: String,
-    /// Whether the primary key is the integer key.
-    pub(super) integer_pk: bool,
+    pub(super) key: Key,
     pub(super) sql: TableSql,
+}
+
+/// What a row's integer key is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    /// Its INTEGER PRIMARY KEY, the column of this (quoted) name.
+    Integer(String),
+    /// Its rowid, by a name that no column hides.
+    Rowid(&'static str),
+    /// The number that `T__crsql_keys` gives its primary key: a table WITHOUT ROWID, or one whose columns hide the rowid.
+    Mapped,
+}
+
+impl Key {
+    /// Whether a row takes another key when it takes another primary key, and only then.
+    pub(super) fn follows_pk(&self) -> bool {
+        !matches!(self, Self::Rowid(_))
+    }
 }
 
 /// A column of the primary key.
@@ -55,19 +74,39 @@ pub(super) struct Column {
 /// The statements that are the same for every row.
 #[derive(Debug)]
 pub(super) struct TableSql {
+    /// Clock and number of the row with a key.
     pub(super) load_clock: String,
+    /// Key, clock, number.
     pub(super) store_clock: String,
     pub(super) drop_clock: String,
-    pub(super) find_key: String,
+    /// Key, clock and number of the row with a primary key.
+    pub(super) find_row: String,
+    /// The key that a primary key has in the table of keys; empty where there is none.
+    pub(super) map_key: String,
+    /// Gives a primary key a key of its own.
+    pub(super) add_key: String,
+    /// Gives each primary key that has none a key, in their order.
+    pub(super) add_missing_keys: String,
+    /// The keys of rows without a clock, in the order of primary keys.
+    pub(super) keys_without_clock: String,
     /// Primary key columns, then the columns, of the row with a key.
     pub(super) row: String,
+    /// The condition by which a row has a key.
+    pub(super) has_key: String,
     pub(super) delete_row: String,
+    /// Inserts a row with all its columns.
+    pub(super) insert_row: String,
     pub(super) any_tombstone: String,
     pub(super) find_tombstone: String,
     /// Clock, then primary key columns, of the tombstone with an id.
     pub(super) tombstone: String,
     pub(super) store_tombstone: String,
     pub(super) drop_tombstone: String,
+    pub(super) any_number: String,
+    /// Whether a number belongs to a tombstone, or to a row with another key.
+    pub(super) number_taken: String,
+    /// A number that no row and no tombstone has.
+    pub(super) free_number: String,
 }
 
 impl Table {
@@ -86,15 +125,7 @@ impl Table {
             }
         }
         let sql = TableSql::new(name, &shape, &columns);
-        Ok(Some(Self {
-            id,
-            name: name.into(),
-            pks: shape.pks,
-            columns,
-            key: shape.key,
-            integer_pk: shape.integer_pk,
-            sql,
-        }))
+        Ok(Some(Self { id, name: name.into(), pks: shape.pks, columns, key: shape.key, sql }))
     }
 
     /// The packed primary key of a row whose key columns begin at `first`.
@@ -115,22 +146,20 @@ impl Table {
         if values.contains(&Value::Null) {
             return Err(Error::InvalidKey("a primary key holds no NULL"));
         }
-        if self.integer_pk && !matches!(values.as_slice(), [Value::Integer(_)]) {
+        if matches!(self.key, Key::Integer(_)) && !matches!(values.as_slice(), [Value::Integer(_)]) {
             return Err(Error::InvalidKey("an INTEGER PRIMARY KEY takes an integer"));
         }
         Ok(values)
     }
 
-    /// The integer key of the live row with this primary key.
-    pub(super) fn find_key(&self, conn: &Connection, pk: &[Value]) -> Result<Option<i64>> {
-        let mut find = conn.prepare_cached(&self.sql.find_key)?;
-        let mut rows = find.query(params_from_iter(pk))?;
-        Ok(rows.next()?.map(|row| row.get(0)).transpose()?)
-    }
-
     /// The name of the table of clocks.
     pub(super) fn clocks(name: &str) -> String {
         identifier(&format!("{name}__crsql_rows"))
+    }
+
+    /// The name of the table of keys, where the primary keys have theirs from it.
+    pub(super) fn keys(name: &str) -> String {
+        identifier(&format!("{name}__crsql_keys"))
     }
 
     /// The name of the table of tombstones.
@@ -143,8 +172,7 @@ impl Table {
 pub(super) struct Shape {
     pub(super) pks: Vec<PkColumn>,
     pub(super) columns: Vec<String>,
-    pub(super) key: String,
-    pub(super) integer_pk: bool,
+    pub(super) key: Key,
 }
 
 impl Shape {
@@ -152,7 +180,7 @@ impl Shape {
     pub(super) fn load(conn: &Connection, name: &str) -> Result<Self> {
         let mut columns = Vec::new();
         let mut pks = Vec::new();
-        let mut info = conn.prepare_cached("SELECT name, type, pk FROM pragma_table_info(?) ORDER BY cid")?;
+        let mut info = conn.prepare_cached("SELECT name, type, pk FROM pragma_table_info(?, 'main') ORDER BY cid")?;
         let mut rows = info.query([name])?;
         while let Some(row) = rows.next()? {
             let (column, kind, pk): (String, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
@@ -163,19 +191,21 @@ impl Shape {
             }
         }
         pks.sort_by_key(|pk| pk.0);
-        let strict: bool = conn
-            .prepare_cached("SELECT coalesce(max(strict), 0) FROM pragma_table_list(?) WHERE schema = 'main'")?
-            .query_row([name], |row| row.get(0))?;
+        let (strict, without_rowid): (bool, bool) = conn
+            .prepare_cached(
+                "SELECT coalesce(max(strict), 0), coalesce(max(wr), 0) FROM pragma_table_list(?) WHERE schema = 'main'",
+            )?
+            .query_row([name], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let index: Vec<String> = conn
             .prepare_cached(
-                "SELECT x.coll FROM pragma_index_list(?) l, pragma_index_xinfo(l.name) x WHERE l.origin = 'pk' AND x.key ORDER BY x.seqno",
+                "SELECT x.coll FROM pragma_index_list(?, 'main') l, pragma_index_xinfo(l.name, 'main') x WHERE l.origin = 'pk' AND x.key ORDER BY x.seqno",
             )?
             .query_map([name], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
-        let integer_pk = index.is_empty() && !pks.is_empty();
-        let key = match pks.first() {
-            Some((_, column, _)) if integer_pk => identifier(column),
-            _ => rowid_alias(pks.iter().map(|pk| &pk.1).chain(&columns)),
+        let key = match (pks.first(), rowid_alias(pks.iter().map(|pk| &pk.1).chain(&columns))) {
+            (Some((_, column, _)), _) if index.is_empty() => Key::Integer(identifier(column)),
+            (_, Some(alias)) if !without_rowid => Key::Rowid(alias),
+            _ => Key::Mapped,
         };
         let collations = index.into_iter().chain(std::iter::repeat("BINARY".to_owned()));
         let pks = pks
@@ -183,10 +213,10 @@ impl Shape {
             .zip(collations)
             .map(|((_, name, kind), collation)| PkColumn { name, affinity: affinity(&kind, strict), collation })
             .collect();
-        Ok(Self { pks, columns, key, integer_pk })
+        Ok(Self { pks, columns, key })
     }
 
-    /// The primary key columns as they are declared in the table of tombstones.
+    /// The primary key columns as they are declared in tables of the engine.
     pub(super) fn declare_pks(&self) -> String {
         list(self.pks.iter().map(|pk| {
             format!("{} {} NOT NULL COLLATE {}", identifier(&pk.name), pk.affinity, identifier(&pk.collation))
@@ -199,13 +229,11 @@ impl Shape {
     }
 }
 
-/// The name by which the rowid can be reached, empty when columns hide all three.
-fn rowid_alias<'a>(columns: impl Iterator<Item = &'a String> + Clone) -> String {
+/// The name by which the rowid can be reached, if columns do not hide all three.
+fn rowid_alias<'a>(columns: impl Iterator<Item = &'a String> + Clone) -> Option<&'static str> {
     ["_rowid_", "rowid", "oid"]
         .into_iter()
         .find(|alias| !columns.clone().any(|column| column.eq_ignore_ascii_case(alias)))
-        .unwrap_or_default()
-        .to_owned()
 }
 
 /// A declared type with the affinity of `kind`, by SQLite's rules (datatype3, section 3.1).
@@ -227,26 +255,72 @@ fn affinity(kind: &str, strict: bool) -> &'static str {
 
 impl TableSql {
     fn new(name: &str, shape: &Shape, columns: &[Column]) -> Self {
-        let (table, clocks, tombstones) = (identifier(name), Table::clocks(name), Table::tombstones(name));
-        let key = &shape.key;
+        let in_main = |name: String| format!("main.{name}");
+        let table = in_main(identifier(name));
+        let (clocks, tombstones) = (in_main(Table::clocks(name)), in_main(Table::tombstones(name)));
+        let keys = in_main(Table::keys(name));
         let pks = shape.pk_list("");
-        let by_pk = join(shape.pks.iter().map(|pk| format!("{} = ?", identifier(&pk.name))), " AND ");
-        let all = list(shape.pks.iter().map(|pk| &*pk.name).chain(columns.iter().map(|c| &*c.name)).map(identifier));
-        let marks = list(shape.pks.iter().map(|_| "?"));
+        let each_pk = |condition: &dyn Fn(&str) -> String| {
+            join(shape.pks.iter().map(|pk| condition(&identifier(&pk.name))), " AND ")
+        };
+        let by_pk = each_pk(&|pk| format!("{pk} = ?"));
+        let t_by_pk = each_pk(&|pk| format!("t.{pk} = ?"));
+        let all = || shape.pks.iter().map(|pk| &*pk.name).chain(columns.iter().map(|c| &*c.name)).map(identifier);
+        let marks = |count| list(std::iter::repeat_n("?", count));
+        // A row WITHOUT ROWID is reached from its key by its primary key, and the other way round.
+        let mapped = each_pk(&|pk| format!("k.{pk} = t.{pk}"));
+        let (key, has_key) = match &shape.key {
+            Key::Integer(column) => (format!("t.{column}"), format!("{column} = ?")),
+            Key::Rowid(alias) => (format!("t.{alias}"), format!("{alias} = ?")),
+            Key::Mapped => (
+                format!("(SELECT k.__crsql_key FROM {keys} k WHERE {mapped})"),
+                format!("({pks}) = (SELECT {pks} FROM {keys} WHERE __crsql_key = ?)"),
+            ),
+        };
+        let find_row = match shape.key {
+            Key::Mapped => format!(
+                "SELECT found, clock, number FROM (SELECT {key} AS found FROM {table} t WHERE {t_by_pk})
+                 LEFT JOIN {clocks} ON key = found"
+            ),
+            _ => format!(
+                "SELECT {key}, c.clock, c.number FROM {table} t LEFT JOIN {clocks} c ON c.key = {key} WHERE {t_by_pk}"
+            ),
+        };
         Self {
-            load_clock: format!("SELECT clock FROM {clocks} WHERE key = ?"),
-            store_clock: format!("INSERT OR REPLACE INTO {clocks} (key, clock) VALUES (?, ?)"),
+            load_clock: format!("SELECT clock, number FROM {clocks} WHERE key = ?"),
+            store_clock: format!("INSERT OR REPLACE INTO {clocks} (key, clock, number) VALUES (?, ?, ?)"),
             drop_clock: format!("DELETE FROM {clocks} WHERE key = ?"),
-            find_key: format!("SELECT {key} FROM {table} WHERE {by_pk}"),
-            row: format!("SELECT {all} FROM {table} WHERE {key} = ?"),
-            delete_row: format!("DELETE FROM {table} WHERE {key} = ?"),
+            find_row,
+            map_key: format!("SELECT __crsql_key FROM {keys} WHERE {by_pk}"),
+            add_key: format!("INSERT INTO {keys} ({pks}) VALUES ({})", marks(shape.pks.len())),
+            add_missing_keys: format!(
+                "INSERT INTO {keys} ({pks}) SELECT {pks} FROM {table} t
+                 WHERE NOT EXISTS (SELECT 1 FROM {keys} k WHERE {mapped}) ORDER BY {pks}"
+            ),
+            keys_without_clock: format!(
+                "SELECT {key} AS found FROM {table} t WHERE NOT EXISTS (SELECT 1 FROM {clocks} c WHERE c.key = {key}) ORDER BY {pks}"
+            ),
+            row: format!("SELECT {} FROM {table} WHERE {has_key}", list(all())),
+            delete_row: format!("DELETE FROM {table} WHERE {has_key}"),
+            insert_row: format!("INSERT INTO {table} ({}) VALUES ({})", list(all()), marks(all().count())),
+            has_key,
             any_tombstone: format!("SELECT EXISTS (SELECT 1 FROM {tombstones})"),
             find_tombstone: format!("SELECT __crsql_id, __crsql_clock FROM {tombstones} WHERE {by_pk}"),
             tombstone: format!("SELECT __crsql_clock, {pks} FROM {tombstones} WHERE __crsql_id = ?"),
             store_tombstone: format!(
-                "INSERT OR REPLACE INTO {tombstones} (__crsql_id, __crsql_clock, {pks}) VALUES (?, ?, {marks})"
+                "INSERT OR REPLACE INTO {tombstones} (__crsql_id, __crsql_clock, {pks}) VALUES (?, ?, {})",
+                marks(shape.pks.len())
             ),
             drop_tombstone: format!("DELETE FROM {tombstones} WHERE __crsql_id = ?"),
+            any_number: format!("SELECT EXISTS (SELECT 1 FROM {clocks} WHERE number IS NOT NULL)"),
+            number_taken: format!(
+                "SELECT EXISTS (SELECT 1 FROM {tombstones} WHERE __crsql_id = ?1)
+                 OR EXISTS (SELECT 1 FROM {clocks} WHERE number = ?1)"
+            ),
+            free_number: format!(
+                "SELECT 1 + max(coalesce((SELECT max(key) FROM {clocks}), 0), coalesce((SELECT max(number) FROM {clocks} WHERE number IS NOT NULL), 0),
+                                coalesce((SELECT max(__crsql_id) FROM {tombstones}), 0))"
+            ),
         }
     }
 }

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use super::Result;
 use super::journal::{COLUMNS_PER_WORD, Op};
 use super::quote::{identifier, join, list};
-use super::table::Table;
+use super::table::{Key, Table};
 
 /// The suffixes of the triggers' names.
 const SUFFIXES: [&str; 5] = ["itrig", "utrig", "dtrig", "rtrig", "prtrig"];
@@ -20,7 +20,7 @@ pub(super) fn create(conn: &Connection, table: &Table) -> Result<()> {
     conn.execute_batch(&insert(table))?;
     conn.execute_batch(&update(table))?;
     conn.execute_batch(&delete(table))?;
-    if !table.integer_pk {
+    if !table.key.follows_pk() {
         conn.execute_batch(&replace_by_insert(table))?;
         conn.execute_batch(&replace_by_update(table))?;
     }
@@ -40,42 +40,46 @@ fn trigger(name: &str, suffix: &str) -> String {
 }
 
 fn insert(table: &Table) -> String {
-    let pk = if table.integer_pk { "NULL".to_owned() } else { packed(table, "NEW.") };
+    let pk = if has_integer_pk(table) { "NULL".to_owned() } else { packed(table, "NEW.") };
     format!(
         "CREATE TRIGGER {} AFTER INSERT ON {} BEGIN
-           INSERT INTO crsql_local_writes (op, tbl, key, mask, pk) VALUES ({}, {}, NEW.{}, {}, {pk});
+           {}INSERT INTO crsql_local_writes (op, tbl, key, mask, pk) VALUES ({}, {}, {}, {}, {pk});
          END",
         trigger(&table.name, "itrig"),
         identifier(&table.name),
+        map_key(table),
         Op::Insert as i64,
         table.id.0,
-        table.key,
+        key(table, "NEW."),
         table.columns.len().max(1),
     )
 }
 
 fn update(table: &Table) -> String {
-    let (id, key) = (table.id.0, &table.key);
+    let (id, new_key) = (table.id.0, key(table, "NEW."));
     let moved = join(table.pks.iter().map(|pk| changed(&pk.name)), " OR ");
     let packed_if_moved = |prefix| format!("CASE WHEN {moved} THEN {} END", packed(table, prefix));
-    let (pk, old_pk) = if table.integer_pk {
+    let (pk, old_pk) = if has_integer_pk(table) {
         ("NULL".to_owned(), "NULL".to_owned())
     } else {
         (packed_if_moved("NEW."), packed_if_moved("OLD."))
     };
     // A table of keys alone has one word, which speaks of no columns.
     let words = table.columns.len().div_ceil(COLUMNS_PER_WORD).max(1);
-    let mut body = String::new();
+    let mut body = map_key(table);
     for word in 0..words {
         let columns = table.columns.iter().skip(word * COLUMNS_PER_WORD).take(COLUMNS_PER_WORD);
-        let bits = columns.enumerate().map(|(bit, column)| format!("(({}) << {bit})", cell_changed(&column.name)));
-        let mask = if table.columns.is_empty() { "0".to_owned() } else { join(bits, " | ") };
+        let cells = list(columns.flat_map(|column| {
+            let name = identifier(&column.name);
+            [format!("NEW.{name}"), format!("OLD.{name}")]
+        }));
+        let mask = if table.columns.is_empty() { "0".to_owned() } else { format!("crsql_changed_cells({cells})") };
         let (pk, old_pk) = if word == 0 { (pk.as_str(), old_pk.as_str()) } else { ("NULL", "NULL") };
         // The move is reported once; the words after the first speak of the row where it now is.
-        let old_key = if word == 0 { "OLD." } else { "NEW." };
+        let old_key = key(table, if word == 0 { "OLD." } else { "NEW." });
         body += &format!(
             "INSERT INTO crsql_local_writes (op, tbl, key, old_key, mask, word, pk, old_pk)
-             VALUES ({}, {id}, NEW.{key}, {old_key}{key}, {mask}, {word}, {pk}, {old_pk});\n",
+             VALUES ({}, {id}, {new_key}, {old_key}, {mask}, {word}, {pk}, {old_pk});\n",
             Op::Update as i64
         );
     }
@@ -89,13 +93,13 @@ fn update(table: &Table) -> String {
 fn delete(table: &Table) -> String {
     format!(
         "CREATE TRIGGER {} AFTER DELETE ON {} BEGIN
-           INSERT INTO crsql_local_writes (op, tbl, key, pk) VALUES ({}, {}, OLD.{}, {});
+           INSERT INTO crsql_local_writes (op, tbl, key, pk) VALUES ({}, {}, {}, {});
          END",
         trigger(&table.name, "dtrig"),
         identifier(&table.name),
         Op::Delete as i64,
         table.id.0,
-        table.key,
+        key(table, "OLD."),
         packed(table, "OLD."),
     )
 }
@@ -113,7 +117,7 @@ fn replace_by_insert(table: &Table) -> String {
 fn replace_by_update(table: &Table) -> String {
     let name = identifier(&table.name);
     let columns = list(table.pks.iter().map(|pk| identifier(&pk.name)));
-    let victim = format!("{} AND {} <> OLD.{1}", same_pk(table), table.key);
+    let victim = format!("{} AND {} <> {}", same_pk(table), key(table, ""), key(table, "OLD."));
     format!(
         "CREATE TRIGGER {} BEFORE UPDATE OF {columns} ON {name} WHEN EXISTS (SELECT 1 FROM {name} WHERE {victim}) BEGIN {} END",
         trigger(&table.name, "prtrig"),
@@ -132,10 +136,35 @@ fn report_victim(table: &Table, victim: &str) -> String {
         "INSERT INTO crsql_local_writes (op, tbl, key, pk) SELECT {}, {}, {}, {} FROM {} WHERE {victim};",
         Op::Replacing as i64,
         table.id.0,
-        table.key,
+        key(table, ""),
         packed(table, "NEW."),
         identifier(&table.name),
     )
+}
+
+fn has_integer_pk(table: &Table) -> bool {
+    matches!(table.key, Key::Integer(_))
+}
+
+/// The key of the row that is called `row`: `NEW.`, `OLD.`, or empty for a row of the table itself.
+fn key(table: &Table, row: &str) -> String {
+    match &table.key {
+        Key::Integer(column) => format!("{row}{column}"),
+        Key::Rowid(alias) => format!("{row}{alias}"),
+        Key::Mapped => {
+            let by_pk = table.pks.iter().map(|pk| identifier(&pk.name)).map(|pk| format!("{pk} = {row}{pk}"));
+            format!("(SELECT __crsql_key FROM {} WHERE {})", Table::keys(&table.name), join(by_pk, " AND "))
+        }
+    }
+}
+
+/// The statement that gives a new primary key a key, where they have theirs from the table of keys.
+fn map_key(table: &Table) -> String {
+    if table.key != Key::Mapped {
+        return String::new();
+    }
+    let values = |prefix: &str| list(table.pks.iter().map(|pk| format!("{prefix}{}", identifier(&pk.name))));
+    format!("INSERT OR IGNORE INTO {} ({}) VALUES ({});\n", Table::keys(&table.name), values(""), values("NEW."))
 }
 
 fn packed(table: &Table, prefix: &str) -> String {
@@ -147,10 +176,4 @@ fn packed(table: &Table, prefix: &str) -> String {
 fn changed(column: &str) -> String {
     let name = identifier(column);
     format!("NEW.{name} IS NOT OLD.{name}")
-}
-
-/// Whether a cell holds another value: by bytes and by type, so that 1 to 1.0 is a change.
-fn cell_changed(column: &str) -> String {
-    let name = identifier(column);
-    format!("NEW.{name} COLLATE BINARY IS NOT OLD.{name} OR typeof(NEW.{name}) IS NOT typeof(OLD.{name})")
 }

@@ -1,28 +1,28 @@
 //! The row that a merge works on: read once, written once.
 
-use std::collections::BTreeMap;
-
 use rusqlite::types::Value;
-use rusqlite::{Connection, ToSql, params_from_iter};
+use rusqlite::{ToSql, params_from_iter};
 
 use super::super::clock::{ColumnId, RowClock, Stamp};
 use super::super::log::Touched;
 use super::super::quote::{identifier, list};
-use super::super::rows::{self, Tombstone};
-use super::super::table::Table;
+use super::super::rows::{Clocked, Rows, Tombstone};
+use super::super::table::{Key, Table};
 use super::super::{Error, Result, Version};
 
 /// A row as it was, and as it will be.
-pub(super) struct Row {
+pub(super) struct Row<'v> {
     pk: Vec<Value>,
     /// The key of the live row in the database.
     key: Option<i64>,
-    tombstone: Option<Tombstone>,
+    /// Its number, or that of its tombstone.
+    number: Option<i64>,
+    is_buried: bool,
     now: Now,
     /// The values of the row in the database, once they were needed.
     stored: Option<Vec<Value>>,
-    /// New values, by position in the table's columns.
-    values: BTreeMap<usize, Value>,
+    /// New values, by position in the table's columns, in ascending order.
+    values: Vec<(usize, &'v Value)>,
     /// Whether the row in the database goes away before a new one takes its place.
     replaced: bool,
     /// The local versions that touch it.
@@ -36,21 +36,21 @@ enum Now {
     Alive(RowClock),
 }
 
-impl Row {
-    pub(super) fn load(conn: &Connection, table: &Table, pk: Vec<Value>) -> Result<Self> {
-        let key = table.find_key(conn, &pk)?;
-        let clock = key.map(|key| rows::load_clock(conn, table, key)).transpose()?.flatten();
-        let tombstone = match clock {
-            Some(_) => None,
-            None => rows::find_tombstone(conn, table, &pk)?,
+impl<'v> Row<'v> {
+    pub(super) fn load(rows: &mut Rows<'_>, pk: Vec<Value>) -> Result<Self> {
+        let (key, clocked) = match rows.find(&pk)? {
+            Some((key, clocked)) => (Some(key), clocked),
+            None => (None, None),
         };
-        let now = match (clock, &tombstone) {
-            (Some(clock), _) => Now::Alive(clock),
-            (None, Some(tombstone)) => Now::Dead(tombstone.stamp),
-            (None, None) => Now::Unknown,
+        let tombstone = if clocked.is_none() { rows.find_tombstone(&pk)? } else { None };
+        let is_buried = tombstone.is_some();
+        let (number, now) = match (clocked, tombstone) {
+            (Some(Clocked { clock, number }), _) => (Some(number), Now::Alive(clock)),
+            (None, Some(Tombstone { number, stamp })) => (Some(number), Now::Dead(stamp)),
+            (None, None) => (None, Now::Unknown),
         };
-        let (values, versions) = (BTreeMap::new(), Vec::new());
-        Ok(Self { pk, key, tombstone, now, stored: None, values, replaced: false, versions })
+        let (values, versions) = (Vec::new(), Vec::new());
+        Ok(Self { pk, key, number, is_buried, now, stored: None, values, replaced: false, versions })
     }
 
     pub(super) fn cl(&self) -> i64 {
@@ -101,8 +101,15 @@ impl Row {
         self.now = Now::Alive(clock);
     }
 
-    pub(super) fn set(&mut self, index: usize, column: ColumnId, value: Value, stamp: Stamp) {
-        self.values.insert(index, value);
+    pub(super) fn set(&mut self, index: usize, column: ColumnId, value: &'v Value, stamp: Stamp) {
+        match self.values.binary_search_by_key(&index, |(at, _)| *at) {
+            Ok(at) => {
+                if let Some(set) = self.values.get_mut(at) {
+                    set.1 = value;
+                }
+            }
+            Err(at) => self.values.insert(at, (index, value)),
+        }
         if !matches!(self.now, Now::Alive(_)) {
             self.now = Now::Alive(RowClock::default());
         }
@@ -112,75 +119,86 @@ impl Row {
     }
 
     /// The value that a column has now.
-    pub(super) fn value(&mut self, conn: &Connection, table: &Table, index: usize) -> Result<&Value> {
-        if let Some(value) = self.values.get(&index) {
-            return Ok(value);
+    pub(super) fn value(&mut self, rows: &Rows<'_>, index: usize) -> Result<&Value> {
+        if let Ok(at) = self.values.binary_search_by_key(&index, |(at, _)| *at) {
+            return self.values.get(at).map(|(_, value)| *value).ok_or(Error::Corrupt("a value is gone"));
         }
         if self.stored.is_none() {
-            let mut read = conn.prepare_cached(&table.sql.row)?;
-            let mut rows = read.query([self.key])?;
-            let row = rows.next()?;
-            let column = |i| row.map_or(Ok(Value::Null), |row| row.get(table.pks.len() + i));
-            self.stored = Some((0..table.columns.len()).map(column).collect::<Result<_, _>>()?);
+            self.stored = Some(match self.key {
+                Some(key) => rows.values(key)?,
+                None => vec![Value::Null; rows.table.columns.len()],
+            });
         }
         let stored = self.stored.as_ref().and_then(|stored| stored.get(index));
         stored.ok_or(Error::Corrupt("a row has fewer columns than its table"))
     }
 
     /// Writes the row, then its clock. The row comes first: it is what can be refused, by a constraint.
-    pub(super) fn store(&self, conn: &Connection, table: &Table) -> Result<Touched> {
-        match &self.now {
+    pub(super) fn store(&mut self, rows: &mut Rows<'_>) -> Result<Touched> {
+        let table = rows.table.id;
+        match std::mem::replace(&mut self.now, Now::Unknown) {
             Now::Alive(clock) => {
                 if let (true, Some(key)) = (self.replaced, self.key) {
-                    self.delete(conn, table, key)?;
+                    rows.delete_row(key)?;
                 }
                 let key = match self.key.filter(|_| !self.replaced) {
-                    Some(key) => self.update(conn, table, key)?,
-                    None => self.insert(conn, table)?,
+                    Some(key) => self.update(rows, key)?,
+                    None => self.insert(rows)?,
                 };
-                if let Some(tombstone) = &self.tombstone {
-                    rows::drop_tombstone(conn, table, tombstone.id)?;
+                if let (true, Some(number)) = (self.is_buried, self.number) {
+                    rows.drop_tombstone(number)?;
                 }
-                rows::store_clock(conn, table, key, clock)?;
-                Ok(Touched { table: table.id, tombstone: false, key })
+                let number = match self.number {
+                    Some(number) => number,
+                    None => rows.new_number(key, 0)?,
+                };
+                rows.store(key, &Clocked { clock, number })?;
+                Ok(Touched { table, tombstone: false, key })
             }
             Now::Dead(stamp) => {
+                let number = match self.number {
+                    Some(number) => number,
+                    None => rows.unseen_number(&self.pk)?,
+                };
                 if let Some(key) = self.key {
-                    self.delete(conn, table, key)?;
+                    rows.delete_row(key)?;
                 }
-                let id = self.tombstone.as_ref().map(|tombstone| tombstone.id);
-                let id = rows::store_tombstone(conn, table, id, &self.pk, *stamp)?;
-                Ok(Touched { table: table.id, tombstone: true, key: id })
+                rows.bury(number, &self.pk, stamp)?;
+                Ok(Touched { table, tombstone: true, key: number })
             }
             Now::Unknown => Err(Error::Corrupt("a merge touched a row and left nothing")),
         }
     }
 
-    fn delete(&self, conn: &Connection, table: &Table, key: i64) -> Result<()> {
-        conn.prepare_cached(&table.sql.delete_row)?.execute([key])?;
-        rows::drop_clock(conn, table, key)
-    }
-
-    fn update(&self, conn: &Connection, table: &Table, key: i64) -> Result<i64> {
+    fn update(&self, rows: &mut Rows<'_>, key: i64) -> Result<i64> {
         if !self.values.is_empty() {
+            let table = &rows.table;
             let set = list(self.columns(table).map(|name| format!("{name} = ?")));
-            let sql = format!("UPDATE {} SET {set} WHERE {} = ?", identifier(&table.name), table.key);
-            let values = self.values.values().map(|value| value as &dyn ToSql);
-            conn.prepare_cached(&sql)?.execute(params_from_iter(values.chain([&key as &dyn ToSql])))?;
+            let sql = format!("UPDATE main.{} SET {set} WHERE {}", identifier(&table.name), table.sql.has_key);
+            let values = self.values.iter().map(|(_, value)| *value as &dyn ToSql);
+            rows.conn.prepare_cached(&sql)?.execute(params_from_iter(values.chain([&key as &dyn ToSql])))?;
         }
         Ok(key)
     }
 
-    fn insert(&self, conn: &Connection, table: &Table) -> Result<i64> {
-        let columns = list(table.pks.iter().map(|pk| identifier(&pk.name)).chain(self.columns(table)));
-        let values = || self.pk.iter().chain(self.values.values());
-        let marks = list(values().map(|_| "?"));
-        let sql = format!("INSERT INTO {} ({columns}) VALUES ({marks})", identifier(&table.name));
-        conn.prepare_cached(&sql)?.execute(params_from_iter(values()))?;
-        Ok(conn.last_insert_rowid())
+    fn insert(&self, rows: &mut Rows<'_>) -> Result<i64> {
+        let values = self.pk.iter().chain(self.values.iter().map(|(_, value)| *value));
+        if self.values.len() == rows.table.columns.len() {
+            rows.insert_row(values)?;
+        } else {
+            let table = &rows.table;
+            let columns = list(table.pks.iter().map(|pk| identifier(&pk.name)).chain(self.columns(table)));
+            let marks = list(values.clone().map(|_| "?"));
+            let sql = format!("INSERT INTO main.{} ({columns}) VALUES ({marks})", identifier(&table.name));
+            rows.conn.prepare_cached(&sql)?.execute(params_from_iter(values))?;
+        }
+        match rows.table.key {
+            Key::Mapped => rows.mapped(&self.pk),
+            Key::Integer(_) | Key::Rowid(_) => Ok(rows.conn.last_insert_rowid()),
+        }
     }
 
-    fn columns<'t>(&self, table: &'t Table) -> impl Iterator<Item = String> + use<'t, '_> {
-        self.values.keys().filter_map(|&index| table.columns.get(index)).map(|column| identifier(&column.name))
+    fn columns<'t>(&self, table: &'t Table) -> impl Iterator<Item = String> + use<'t, '_, 'v> {
+        self.values.iter().filter_map(|(index, _)| table.columns.get(*index)).map(|column| identifier(&column.name))
     }
 }

@@ -1,0 +1,280 @@
+//! The writes of one transaction to one table.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use super::super::clock::{ColumnId, RowClock, SELF, Stamp};
+use super::super::ids::MAX_COUNTER;
+use super::super::journal::{COLUMNS_PER_WORD, Kind};
+use super::super::log::Touched;
+use super::super::rows::{Clocked, Rows};
+use super::super::state::State;
+use super::super::table::Table;
+use super::super::{CausalLength, Result, Version, pack};
+
+/// Replays events against the rows that they name. Each row is read once, and written once by [`finish`](Self::finish).
+pub(super) struct Writes<'c> {
+    state: &'c State,
+    version: i64,
+    table: Arc<Table>,
+    stored: Rows<'c>,
+    /// What was read or written so far, by key; `None` is a row without a clock. In the order in which it will be written.
+    rows: BTreeMap<i64, Row>,
+    hints: Hints,
+    tombstones: Vec<i64>,
+}
+
+#[derive(Default)]
+struct Row {
+    clocked: Option<Clocked>,
+    changed: bool,
+}
+
+impl<'c> Writes<'c> {
+    pub(super) fn new(conn: &'c Connection, state: &'c State, version: Version, table: Arc<Table>) -> Self {
+        Self {
+            state,
+            version: version.get(),
+            stored: Rows::new(conn, table.clone()),
+            table,
+            rows: BTreeMap::new(),
+            hints: Hints::default(),
+            tombstones: Vec::new(),
+        }
+    }
+
+    pub(super) fn event(&mut self, event: Kind) -> Result<()> {
+        match event {
+            Kind::Insert { key, pk, .. } => self.insert(key, pk),
+            Kind::Update { key, word, mask } => self.update(key, word, mask),
+            Kind::Move { key, old_key, pk: Some(pk), old_pk: Some(old_pk) } => {
+                self.change_pk(key, old_key, pk, &old_pk)
+            }
+            Kind::Move { key, old_key, .. } if self.table.key.follows_pk() => {
+                self.change_pk(key, old_key, integer_pk(key)?, &integer_pk(old_key)?)
+            }
+            Kind::Move { key, old_key, .. } => self.change_rowid(key, old_key),
+            Kind::Delete { key, pk } => {
+                self.hints.forget(key);
+                let row = self.take(key)?;
+                self.bury(key, row.as_ref(), &pk)
+            }
+            Kind::Replacing { key, pk } => {
+                self.hints.add(pk, key);
+                Ok(())
+            }
+            Kind::Burnt { .. } => Ok(()),
+        }
+    }
+
+    fn insert(&mut self, key: i64, pk: Option<Vec<u8>>) -> Result<()> {
+        let mut row = match self.take_replaced(key, pk.as_deref())? {
+            Some(mut row) => {
+                let seq = self.state.take_seqs(1);
+                if let Some(sentinel) = row.clock.sentinel() {
+                    row.clock.set(ColumnId::SENTINEL, self.stamp(incarnation(sentinel.col_version, 2)?, seq));
+                }
+                row
+            }
+            None => self.birth(key, pk)?,
+        };
+        let first = self.state.take_seqs(self.table.columns.len() as i64);
+        for (seq, column) in (first..).zip(&self.table.columns) {
+            let previous = row.clock.get(column.id).map_or(0, |stamp| stamp.col_version);
+            row.clock.set(column.id, self.stamp(after(previous), seq));
+        }
+        self.put(key, Some(row));
+        Ok(())
+    }
+
+    /// A row that was not there: a new one, or one that comes back.
+    fn birth(&mut self, key: i64, pk: Option<Vec<u8>>) -> Result<Clocked> {
+        let pk = pk.map_or_else(|| integer_pk(key), Ok)?;
+        let mut clock = RowClock::default();
+        if let Some(tombstone) = self.stored.find_packed_tombstone(&pk)? {
+            self.stored.drop_tombstone(tombstone.number)?;
+            let cl = incarnation(tombstone.stamp.col_version, 1)?;
+            clock.set(ColumnId::SENTINEL, self.stamp(cl, self.state.take_seqs(1)));
+            return Ok(Clocked { clock, number: tombstone.number });
+        }
+        if self.table.columns.is_empty() {
+            clock.set(ColumnId::SENTINEL, self.stamp(1, self.state.take_seqs(1)));
+        }
+        Ok(Clocked { clock, number: self.new_number(key)? })
+    }
+
+    fn update(&mut self, key: i64, word: usize, mask: u64) -> Result<()> {
+        let mut row = self.take_or_new(key)?;
+        let mut left = mask;
+        while left != 0 {
+            let bit = left.trailing_zeros() as usize;
+            left &= left - 1;
+            let Some(column) = self.table.columns.get(word * COLUMNS_PER_WORD + bit) else { break };
+            let previous = row.clock.get(column.id).map_or(0, |stamp| stamp.col_version);
+            row.clock.set(column.id, self.stamp(after(previous), self.state.take_seqs(1)));
+        }
+        self.put(key, Some(row));
+        Ok(())
+    }
+
+    fn change_pk(&mut self, key: i64, old_key: i64, pk: Vec<u8>, old_pk: &[u8]) -> Result<()> {
+        self.hints.forget(old_key);
+        let moved = self.take_or_new(old_key)?;
+        let victim = self.take_replaced(key, Some(&pk))?;
+        let mut clock = RowClock::default();
+        for (column, stamp) in moved.clock.iter().filter(|(column, _)| *column != ColumnId::SENTINEL) {
+            // Over a live row the moved cell must beat the one that it replaces, or copies that merge it would differ.
+            let beaten = victim.as_ref().and_then(|victim| victim.clock.get(column)).map(|stamp| stamp.col_version);
+            let col_version = beaten.map_or(stamp.col_version, |beaten| after(stamp.col_version.max(beaten)));
+            clock.set(column, self.stamp(col_version, self.state.take_seqs(1)));
+        }
+        self.bury(old_key, Some(&moved), old_pk)?;
+        let (cl, number) = match victim {
+            Some(victim) => {
+                let cl = victim.clock.sentinel().map_or(Ok(1), |stamp| incarnation(stamp.col_version, 2))?;
+                (cl, victim.number)
+            }
+            None => match self.stored.find_packed_tombstone(&pk)? {
+                Some(tombstone) => {
+                    self.stored.drop_tombstone(tombstone.number)?;
+                    (incarnation(tombstone.stamp.col_version, 1)?, tombstone.number)
+                }
+                None => (1, self.new_number(key)?),
+            },
+        };
+        clock.set(ColumnId::SENTINEL, self.stamp(cl, self.state.take_seqs(1)));
+        self.put(key, Some(Clocked { clock, number }));
+        Ok(())
+    }
+
+    /// The rowid changed and the primary key did not: it is the same row elsewhere.
+    fn change_rowid(&mut self, key: i64, old_key: i64) -> Result<()> {
+        let row = self.take(old_key)?;
+        if let Some(row) = &row {
+            self.stored.keep_number(row.number);
+        }
+        self.put(key, row);
+        Ok(())
+    }
+
+    /// The row that a write with this primary key replaced, which is gone from where it stood.
+    fn take_replaced(&mut self, key: i64, pk: Option<&[u8]>) -> Result<Option<Clocked>> {
+        if self.table.key.follows_pk() {
+            return self.take(key);
+        }
+        match pk.and_then(|pk| self.hints.take(pk)) {
+            Some(victim) => {
+                let row = self.take(victim)?;
+                if let Some(row) = &row {
+                    self.stored.keep_number(row.number);
+                }
+                Ok(row)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Leaves a tombstone for the row that had `key`.
+    fn bury(&mut self, key: i64, row: Option<&Clocked>, pk: &[u8]) -> Result<()> {
+        let cl = row.and_then(|row| row.clock.sentinel()).map_or(1, |stamp| stamp.col_version);
+        let stamp = self.stamp(incarnation(cl, 1)?, self.state.take_seqs(1));
+        let number = row.map_or_else(|| self.new_number(key), |row| Ok(row.number))?;
+        self.stored.bury(number, &self.table.unpack_pk(pk)?, stamp)?;
+        self.tombstones.push(number);
+        Ok(())
+    }
+
+    fn stamp(&self, col_version: i64, seq: i64) -> Stamp {
+        Stamp { col_version, local: self.version, site: SELF, version: self.version, seq }
+    }
+
+    fn new_number(&mut self, key: i64) -> Result<i64> {
+        let last = self.rows.last_key_value().map_or(0, |(key, _)| *key);
+        self.stored.new_number(key, last)
+    }
+
+    /// Takes a row, to change it and [`put`](Self::put) it back, or not.
+    fn take(&mut self, key: i64) -> Result<Option<Clocked>> {
+        if let Some(row) = self.rows.get_mut(&key) {
+            row.changed = true;
+            return Ok(row.clocked.take());
+        }
+        let clocked = self.stored.load(key)?;
+        self.rows.insert(key, Row { clocked: None, changed: clocked.is_some() });
+        Ok(clocked)
+    }
+
+    /// Takes a row that is there, with or without a clock.
+    fn take_or_new(&mut self, key: i64) -> Result<Clocked> {
+        match self.take(key)? {
+            Some(row) => Ok(row),
+            None => Ok(Clocked { clock: RowClock::default(), number: self.new_number(key)? }),
+        }
+    }
+
+    fn put(&mut self, key: i64, clocked: Option<Clocked>) {
+        self.rows.insert(key, Row { clocked, changed: true });
+    }
+
+    /// Writes the clocks, and adds what was touched to `touched`.
+    pub(super) fn finish(mut self, touched: &mut Vec<Touched>) -> Result<()> {
+        let table = self.table.id;
+        touched.extend(self.tombstones.iter().map(|&key| Touched { table, tombstone: true, key }));
+        for (&key, row) in self.rows.iter().filter(|(_, row)| row.changed) {
+            match &row.clocked {
+                Some(clocked) => {
+                    self.stored.store(key, clocked)?;
+                    touched.push(Touched { table, tombstone: false, key });
+                }
+                None => self.stored.drop(key)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The rows that are about to be replaced, by the primary key of the write that will, and by their keys.
+#[derive(Default)]
+struct Hints {
+    by_pk: HashMap<Vec<u8>, i64>,
+    by_key: HashMap<i64, Vec<u8>>,
+}
+
+impl Hints {
+    fn add(&mut self, pk: Vec<u8>, key: i64) {
+        self.forget(key);
+        self.by_pk.insert(pk.clone(), key);
+        self.by_key.insert(key, pk);
+    }
+
+    fn take(&mut self, pk: &[u8]) -> Option<i64> {
+        let key = self.by_pk.remove(pk)?;
+        self.by_key.remove(&key);
+        Some(key)
+    }
+
+    /// The row with `key` is gone, so no later write can be replacing it.
+    fn forget(&mut self, key: i64) {
+        if let Some(pk) = self.by_key.remove(&key) {
+            self.by_pk.remove(&pk);
+        }
+    }
+}
+
+/// The packed primary key of a row whose key is its primary key.
+fn integer_pk(key: i64) -> Result<Vec<u8>> {
+    pack::pack(&[key.into()])
+}
+
+/// The version of a cell's next write. A peer may have sent the last one there is; the cell stays writable, and among
+/// writes of that version the larger value wins.
+fn after(col_version: i64) -> i64 {
+    (col_version + 1).min(MAX_COUNTER)
+}
+
+/// The causal length after a delete or another insert. Here there is nothing to fall back on: the last is the last.
+fn incarnation(cl: i64, by: i64) -> Result<i64> {
+    Ok(CausalLength::new(cl + by)?.get())
+}

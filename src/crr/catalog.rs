@@ -9,6 +9,7 @@
 //! | `crsql_log` | for each local version, the rows that it touched |
 //! | `T__crsql_rows`, `T__crsql_tombstones` | the clocks of the live and the deleted rows of `T` |
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -159,25 +160,66 @@ pub(super) fn add_table(conn: &Connection, name: &str, shape: &Shape) -> Result<
     Ok(TableId(id))
 }
 
+/// The replicated tables, each found by number or name in one step.
+#[derive(Default)]
+pub(super) struct Tables {
+    in_order: Vec<Arc<Table>>,
+    by_id: HashMap<TableId, usize>,
+    by_name: HashMap<Arc<str>, usize>,
+}
+
+impl Tables {
+    /// In the order of their numbers.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Table>> {
+        self.in_order.iter()
+    }
+
+    pub(super) fn get(&self, id: TableId) -> Option<&Arc<Table>> {
+        self.position(id).and_then(|at| self.in_order.get(at))
+    }
+
+    /// A table's place in the order.
+    pub(super) fn position(&self, id: TableId) -> Option<usize> {
+        self.by_id.get(&id).copied()
+    }
+
+    /// The table with exactly this name.
+    pub(super) fn named(&self, name: &str) -> Option<&Arc<Table>> {
+        self.by_name.get(name).and_then(|&at| self.in_order.get(at))
+    }
+}
+
+impl FromIterator<Arc<Table>> for Tables {
+    fn from_iter<I: IntoIterator<Item = Arc<Table>>>(tables: I) -> Self {
+        let mut all = Self::default();
+        for (at, table) in tables.into_iter().enumerate() {
+            all.by_id.insert(table.id, at);
+            all.by_name.insert(table.name.clone(), at);
+            all.in_order.push(table);
+        }
+        all
+    }
+}
+
 /// The replicated tables, read again whenever SQLite says that the schema changed.
 #[derive(Default)]
 pub(super) struct Catalog {
     schema_version: Option<i64>,
-    tables: Arc<[Arc<Table>]>,
+    tables: Arc<Tables>,
 }
 
 impl Catalog {
-    pub(super) fn tables(&mut self, conn: &Connection) -> Result<Arc<[Arc<Table>]>> {
+    pub(super) fn tables(&mut self, conn: &Connection) -> Result<Arc<Tables>> {
         let current = conn.prepare_cached("PRAGMA schema_version")?.query_row([], |row| row.get(0))?;
         if self.schema_version != Some(current) {
-            self.tables = load(conn)?;
+            self.tables = Arc::new(load(conn)?);
             self.schema_version = Some(current);
         }
         Ok(self.tables.clone())
     }
 }
 
-fn load(conn: &Connection) -> Result<Arc<[Arc<Table>]>> {
+fn load(conn: &Connection) -> Result<Tables> {
     let mut list = conn.prepare_cached("SELECT id, name FROM crsql_tables ORDER BY id")?;
     let tables = list.query_map([], |row| Ok((TableId(row.get(0)?), row.get::<_, String>(1)?)))?;
     let mut loaded = Vec::new();
@@ -186,5 +228,5 @@ fn load(conn: &Connection) -> Result<Arc<[Arc<Table>]>> {
         // A table that was dropped without telling the engine is passed over.
         loaded.extend(Table::load(conn, id, &name)?.map(Arc::new));
     }
-    Ok(loaded.into())
+    Ok(loaded.into_iter().collect())
 }

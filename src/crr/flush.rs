@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, ffi};
 
+use super::catalog::Tables;
 use super::clock::{ColumnId, RowClock, SELF, Stamp};
 use super::ids::MAX_COUNTER;
 use super::journal::{COLUMNS_PER_WORD, Event, Kind};
@@ -82,14 +83,14 @@ fn write_log(conn: &Connection, state: &State) -> Result<()> {
     transaction.log_is_stale.set(false);
     let Some(version) = touched.keys().last() else { return Ok(()) };
     catalog::set_version(conn, *version)?;
-    compact::if_due(conn, &state.tables(conn)?, *version)
+    compact::if_due(conn, state.tables(conn)?.as_ref(), *version)
 }
 
 struct Flush<'a> {
     conn: &'a Connection,
     state: &'a State,
     version: i64,
-    tables: Arc<[Arc<Table>]>,
+    tables: Arc<Tables>,
     /// The clocks read or written so far; `None` is a row without one. In the order in which they will be written.
     rows: BTreeMap<(TableId, i64), Row>,
     /// The keys of rows that are about to be replaced, by primary key.
@@ -111,7 +112,7 @@ impl Flush<'_> {
             self.state.take_seqs(seqs);
             return Ok(());
         }
-        let known = self.tables.iter().find(|table| table.id == event.table);
+        let known = self.tables.get(event.table);
         // A table that is no longer replicated leaves its last writes untracked.
         let Some(table) = known.cloned() else {
             return Ok(());
@@ -278,7 +279,7 @@ impl Flush<'_> {
 
     fn finish(mut self, version: Version) -> Result<()> {
         for ((id, key), row) in self.rows.iter().filter(|(_, row)| row.changed) {
-            let Some(table) = self.tables.iter().find(|table| table.id == *id) else {
+            let Some(table) = self.tables.get(*id) else {
                 continue;
             };
             match &row.clock {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension};
 
+use super::catalog::Tables;
 use super::clock::{ColumnId, SELF, Stamp};
 use super::log::{self, Touched};
 use super::state::State;
@@ -57,7 +58,7 @@ pub(super) fn window(
 /// Reads one local version after another.
 pub(super) struct Reader<'a> {
     conn: &'a Connection,
-    tables: Arc<[Arc<Table>]>,
+    tables: Arc<Tables>,
     since: Version,
     until: Version,
     exclude: Option<i64>,
@@ -103,9 +104,9 @@ impl<'a> Reader<'a> {
 
     /// Adds those of a row's changes that are of the current version.
     fn read(&mut self, touched: Touched, changes: &mut Vec<LocalChange>) -> Result<()> {
-        let known = self.tables.iter().enumerate().find(|(_, table)| table.id == touched.table);
+        let known = self.tables.position(touched.table).zip(self.tables.get(touched.table).cloned());
         // The log may speak of a table that is gone.
-        let Some((index, table)) = known.map(|(index, table)| (index, table.clone())) else {
+        let Some((index, table)) = known else {
             return Ok(());
         };
         if touched.tombstone {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use super::catalog::{self, Catalog};
+use super::catalog::{self, Catalog, Tables};
 use super::journal::Journal;
 use super::log::Touched;
-use super::table::{Table, TableId};
+use super::table::TableId;
 use super::{Error, Result, SiteId, Version};
 
 /// How many prepared statements a connection keeps.
@@ -129,7 +129,7 @@ impl State {
     }
 
     /// The replicated tables as they are now.
-    pub(super) fn tables(&self, conn: &Connection) -> Result<Arc<[Arc<Table>]>> {
+    pub(super) fn tables(&self, conn: &Connection) -> Result<Arc<Tables>> {
         self.catalog.borrow_mut().tables(conn)
     }
 

@@ -202,6 +202,10 @@ impl FromIterator<Arc<Table>> for Tables {
 }
 
 /// The replicated tables, read again whenever SQLite says that the schema changed.
+///
+/// SQLite counts schema changes, and a rollback counts back: the next change reaches the same number with another
+/// schema. So tables that were read inside a write transaction are forgotten when it is rolled back; joining it
+/// ([`State::join`](super::state::State::join)) makes SQLite tell. That costs nothing while the schema stays.
 #[derive(Default)]
 pub(super) struct Catalog {
     schema_version: Option<i64>,
@@ -209,17 +213,18 @@ pub(super) struct Catalog {
 }
 
 impl Catalog {
-    pub(super) fn tables(&mut self, conn: &Connection) -> Result<Arc<Tables>> {
-        let current = conn.prepare_cached("PRAGMA schema_version")?.query_row([], |row| row.get(0))?;
-        if self.schema_version != Some(current) {
-            self.tables = Arc::new(load(conn)?);
-            self.schema_version = Some(current);
-        }
-        Ok(self.tables.clone())
+    /// The tables as they were read, if that was under this schema version.
+    pub(super) fn at(&self, schema_version: i64) -> Option<Arc<Tables>> {
+        (self.schema_version == Some(schema_version)).then(|| self.tables.clone())
+    }
+
+    pub(super) fn set(&mut self, schema_version: i64, tables: Arc<Tables>) {
+        (self.schema_version, self.tables) = (Some(schema_version), tables);
     }
 }
 
-fn load(conn: &Connection) -> Result<Tables> {
+/// Reads the replicated tables.
+pub(super) fn load(conn: &Connection) -> Result<Tables> {
     let mut list = conn.prepare_cached("SELECT id, name FROM crsql_tables ORDER BY id")?;
     let tables = list.query_map([], |row| Ok((TableId(row.get(0)?), row.get::<_, String>(1)?)))?;
     let mut loaded = Vec::new();

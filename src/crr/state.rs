@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell, RefMut};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, MAIN_DB, TransactionState};
 
 use super::catalog::{self, Catalog, Tables};
 use super::journal::Journal;
@@ -108,12 +108,18 @@ impl State {
         version: Version,
         rows: impl IntoIterator<Item = Touched>,
     ) -> Result<()> {
-        if !self.transaction.joined.get() {
-            // SQLite tells a virtual table of the end of a transaction only when it was written to.
-            conn.prepare_cached("INSERT INTO crsql_local_writes (op) VALUES (0)")?.execute([])?;
-        }
+        self.join(conn)?;
         self.transaction.touched.borrow_mut().entry(version).or_default().extend(rows);
         self.transaction.log_is_stale.set(true);
+        Ok(())
+    }
+
+    /// Makes SQLite tell of the end of the open write transaction, and of rollbacks to savepoints in it. It tells a
+    /// virtual table only after that was written to.
+    pub(super) fn join(&self, conn: &Connection) -> Result<()> {
+        if !self.transaction.joined.get() {
+            conn.prepare_cached("INSERT INTO crsql_local_writes (op) VALUES (0)")?.execute([])?;
+        }
         Ok(())
     }
 
@@ -130,7 +136,16 @@ impl State {
 
     /// The replicated tables as they are now.
     pub(super) fn tables(&self, conn: &Connection) -> Result<Arc<Tables>> {
-        self.catalog.borrow_mut().tables(conn)
+        let current = conn.prepare_cached("PRAGMA schema_version")?.query_row([], |row| row.get(0))?;
+        if let Some(tables) = self.catalog.borrow().at(current) {
+            return Ok(tables);
+        }
+        if conn.transaction_state(Some(MAIN_DB))? == TransactionState::Write {
+            self.join(conn)?;
+        }
+        let tables = Arc::new(catalog::load(conn)?);
+        self.catalog.borrow_mut().set(current, tables.clone());
+        Ok(tables)
     }
 
     /// Forgets cached table definitions, after the engine itself changed them.
@@ -177,6 +192,11 @@ impl Shared {
 
     pub(super) fn transaction_began(&self) {
         self.0.transaction.joined.set(true);
+    }
+
+    pub(super) fn transaction_rolled_back(&self) {
+        self.0.forget_tables();
+        self.transaction_ended();
     }
 
     pub(super) fn transaction_ended(&self) {

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use super::clock::ColumnId;
 use super::pack::{self, Packer};
@@ -25,6 +25,9 @@ pub(super) struct TableId(pub(super) i64);
 pub(super) struct Table {
     pub(super) id: TableId,
     pub(super) name: Arc<str>,
+    /// The name that its clocks, tombstones and triggers carry: the one it had when it was replicated, until a rename is
+    /// settled.
+    pub(super) stored_as: Arc<str>,
     /// In the order of the primary key.
     pub(super) pks: Vec<PkColumn>,
     /// The replicated columns outside the primary key, in the order of the table.
@@ -71,8 +74,22 @@ pub(super) struct TableSql {
 }
 
 impl Table {
-    /// Reads the replicated table `name`, or `None` when its base table is gone.
-    pub(super) fn load(conn: &Connection, id: TableId, name: &str) -> Result<Option<Self>> {
+    /// Reads the table that was replicated as `stored_as`, or `None` when it is gone. SQLite moves triggers along with a
+    /// table, so the one that carries the insert trigger is the table, whatever it is called by now.
+    pub(super) fn load(conn: &Connection, id: TableId, stored_as: &str) -> Result<Option<Self>> {
+        let mut owner =
+            conn.prepare_cached("SELECT tbl_name FROM sqlite_master WHERE type = 'trigger' AND name = ?")?;
+        let owner: Option<String> =
+            owner.query_row([format!("{stored_as}__crsql_itrig")], |row| row.get(0)).optional()?;
+        let Some(owner) = owner else {
+            return Ok(None);
+        };
+        let name = if owner.eq_ignore_ascii_case(stored_as) { stored_as } else { owner.as_str() };
+        Self::describe(conn, id, name, stored_as)
+    }
+
+    /// Reads the table `name`, whether it has its triggers or not.
+    pub(super) fn describe(conn: &Connection, id: TableId, name: &str, stored_as: &str) -> Result<Option<Self>> {
         let shape = Shape::load(conn, name)?;
         if shape.pks.is_empty() {
             return Ok(None);
@@ -85,10 +102,11 @@ impl Table {
                 columns.push(Column { id: ColumnId(row.get(0)?), name: column.as_str().into() });
             }
         }
-        let sql = TableSql::new(name, &shape, &columns);
+        let sql = TableSql::new(name, stored_as, &shape, &columns);
         Ok(Some(Self {
             id,
             name: name.into(),
+            stored_as: stored_as.into(),
             pks: shape.pks,
             columns,
             key: shape.key,
@@ -226,8 +244,8 @@ fn affinity(kind: &str, strict: bool) -> &'static str {
 }
 
 impl TableSql {
-    fn new(name: &str, shape: &Shape, columns: &[Column]) -> Self {
-        let (table, clocks, tombstones) = (identifier(name), Table::clocks(name), Table::tombstones(name));
+    fn new(name: &str, stored_as: &str, shape: &Shape, columns: &[Column]) -> Self {
+        let (table, clocks, tombstones) = (identifier(name), Table::clocks(stored_as), Table::tombstones(stored_as));
         let key = &shape.key;
         let pks = shape.pk_list("");
         let by_pk = join(shape.pks.iter().map(|pk| format!("{} = ?", identifier(&pk.name))), " AND ");

@@ -5,6 +5,8 @@
 //! record and `crsql_changes` shows the difference between any two copies. The behaviour is that of cr-sqlite 0.16;
 //! the storage is not: a row has one clock record, and the per-cell view is computed.
 
+mod alter;
+mod backfill;
 mod catalog;
 pub mod change;
 mod changes_vtab;
@@ -17,6 +19,7 @@ mod functions;
 pub mod ids;
 mod journal;
 mod journal_vtab;
+mod layout;
 mod log;
 mod merge;
 pub mod pack;

@@ -10,13 +10,13 @@
 //! | `T__crsql_rows`, `T__crsql_tombstones` | the clocks of the live and the deleted rows of `T` |
 //! | `T__crsql_keys` | the keys of primary keys where `T` has no rowid |
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::quote::identifier;
-use super::table::{Key, Shape, Table, TableId};
-use super::{Error, Result, SiteId, Version};
+use super::table::{Shape, Table, TableId};
+use super::{Error, Result, SiteId, Version, layout};
 
 /// The version of this storage layout.
 const FORMAT: i64 = 2;
@@ -147,50 +147,75 @@ pub(super) fn add_table(conn: &Connection, name: &str, shape: &Shape) -> Result<
     for column in &shape.columns {
         add.execute((id, column))?;
     }
-    conn.execute_batch(&format!(
-        "CREATE TABLE IF NOT EXISTS {clocks} (key INTEGER PRIMARY KEY, clock BLOB NOT NULL, number INTEGER) STRICT;
-         CREATE INDEX IF NOT EXISTS {} ON {clocks} (number) WHERE number IS NOT NULL;
-         CREATE TABLE IF NOT EXISTS {tombstones} (__crsql_id INTEGER PRIMARY KEY, __crsql_clock BLOB NOT NULL, {pks});
-         CREATE UNIQUE INDEX IF NOT EXISTS {} ON {tombstones} ({names});",
-        identifier(&format!("{name}__crsql_rows_number")),
-        identifier(&format!("{name}__crsql_tombstones_pks")),
-        clocks = Table::clocks(name),
-        tombstones = Table::tombstones(name),
-        pks = shape.declare_pks(),
-        names = shape.pk_list(""),
-    ))?;
-    if shape.key == Key::Mapped {
-        conn.execute_batch(&format!(
-            "CREATE TABLE IF NOT EXISTS {keys} (__crsql_key INTEGER PRIMARY KEY, {});
-             CREATE UNIQUE INDEX IF NOT EXISTS {} ON {keys} ({});",
-            shape.declare_pks(),
-            identifier(&format!("{name}__crsql_keys_pks")),
-            shape.pk_list(""),
-            keys = Table::keys(name),
-        ))?;
-    }
+    layout::create(conn, name, shape)?;
     Ok(TableId(id))
 }
 
-/// The replicated tables, read again whenever SQLite says that the schema changed.
+/// The replicated tables, each found by number or name in one step.
 #[derive(Default)]
-pub(super) struct Catalog {
-    schema_version: Option<i64>,
-    tables: Arc<[Arc<Table>]>,
+pub(super) struct Tables {
+    in_order: Vec<Arc<Table>>,
+    by_id: HashMap<TableId, usize>,
+    by_name: HashMap<Arc<str>, usize>,
 }
 
-impl Catalog {
-    pub(super) fn tables(&mut self, conn: &Connection) -> Result<Arc<[Arc<Table>]>> {
-        let current = conn.prepare_cached("PRAGMA schema_version")?.query_row([], |row| row.get(0))?;
-        if self.schema_version != Some(current) {
-            self.tables = load(conn)?;
-            self.schema_version = Some(current);
-        }
-        Ok(self.tables.clone())
+impl Tables {
+    /// In the order of their numbers.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Table>> {
+        self.in_order.iter()
+    }
+
+    pub(super) fn get(&self, id: TableId) -> Option<&Arc<Table>> {
+        self.position(id).and_then(|at| self.in_order.get(at))
+    }
+
+    /// A table's place in the order.
+    pub(super) fn position(&self, id: TableId) -> Option<usize> {
+        self.by_id.get(&id).copied()
+    }
+
+    /// The table with exactly this name.
+    pub(super) fn named(&self, name: &str) -> Option<&Arc<Table>> {
+        self.by_name.get(name).and_then(|&at| self.in_order.get(at))
     }
 }
 
-fn load(conn: &Connection) -> Result<Arc<[Arc<Table>]>> {
+impl FromIterator<Arc<Table>> for Tables {
+    fn from_iter<I: IntoIterator<Item = Arc<Table>>>(tables: I) -> Self {
+        let mut all = Self::default();
+        for (at, table) in tables.into_iter().enumerate() {
+            all.by_id.insert(table.id, at);
+            all.by_name.insert(table.name.clone(), at);
+            all.in_order.push(table);
+        }
+        all
+    }
+}
+
+/// The replicated tables, read again whenever SQLite says that the schema changed.
+///
+/// SQLite counts schema changes, and a rollback counts back: the next change reaches the same number with another
+/// schema. So tables that were read inside a write transaction are forgotten when it is rolled back; joining it
+/// ([`State::join`](super::state::State::join)) makes SQLite tell. That costs nothing while the schema stays.
+#[derive(Default)]
+pub(super) struct Catalog {
+    schema_version: Option<i64>,
+    tables: Arc<Tables>,
+}
+
+impl Catalog {
+    /// The tables as they were read, if that was under this schema version.
+    pub(super) fn at(&self, schema_version: i64) -> Option<Arc<Tables>> {
+        (self.schema_version == Some(schema_version)).then(|| self.tables.clone())
+    }
+
+    pub(super) fn set(&mut self, schema_version: i64, tables: Arc<Tables>) {
+        (self.schema_version, self.tables) = (Some(schema_version), tables);
+    }
+}
+
+/// Reads the replicated tables.
+pub(super) fn load(conn: &Connection) -> Result<Tables> {
     let mut list = conn.prepare_cached("SELECT id, name FROM crsql_tables ORDER BY id")?;
     let tables = list.query_map([], |row| Ok((TableId(row.get(0)?), row.get::<_, String>(1)?)))?;
     let mut loaded = Vec::new();
@@ -199,5 +224,5 @@ fn load(conn: &Connection) -> Result<Arc<[Arc<Table>]>> {
         // A table that was dropped without telling the engine is passed over.
         loaded.extend(Table::load(conn, id, &name)?.map(Arc::new));
     }
-    Ok(loaded.into())
+    Ok(loaded.into_iter().collect())
 }

@@ -18,7 +18,7 @@ use super::error::to_sql_error;
 use super::flush::flush;
 use super::ids::MAX_COUNTER;
 use super::merge::{Merge, Numbering};
-use super::read::{LocalChange, Reader, Window};
+use super::read::{LocalChange, Reader};
 use super::state::Shared;
 use super::{CausalLength, Change, ColVersion, Error, Result, Seq, SiteId, Version};
 
@@ -92,7 +92,7 @@ unsafe impl<'vtab> VTab<'vtab> for Changes {
         Ok(Cursor {
             base: sqlite3_vtab_cursor::default(),
             shared,
-            since: Version::ZERO,
+            since: -1,
             until: Version::ZERO,
             changes: Vec::new().into_iter(),
             current: None,
@@ -164,7 +164,8 @@ fn incoming(shared: &Shared, args: &Inserts<'_>) -> Result<Change> {
 struct Cursor<'vtab> {
     base: sqlite3_vtab_cursor,
     shared: Shared,
-    since: Version,
+    /// Exclusive; −1 from the beginning, also before version 0.
+    since: i64,
     until: Version,
     changes: std::vec::IntoIter<LocalChange>,
     current: Option<LocalChange>,
@@ -175,8 +176,7 @@ impl Cursor<'_> {
     fn advance(&mut self) -> Result<()> {
         self.current = self.changes.next();
         if self.current.is_none() {
-            let window = Window { since: self.since, until: self.until, exclude: None };
-            let mut reader = Reader::new(self.shared.conn(), self.shared.state(), window)?;
+            let mut reader = Reader::new(self.shared.conn(), self.shared.state(), self.since, self.until, None)?;
             if let Some(mut changes) = reader.next_version()? {
                 changes.sort_by_key(|change| change.change.seq);
                 self.changes = changes.into_iter();
@@ -184,7 +184,7 @@ impl Cursor<'_> {
             }
         }
         if let Some(current) = &self.current {
-            self.since = current.local;
+            self.since = current.local.get();
         }
         Ok(())
     }
@@ -194,7 +194,7 @@ impl Cursor<'_> {
 unsafe impl VTabCursor for Cursor<'_> {
     fn filter(&mut self, _: c_int, bounds: Option<&str>, args: &Filters<'_>) -> rusqlite::Result<()> {
         flush(self.shared.conn(), self.shared.state()).map_err(to_sql_error)?;
-        let (mut since, mut until) = (0, MAX_COUNTER);
+        let (mut since, mut until) = (-1, MAX_COUNTER);
         for (bound, value) in bounds.unwrap_or_default().chars().zip(args.iter()) {
             // Bounds that are no integers are left to SQLite.
             let ValueRef::Integer(value) = value else {
@@ -210,8 +210,9 @@ unsafe impl VTabCursor for Cursor<'_> {
                 _ => {}
             }
         }
-        let version = |bound: i64| Version::or_zero(bound.clamp(0, MAX_COUNTER)).map_err(to_sql_error);
-        (self.since, self.until) = (version(since)?, version(until)?);
+        // Nothing lies below version 0.
+        self.since = if until < 0 { MAX_COUNTER } else { since };
+        self.until = Version::or_zero(until.clamp(0, MAX_COUNTER)).map_err(to_sql_error)?;
         self.changes = Vec::new().into_iter();
         self.advance().map_err(to_sql_error)
     }

@@ -70,6 +70,13 @@ impl RowClock {
         }
     }
 
+    /// Forgets the columns that `keep` does not know; the sentinel stays. Returns whether there were any.
+    pub(super) fn retain_columns(&mut self, keep: impl Fn(ColumnId) -> bool) -> bool {
+        let before = self.cells.len();
+        self.cells.retain(|(column, _)| *column == ColumnId::SENTINEL || keep(*column));
+        self.cells.len() != before
+    }
+
     /// The causal length.
     pub(super) fn cl(&self) -> i64 {
         self.sentinel().map_or(1, |stamp| stamp.col_version)

@@ -5,10 +5,10 @@
 //! without cells are what it would have passed over.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use rusqlite::Connection;
 
+use super::catalog::Tables;
 use super::clock::RowClock;
 use super::log::{self, Touched};
 use super::quote::identifier;
@@ -26,7 +26,7 @@ const COMPACTED: &str = "log_compacted";
 const KEPT: &str = "log_kept";
 
 /// Compacts the log when it may have doubled since the last time.
-pub(super) fn if_due(conn: &Connection, tables: &[Arc<Table>], version: Version) -> Result<()> {
+pub(super) fn if_due(conn: &Connection, tables: &Tables, version: Version) -> Result<()> {
     if version.get() % INTERVAL != 0 {
         return Ok(());
     }
@@ -41,12 +41,12 @@ pub(super) fn if_due(conn: &Connection, tables: &[Arc<Table>], version: Version)
 }
 
 /// Writes the log anew, and returns how many records it has.
-fn compact(conn: &Connection, tables: &[Arc<Table>]) -> Result<i64> {
+pub(super) fn compact(conn: &Connection, tables: &Tables) -> Result<i64> {
     let mut touched: BTreeMap<i64, Vec<Touched>> = BTreeMap::new();
-    for table in tables {
+    for table in tables.iter() {
         for (tombstone, name, key, clock) in [
-            (false, Table::clocks(&table.name), "key", "clock"),
-            (true, Table::tombstones(&table.name), "__crsql_id", "__crsql_clock"),
+            (false, Table::clocks(&table.stored_as), "key", "clock"),
+            (true, Table::tombstones(&table.stored_as), "__crsql_id", "__crsql_clock"),
         ] {
             let sql = format!("SELECT {}, {} FROM {name} ORDER BY 1", identifier(key), identifier(clock));
             let mut scan = conn.prepare(&sql)?;
@@ -67,7 +67,7 @@ fn compact(conn: &Connection, tables: &[Arc<Table>]) -> Result<i64> {
     let records = touched.len() as i64;
     for (version, mut rows) in touched {
         rows.sort_unstable();
-        log::write(conn, Version::new(version)?, &rows)?;
+        log::write(conn, Version::or_zero(version)?, &rows)?;
     }
     Ok(records)
 }

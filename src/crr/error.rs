@@ -38,6 +38,9 @@ pub enum Error {
     /// The table cannot be made a CRR; the text says why.
     #[error("{0}")]
     NotReplicable(String),
+    /// `crsql_commit_alter` of a table that `crsql_begin_alter` was not called for.
+    #[error("failed compacting tables post alteration: {0:?} is not being altered")]
+    NotAltering(String),
     /// `crsql_config_set` or `crsql_config_get` of a setting that does not exist.
     #[error("Unknown setting name {0:?}")]
     UnknownSetting(String),

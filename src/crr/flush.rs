@@ -57,7 +57,7 @@ fn write_clocks(conn: &Connection, state: &State, events: Vec<Event>) -> Result<
         }
         let writes = match tables.entry(event.table) {
             Entry::Occupied(writes) => writes.into_mut(),
-            Entry::Vacant(place) => match known.iter().find(|table| table.id == event.table) {
+            Entry::Vacant(place) => match known.get(event.table) {
                 Some(table) => place.insert(Writes::new(conn, state, version, table.clone())),
                 // A table that is no longer replicated leaves its last writes untracked.
                 None => continue,
@@ -90,5 +90,5 @@ fn write_log(conn: &Connection, state: &State) -> Result<()> {
     transaction.log_is_stale.set(false);
     let Some(version) = touched.keys().last() else { return Ok(()) };
     catalog::set_version(conn, *version)?;
-    compact::if_due(conn, &state.tables(conn)?, *version)
+    compact::if_due(conn, state.tables(conn)?.as_ref(), *version)
 }

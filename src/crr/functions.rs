@@ -7,7 +7,7 @@ use super::error::to_sql_error;
 use super::flush::flush;
 use super::pack::Packer;
 use super::state::Shared;
-use super::{Error, Result, Version, replicate, value};
+use super::{Error, Result, Version, alter, replicate, value};
 
 const INNOCUOUS: FunctionFlags = FunctionFlags::SQLITE_UTF8.union(FunctionFlags::SQLITE_INNOCUOUS);
 const DETERMINISTIC: FunctionFlags = INNOCUOUS.union(FunctionFlags::SQLITE_DETERMINISTIC);
@@ -25,6 +25,18 @@ pub(super) fn register(conn: &Connection, shared: &Shared) -> Result<()> {
         })
     };
     add("crsql_as_crr", -1, DIRECT_ONLY, as_crr)?;
+    add("crsql_as_table", -1, DIRECT_ONLY, |shared, context| {
+        replicate::as_table(shared.conn(), shared.state(), &table_name(context)?)?;
+        Ok(Output::Null)
+    })?;
+    add("crsql_begin_alter", -1, DIRECT_ONLY, |shared, context| {
+        alter::begin(shared.conn(), shared.state(), &table_name(context)?)?;
+        Ok(Output::Text("OK"))
+    })?;
+    add("crsql_commit_alter", -1, DIRECT_ONLY, |shared, context| {
+        alter::commit(shared.conn(), shared.state(), &table_name(context)?)?;
+        Ok(Output::Null)
+    })?;
     add("crsql_site_id", 0, DETERMINISTIC, |shared, _| Ok(Output::Blob(shared.state().site.as_bytes().to_vec())))?;
     add("crsql_db_version", 0, INNOCUOUS, db_version)?;
     add("crsql_next_db_version", -1, INNOCUOUS, next_db_version)?;
@@ -46,6 +58,7 @@ pub(super) fn register(conn: &Connection, shared: &Shared) -> Result<()> {
 }
 
 enum Output {
+    Null,
     Integer(i64),
     Text(&'static str),
     Blob(Vec<u8>),
@@ -54,6 +67,7 @@ enum Output {
 impl Output {
     fn into_value(self) -> rusqlite::types::Value {
         match self {
+            Self::Null => rusqlite::types::Value::Null,
             Self::Integer(i) => i.into(),
             Self::Text(text) => text.to_owned().into(),
             Self::Blob(blob) => blob.into(),
@@ -63,15 +77,20 @@ impl Output {
 
 /// `crsql_as_crr(table)`, `crsql_as_crr(schema, table)`: the schema is always main.
 fn as_crr(shared: &Shared, context: &Context<'_>) -> Result<Output> {
+    replicate::as_crr(shared.conn(), shared.state(), &table_name(context)?)?;
+    Ok(Output::Text("OK"))
+}
+
+/// The arguments `(table)` or `(schema, table)`.
+fn table_name(context: &Context<'_>) -> Result<String> {
     let table = match context.len() {
         1 => context.get::<Option<String>>(0)?,
         2 => context.get::<Option<String>>(1)?,
         _ => {
-            return Err(Error::NotReplicable("crsql_as_crr takes a table, or a schema and a table".into()));
+            return Err(Error::NotReplicable("wrong number of arguments: a table, or a schema and a table".into()));
         }
     };
-    replicate::as_crr(shared.conn(), shared.state(), &table.unwrap_or_default())?;
-    Ok(Output::Text("OK"))
+    Ok(table.unwrap_or_default())
 }
 
 fn db_version(shared: &Shared, _: &Context<'_>) -> Result<Output> {

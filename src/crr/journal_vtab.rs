@@ -192,7 +192,7 @@ impl TransactionVTab<'_> for LocalWrites {
     }
 
     fn rollback(&mut self) -> rusqlite::Result<()> {
-        self.shared.transaction_ended();
+        self.shared.transaction_rolled_back();
         Ok(())
     }
 }

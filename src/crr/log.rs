@@ -10,7 +10,7 @@
 //!
 //! Runs are of consecutive keys, so the usual insert, whose rows are neighbours, takes a few bytes however large it is.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
 use super::table::TableId;
 use super::varint::{Reader, put, put_unsigned, unzigzag, zigzag};
@@ -47,6 +47,13 @@ fn encode(rows: &[Touched], out: &mut Vec<u8>) {
             previous = start;
         }
     }
+}
+
+/// The rows that the log has under `version`.
+pub(super) fn read(conn: &Connection, version: Version) -> Result<Vec<Touched>> {
+    let mut read = conn.prepare_cached("SELECT touched FROM crsql_log WHERE version = ?")?;
+    let record: Option<Vec<u8>> = read.query_row([version.get()], |row| row.get(0)).optional()?;
+    decode(&record.unwrap_or_default())
 }
 
 /// Reads a record written by [`write`].

@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
+use super::catalog::Tables;
 use super::clock::{ColumnId, SELF, Stamp};
 use super::log::Touched;
 use super::rows::Rows;
@@ -67,7 +68,7 @@ pub(super) struct Merge<'a> {
     conn: &'a Connection,
     state: &'a State,
     numbering: Numbering,
-    tables: Arc<[Arc<Table>]>,
+    tables: Arc<Tables>,
     stored: HashMap<TableId, Rows<'a>>,
     ordinals: HashMap<SiteId, i64>,
     sites: HashMap<i64, SiteId>,
@@ -96,7 +97,7 @@ impl<'a> Merge<'a> {
         let Some(first) = changes.first() else {
             return Ok(());
         };
-        let known = self.tables.iter().find(|table| table.name == first.table);
+        let known = self.tables.named(&first.table);
         let table = known.cloned().ok_or_else(|| Error::UnknownTable(first.table.to_string()))?;
         let mut stored = match self.stored.remove(&table.id) {
             Some(stored) => stored,

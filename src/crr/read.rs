@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension};
 
+use super::catalog::Tables;
 use super::clock::{ColumnId, SELF, Stamp};
 use super::log::{self, Touched};
 use super::state::State;
@@ -39,26 +40,41 @@ pub(super) fn window(
     window: Window,
     visit: &mut dyn FnMut(Version, Change) -> ControlFlow<()>,
 ) -> Result<()> {
-    let mut reader = Reader::new(conn, state, window)?;
-    while let Some(mut changes) = reader.next_version()? {
+    let since = if window.since == Version::ZERO { -1 } else { window.since.get() };
+    let mut reader = Reader::new(conn, state, since, window.until, window.exclude)?;
+    let mut visit_all = |mut changes: Vec<LocalChange>| {
         changes.sort_by(|a, b| {
             let key = |c: &Change| (c.site, c.version, c.seq);
             key(&a.change).cmp(&key(&b.change))
         });
-        for LocalChange { change, local, .. } in changes {
-            if visit(local, change).is_break() {
+        changes.into_iter().try_for_each(|LocalChange { change, local, .. }| visit(local.max(Version::MIN), change))
+    };
+    // Version 0 is delivered as part of version 1, which no reader has passed that has not read both.
+    let mut zero = Vec::new();
+    while let Some(mut changes) = reader.next_version()? {
+        if reader.since == 0 {
+            zero = changes;
+            continue;
+        }
+        if reader.since == 1 {
+            changes.append(&mut zero);
+        }
+        for changes in [std::mem::take(&mut zero), changes] {
+            if visit_all(changes).is_break() {
                 return Ok(());
             }
         }
     }
+    let _ = visit_all(zero);
     Ok(())
 }
 
 /// Reads one local version after another.
 pub(super) struct Reader<'a> {
     conn: &'a Connection,
-    tables: Arc<[Arc<Table>]>,
-    since: Version,
+    tables: Arc<Tables>,
+    /// Exclusive; −1 before all that there is, also before what an alteration left under version 0.
+    since: i64,
     until: Version,
     exclude: Option<i64>,
     sites: HashMap<i64, SiteId>,
@@ -66,13 +82,19 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(conn: &'a Connection, state: &State, window: Window) -> Result<Self> {
-        let exclude = window.exclude.map(|site| catalog::ordinal(conn, site)).transpose()?.flatten();
+    pub(super) fn new(
+        conn: &'a Connection,
+        state: &State,
+        since: i64,
+        until: Version,
+        exclude: Option<SiteId>,
+    ) -> Result<Self> {
+        let exclude = exclude.map(|site| catalog::ordinal(conn, site)).transpose()?.flatten();
         Ok(Self {
             conn,
             tables: state.tables(conn)?,
-            since: window.since,
-            until: window.until,
+            since,
+            until,
             exclude,
             sites: HashMap::from([(SELF, state.site)]),
             sentinel: SENTINEL.into(),
@@ -86,11 +108,11 @@ impl<'a> Reader<'a> {
                 "SELECT version, touched FROM crsql_log WHERE version > ? AND version <= ? ORDER BY version LIMIT 1",
             )?;
             let next: Option<(i64, Vec<u8>)> =
-                log.query_row((self.since.get(), self.until.get()), |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+                log.query_row((self.since, self.until.get()), |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
             let Some((version, touched)) = next else {
                 return Ok(None);
             };
-            self.since = Version::new(version)?;
+            self.since = version;
             let mut changes = Vec::new();
             for touched in log::decode(&touched)? {
                 self.read(touched, &mut changes)?;
@@ -103,9 +125,9 @@ impl<'a> Reader<'a> {
 
     /// Adds those of a row's changes that are of the current version.
     fn read(&mut self, touched: Touched, changes: &mut Vec<LocalChange>) -> Result<()> {
-        let known = self.tables.iter().enumerate().find(|(_, table)| table.id == touched.table);
+        let known = self.tables.position(touched.table).zip(self.tables.get(touched.table).cloned());
         // The log may speak of a table that is gone.
-        let Some((index, table)) = known.map(|(index, table)| (index, table.clone())) else {
+        let Some((index, table)) = known else {
             return Ok(());
         };
         if touched.tombstone {
@@ -163,7 +185,7 @@ impl<'a> Reader<'a> {
     }
 
     fn wants(&self, stamp: &Stamp) -> bool {
-        stamp.local == self.since.get() && Some(stamp.site) != self.exclude
+        stamp.local == self.since && Some(stamp.site) != self.exclude
     }
 
     fn change(
@@ -180,12 +202,13 @@ impl<'a> Reader<'a> {
             cid,
             val,
             col_version: ColVersion::new(stamp.col_version)?,
-            version: Version::new(stamp.version)?,
+            // What an alteration of a fresh database added counts to the first transaction.
+            version: Version::new(stamp.version.max(1))?,
             site: self.site(stamp.site)?,
             cl: CausalLength::new(owner.cl)?,
             seq: Seq::new(stamp.seq)?,
         };
-        Ok(LocalChange { change, local: self.since, rowid: owner.rowid(position) })
+        Ok(LocalChange { change, local: Version::or_zero(self.since)?, rowid: owner.rowid(position) })
     }
 
     fn site(&mut self, ordinal: i64) -> Result<SiteId> {

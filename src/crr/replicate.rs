@@ -1,17 +1,16 @@
-//! `crsql_as_crr`: an ordinary table becomes a replicated one.
+//! `crsql_as_crr` and `crsql_as_table`: an ordinary table becomes a replicated one, and back.
 
 use std::sync::Arc;
 
 use rusqlite::{Connection, Row};
 
+use super::backfill;
 use super::catalog::{self, end_savepoint};
-use super::clock::{ColumnId, RowClock, SELF, Stamp};
 use super::flush::flush;
-use super::log::Touched;
-use super::rows::{Clocked, Rows};
+use super::quote::identifier;
 use super::state::State;
-use super::table::{Key, Shape, Table};
-use super::{Error, Result, Version, triggers};
+use super::table::{Shape, Table};
+use super::{Error, Result, Version, layout, triggers};
 
 /// Makes `name` a CRR; one that is a CRR already stays as it is. All or nothing, and the caller's transaction lives on.
 pub(super) fn as_crr(conn: &Connection, state: &State, name: &str) -> Result<()> {
@@ -27,49 +26,99 @@ pub(super) fn as_crr(conn: &Connection, state: &State, name: &str) -> Result<()>
 }
 
 fn replicate(conn: &Connection, state: &State, name: &str) -> Result<()> {
-    let shape = Shape::load(conn, name)?;
-    let id = catalog::add_table(conn, name, &shape)?;
-    let table = Table::load(conn, id, name)?.ok_or(Error::Corrupt("a table vanished while it was replicated"))?;
-    let table = Arc::new(table);
+    settle_renames(conn, state)?;
+    forget_predecessor(conn, name)?;
+    let table = describe(conn, name)?;
     triggers::create(conn, &table)?;
-    backfill(conn, state, &table)
-}
-
-fn is_crr(conn: &Connection, name: &str) -> Result<bool> {
-    let known = "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND name = ?";
-    Ok(conn.query_row(known, [format!("{name}__crsql_itrig")], |row| row.get(0))?)
-}
-
-/// Gives every row that has no clock one of version 1, in the order of primary keys, in a transaction of its own number.
-fn backfill(conn: &Connection, state: &State, table: &Arc<Table>) -> Result<()> {
-    if table.key == Key::Mapped {
-        conn.execute_batch(&table.sql.add_missing_keys)?;
-    }
-    let mut keys = conn.prepare(&table.sql.keys_without_clock)?;
-    let keys: Vec<i64> = keys.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    if keys.is_empty() {
+    let any = format!("SELECT EXISTS (SELECT 1 FROM {})", identifier(&table.name));
+    // An empty table takes no version.
+    if !conn.query_row(&any, [], |row| row.get::<_, bool>(0))? {
         return Ok(());
     }
     let version = state.next_version(conn, Version::ZERO)?;
-    let mut rows = Rows::new(conn, table.clone());
-    let stamp = |seq| Stamp { col_version: 1, local: version.get(), site: SELF, version: version.get(), seq };
-    for &key in &keys {
-        let mut clock = RowClock::default();
-        if table.columns.is_empty() {
-            clock.set(ColumnId::SENTINEL, stamp(state.take_seqs(1)));
-        }
-        for column in &table.columns {
-            clock.set(column.id, stamp(state.take_seqs(1)));
-        }
-        let number = rows.new_number(key, 0)?;
-        rows.store(key, &Clocked { clock, number })?;
+    let touched = backfill::missing_rows(conn, state, &table, version.get())?;
+    state.touch(conn, version, touched)
+}
+
+/// Enters the table as it is now, and makes its clock tables where they are missing.
+pub(super) fn describe(conn: &Connection, name: &str) -> Result<Arc<Table>> {
+    let shape = Shape::load(conn, name)?;
+    let id = catalog::add_table(conn, name, &shape)?;
+    let table = Table::describe(conn, id, name, name)?;
+    Ok(Arc::new(table.ok_or(Error::Corrupt("a table vanished while it was replicated"))?))
+}
+
+/// A table of this name may have been replicated and dropped. Its clocks are of other rows; its tombstones still speak of
+/// primary keys, unless those are of other columns.
+fn forget_predecessor(conn: &Connection, name: &str) -> Result<()> {
+    layout::drop_clocks(conn, name)?;
+    if has_other_pks(conn, name)? { layout::drop_pks(conn, name) } else { Ok(()) }
+}
+
+/// Whether the tombstones of `name` have other key columns than the table has now. The order counts for nothing.
+pub(super) fn has_other_pks(conn: &Connection, name: &str) -> Result<bool> {
+    let names = |sql: &str, of: &str| -> Result<Vec<String>> {
+        let mut names = conn.prepare(sql)?;
+        let names = names.query_map([of], |row| row.get(0))?;
+        Ok(names.collect::<Result<_, _>>()?)
+    };
+    let now = names("SELECT name FROM pragma_table_info(?) WHERE pk > 0 ORDER BY name", name)?;
+    let then = names(
+        "SELECT name FROM pragma_table_info(?) WHERE name NOT IN ('__crsql_id', '__crsql_clock') ORDER BY name",
+        &format!("{name}__crsql_tombstones"),
+    )?;
+    Ok(now != then)
+}
+
+/// Brings the names of clock tables and triggers behind those of tables that were renamed since.
+pub(super) fn settle_renames(conn: &Connection, state: &State) -> Result<()> {
+    // One look at the names: reading all tables for each that is replicated would take time that grows with the square.
+    let renamed = "SELECT EXISTS (SELECT 1 FROM sqlite_master m JOIN crsql_tables t
+                   ON t.name = substr(m.name, 1, length(m.name) - length('__crsql_itrig'))
+                   WHERE m.type = 'trigger' AND m.name LIKE '%__crsql_itrig' AND lower(m.tbl_name) <> lower(t.name))";
+    if !conn.query_row(renamed, [], |row| row.get::<_, bool>(0))? {
+        return Ok(());
     }
-    let row = |key| Touched { table: table.id, tombstone: false, key };
-    state.touch(conn, version, keys.into_iter().map(row))
+    let tables = state.tables(conn)?;
+    for table in tables.iter().filter(|table| table.name != table.stored_as) {
+        triggers::drop_all(conn, &table.stored_as)?;
+        forget_predecessor(conn, &table.name)?;
+        conn.execute("DELETE FROM crsql_tables WHERE name = ?", [&*table.name])?;
+        layout::drop_pks(conn, &table.name)?;
+        layout::rename(conn, &table.stored_as, &table.name)?;
+        conn.execute("UPDATE crsql_tables SET name = ? WHERE id = ?", (&*table.name, table.id.0))?;
+        let table = describe(conn, &table.name)?;
+        triggers::create(conn, &table)?;
+    }
+    Ok(())
+}
+
+/// `crsql_as_table`: the table becomes an ordinary one, and what was known about its rows is forgotten. Versions go on
+/// from where they are, so that readers see what is written if it is replicated again.
+pub(super) fn as_table(conn: &Connection, state: &State, name: &str) -> Result<()> {
+    flush(conn, state)?;
+    conn.execute_batch("SAVEPOINT crsql_as_table")?;
+    let outcome = settle_renames(conn, state).and_then(|()| forget(conn, name));
+    state.forget_tables();
+    end_savepoint(conn, "crsql_as_table", outcome)
+}
+
+fn forget(conn: &Connection, name: &str) -> Result<()> {
+    triggers::drop_all(conn, name)?;
+    layout::drop_clocks(conn, name)?;
+    layout::drop_pks(conn, name)?;
+    // The number stays taken: the log still speaks of it, and another table's rows must not be found under it.
+    conn.execute("UPDATE crsql_tables SET name = '__crsql_gone_' || id WHERE name = ?", [name])?;
+    Ok(())
+}
+
+fn is_crr(conn: &Connection, name: &str) -> Result<bool> {
+    let known = "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND name = ? AND lower(tbl_name) = lower(?)";
+    Ok(conn.query_row(known, [&format!("{name}__crsql_itrig"), name], |row| row.get(0))?)
 }
 
 /// What a table must be like. The first rule that it breaks is reported, in cr-sqlite's order and words.
-fn check(conn: &Connection, name: &str) -> Result<()> {
+pub(super) fn check(conn: &Connection, name: &str) -> Result<()> {
     let any = |sql: &str| conn.query_row(sql, [name], |row: &Row<'_>| row.get::<_, bool>(0));
     let refuse = |why: &str| Err(Error::NotReplicable(why.replace("{}", name)));
     if any("SELECT count(*) FROM pragma_index_list(?) WHERE origin <> 'pk' AND \"unique\"")? {

@@ -111,6 +111,14 @@ impl<'c> Rows<'c> {
         Ok(())
     }
 
+    /// Writes another clock for a row that has one.
+    pub(super) fn replace_clock(&mut self, key: i64, clock: &RowClock) -> Result<()> {
+        let mut record = Vec::with_capacity(32);
+        clock.encode(&mut record);
+        self.conn.prepare_cached(&self.table.sql.replace_clock)?.execute((key, record))?;
+        Ok(())
+    }
+
     pub(super) fn drop(&mut self, key: i64) -> Result<()> {
         self.drop.get(self.conn, &self.table.sql.drop_clock)?.execute([key])?;
         Ok(())

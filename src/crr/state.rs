@@ -4,12 +4,12 @@ use std::cell::{Cell, RefCell, RefMut};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, MAIN_DB, TransactionState};
 
-use super::catalog::{self, Catalog};
+use super::catalog::{self, Catalog, Tables};
 use super::journal::Journal;
 use super::log::Touched;
-use super::table::{Table, TableId};
+use super::table::TableId;
 use super::{Error, Result, SiteId, Version};
 
 /// How many prepared statements a connection keeps.
@@ -97,14 +97,6 @@ impl State {
         Ok(base)
     }
 
-    /// Has SQLite tell of the end of the open transaction. It tells a virtual table only when that was written to.
-    pub(super) fn join(&self, conn: &Connection) -> Result<()> {
-        if !self.transaction.joined.get() {
-            conn.prepare_cached("INSERT INTO crsql_local_writes (op) VALUES (0)")?.execute([])?;
-        }
-        Ok(())
-    }
-
     /// The version under which the open transaction commits: the one after the last, or as much later as `at_least`.
     pub(super) fn next_version(&self, conn: &Connection, at_least: Version) -> Result<Version> {
         let base = self.committed_version(conn)?;
@@ -127,6 +119,15 @@ impl State {
         Ok(())
     }
 
+    /// Makes SQLite tell of the end of the open write transaction, and of rollbacks to savepoints in it. It tells a
+    /// virtual table only after that was written to.
+    pub(super) fn join(&self, conn: &Connection) -> Result<()> {
+        if !self.transaction.joined.get() {
+            conn.prepare_cached("INSERT INTO crsql_local_writes (op) VALUES (0)")?.execute([])?;
+        }
+        Ok(())
+    }
+
     pub(super) fn set_merge_equal_values(&self, conn: &Connection, on: bool) -> Result<()> {
         catalog::set_master(conn, "config.merge-equal-values", i64::from(on))?;
         self.merge_equal_values.set(on);
@@ -139,8 +140,17 @@ impl State {
     }
 
     /// The replicated tables as they are now.
-    pub(super) fn tables(&self, conn: &Connection) -> Result<Arc<[Arc<Table>]>> {
-        self.catalog.borrow_mut().tables(conn)
+    pub(super) fn tables(&self, conn: &Connection) -> Result<Arc<Tables>> {
+        let current = conn.prepare_cached("PRAGMA schema_version")?.query_row([], |row| row.get(0))?;
+        if let Some(tables) = self.catalog.borrow().at(current) {
+            return Ok(tables);
+        }
+        if conn.transaction_state(Some(MAIN_DB))? == TransactionState::Write {
+            self.join(conn)?;
+        }
+        let tables = Arc::new(catalog::load(conn)?);
+        self.catalog.borrow_mut().set(current, tables.clone());
+        Ok(tables)
     }
 
     /// Forgets cached table definitions, after the engine itself changed them.
@@ -187,6 +197,11 @@ impl Shared {
 
     pub(super) fn transaction_began(&self) {
         self.0.transaction.joined.set(true);
+    }
+
+    pub(super) fn transaction_rolled_back(&self) {
+        self.0.forget_tables();
+        self.transaction_ended();
     }
 
     pub(super) fn transaction_ended(&self) {

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::clock::ColumnId;
 use super::pack::{self, Packer};
@@ -29,6 +29,9 @@ pub(super) struct TableId(pub(super) i64);
 pub(super) struct Table {
     pub(super) id: TableId,
     pub(super) name: Arc<str>,
+    /// The name that its clocks, tombstones and triggers carry: the one it had when it was replicated, until a rename is
+    /// settled.
+    pub(super) stored_as: Arc<str>,
     /// In the order of the primary key.
     pub(super) pks: Vec<PkColumn>,
     /// The replicated columns outside the primary key, in the order of the table.
@@ -74,10 +77,13 @@ pub(super) struct Column {
 /// The statements that are the same for every row.
 #[derive(Debug)]
 pub(super) struct TableSql {
+    /// The key of a row of the table, where that is called `t`.
+    pub(super) key: String,
     /// Clock and number of the row with a key.
     pub(super) load_clock: String,
     /// Key, clock, number.
     pub(super) store_clock: String,
+    pub(super) replace_clock: String,
     pub(super) drop_clock: String,
     /// Key, clock and number of the row with a primary key.
     pub(super) find_row: String,
@@ -87,8 +93,8 @@ pub(super) struct TableSql {
     pub(super) add_key: String,
     /// Gives each primary key that has none a key, in their order.
     pub(super) add_missing_keys: String,
-    /// The keys of rows without a clock, in the order of primary keys.
-    pub(super) keys_without_clock: String,
+    /// Key, number and clock of its tombstone of each row without a clock, in the order of primary keys.
+    pub(super) rows_without_clock: String,
     /// Primary key columns, then the columns, of the row with a key.
     pub(super) row: String,
     /// The condition by which a row has a key.
@@ -110,8 +116,22 @@ pub(super) struct TableSql {
 }
 
 impl Table {
-    /// Reads the replicated table `name`, or `None` when its base table is gone.
-    pub(super) fn load(conn: &Connection, id: TableId, name: &str) -> Result<Option<Self>> {
+    /// Reads the table that was replicated as `stored_as`, or `None` when it is gone. SQLite moves triggers along with a
+    /// table, so the one that carries the insert trigger is the table, whatever it is called by now.
+    pub(super) fn load(conn: &Connection, id: TableId, stored_as: &str) -> Result<Option<Self>> {
+        let mut owner =
+            conn.prepare_cached("SELECT tbl_name FROM sqlite_master WHERE type = 'trigger' AND name = ?")?;
+        let owner: Option<String> =
+            owner.query_row([format!("{stored_as}__crsql_itrig")], |row| row.get(0)).optional()?;
+        let Some(owner) = owner else {
+            return Ok(None);
+        };
+        let name = if owner.eq_ignore_ascii_case(stored_as) { stored_as } else { owner.as_str() };
+        Self::describe(conn, id, name, stored_as)
+    }
+
+    /// Reads the table `name`, whether it has its triggers or not.
+    pub(super) fn describe(conn: &Connection, id: TableId, name: &str, stored_as: &str) -> Result<Option<Self>> {
         let shape = Shape::load(conn, name)?;
         if shape.pks.is_empty() {
             return Ok(None);
@@ -124,8 +144,16 @@ impl Table {
                 columns.push(Column { id: ColumnId(row.get(0)?), name: column.as_str().into() });
             }
         }
-        let sql = TableSql::new(name, &shape, &columns);
-        Ok(Some(Self { id, name: name.into(), pks: shape.pks, columns, key: shape.key, sql }))
+        let sql = TableSql::new(name, stored_as, &shape, &columns);
+        Ok(Some(Self {
+            id,
+            name: name.into(),
+            stored_as: stored_as.into(),
+            pks: shape.pks,
+            columns,
+            key: shape.key,
+            sql,
+        }))
     }
 
     /// The packed primary key of a row whose key columns begin at `first`.
@@ -254,11 +282,11 @@ fn affinity(kind: &str, strict: bool) -> &'static str {
 }
 
 impl TableSql {
-    fn new(name: &str, shape: &Shape, columns: &[Column]) -> Self {
+    fn new(name: &str, stored_as: &str, shape: &Shape, columns: &[Column]) -> Self {
         let in_main = |name: String| format!("main.{name}");
         let table = in_main(identifier(name));
-        let (clocks, tombstones) = (in_main(Table::clocks(name)), in_main(Table::tombstones(name)));
-        let keys = in_main(Table::keys(name));
+        let (clocks, tombstones) = (in_main(Table::clocks(stored_as)), in_main(Table::tombstones(stored_as)));
+        let keys = in_main(Table::keys(stored_as));
         let pks = shape.pk_list("");
         let each_pk = |condition: &dyn Fn(&str) -> String| {
             join(shape.pks.iter().map(|pk| condition(&identifier(&pk.name))), " AND ")
@@ -289,16 +317,21 @@ impl TableSql {
         Self {
             load_clock: format!("SELECT clock, number FROM {clocks} WHERE key = ?"),
             store_clock: format!("INSERT OR REPLACE INTO {clocks} (key, clock, number) VALUES (?, ?, ?)"),
+            replace_clock: format!("UPDATE {clocks} SET clock = ?2 WHERE key = ?1"),
             drop_clock: format!("DELETE FROM {clocks} WHERE key = ?"),
             find_row,
+            key: key.clone(),
             map_key: format!("SELECT __crsql_key FROM {keys} WHERE {by_pk}"),
             add_key: format!("INSERT INTO {keys} ({pks}) VALUES ({})", marks(shape.pks.len())),
             add_missing_keys: format!(
                 "INSERT INTO {keys} ({pks}) SELECT {pks} FROM {table} t
                  WHERE NOT EXISTS (SELECT 1 FROM {keys} k WHERE {mapped}) ORDER BY {pks}"
             ),
-            keys_without_clock: format!(
-                "SELECT {key} AS found FROM {table} t WHERE NOT EXISTS (SELECT 1 FROM {clocks} c WHERE c.key = {key}) ORDER BY {pks}"
+            rows_without_clock: format!(
+                "SELECT {key}, d.__crsql_id, d.__crsql_clock FROM {table} t LEFT JOIN {tombstones} d ON {}
+                 WHERE {key} NOT IN (SELECT key FROM {clocks}) ORDER BY {}",
+                each_pk(&|pk| format!("d.{pk} = t.{pk}")),
+                shape.pk_list("t."),
             ),
             row: format!("SELECT {} FROM {table} WHERE {has_key}", list(all())),
             delete_row: format!("DELETE FROM {table} WHERE {has_key}"),

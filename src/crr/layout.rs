@@ -1,0 +1,100 @@
+//! The tables that the engine keeps beside each replicated one.
+
+use rusqlite::Connection;
+
+use super::Result;
+use super::quote::{identifier, list};
+use super::table::{Key, Shape, Table};
+
+/// Creates those of `name` that are missing.
+pub(super) fn create(conn: &Connection, name: &str, shape: &Shape) -> Result<()> {
+    let (pks, names) = (shape.declare_pks(), shape.pk_list(""));
+    conn.execute_batch(&format!(
+        "CREATE TABLE IF NOT EXISTS {clocks} (key INTEGER PRIMARY KEY, clock BLOB NOT NULL, number INTEGER) STRICT;
+         CREATE INDEX IF NOT EXISTS {} ON {clocks} (number) WHERE number IS NOT NULL;
+         CREATE TABLE IF NOT EXISTS {tombstones} (__crsql_id INTEGER PRIMARY KEY, __crsql_clock BLOB NOT NULL, {pks});
+         CREATE UNIQUE INDEX IF NOT EXISTS {} ON {tombstones} ({names});",
+        numbers_index(name),
+        tombstones_index(name),
+        clocks = Table::clocks(name),
+        tombstones = Table::tombstones(name),
+    ))?;
+    if shape.key == Key::Mapped {
+        conn.execute_batch(&format!(
+            "CREATE TABLE IF NOT EXISTS {keys} (__crsql_key INTEGER PRIMARY KEY, {pks});
+             CREATE UNIQUE INDEX IF NOT EXISTS {} ON {keys} ({names});",
+            keys_index(name),
+            keys = Table::keys(name),
+        ))?;
+    }
+    Ok(())
+}
+
+/// Drops what speaks of the rows of `name` as they are; its tombstones stay.
+pub(super) fn drop_clocks(conn: &Connection, name: &str) -> Result<()> {
+    Ok(conn.execute_batch(&format!("DROP TABLE IF EXISTS {}", Table::clocks(name)))?)
+}
+
+/// Drops what speaks of primary keys.
+pub(super) fn drop_pks(conn: &Connection, name: &str) -> Result<()> {
+    Ok(conn.execute_batch(&format!(
+        "DROP TABLE IF EXISTS {}; DROP TABLE IF EXISTS {}",
+        Table::tombstones(name),
+        Table::keys(name)
+    ))?)
+}
+
+/// Gives the tables of `from` to `to`, which has none. Indexes get their new names by [`create`].
+pub(super) fn rename(conn: &Connection, from: &str, to: &str) -> Result<()> {
+    let exists = "SELECT count(*) FROM main.sqlite_master WHERE type = 'table' AND '\"' || replace(name, '\"', '\"\"') || '\"' = ?";
+    for of in [Table::clocks, Table::tombstones, Table::keys] {
+        if conn.query_row(exists, [of(from)], |row| row.get::<_, bool>(0))? {
+            conn.execute_batch(&format!("ALTER TABLE {} RENAME TO {}", of(from), of(to)))?;
+        }
+    }
+    for index in [numbers_index, tombstones_index, keys_index] {
+        conn.execute_batch(&format!("DROP INDEX IF EXISTS {}", index(from)))?;
+    }
+    Ok(())
+}
+
+/// Where a row's number is its key, gives the tombstones the numbers of their primary keys, which they may lack when the
+/// table had keys of another kind before. Returns whether a row's number is its key.
+pub(super) fn number_by_key(conn: &Connection, table: &Table) -> Result<bool> {
+    let (tombstones, keys) = (Table::tombstones(&table.name), Table::keys(&table.name));
+    let columns = list(table.pks.iter().map(|pk| identifier(&pk.name)));
+    let number = match &table.key {
+        Key::Rowid(_) => return Ok(false),
+        Key::Integer(column) => column.clone(),
+        Key::Mapped => {
+            conn.execute_batch(&format!(
+                "INSERT OR IGNORE INTO {keys} ({columns}) SELECT {columns} FROM {tombstones}"
+            ))?;
+            conn.execute_batch(&table.sql.add_missing_keys)?;
+            format!(
+                "(SELECT __crsql_key FROM {keys} k WHERE ({columns}) = ({}))",
+                list(table.pks.iter().map(|pk| format!("d.{}", identifier(&pk.name))))
+            )
+        }
+    };
+    // By a copy: one after another, they would stand in each other's way.
+    conn.execute_batch(&format!(
+        "CREATE TEMP TABLE crsql_renumbered AS SELECT {number} AS __crsql_id, __crsql_clock, {columns} FROM {tombstones} d;
+         DELETE FROM {tombstones};
+         INSERT INTO {tombstones} (__crsql_id, __crsql_clock, {columns}) SELECT * FROM temp.crsql_renumbered;
+         DROP TABLE temp.crsql_renumbered;"
+    ))?;
+    Ok(true)
+}
+
+fn numbers_index(name: &str) -> String {
+    identifier(&format!("{name}__crsql_rows_number"))
+}
+
+fn tombstones_index(name: &str) -> String {
+    identifier(&format!("{name}__crsql_tombstones_pks"))
+}
+
+fn keys_index(name: &str) -> String {
+    identifier(&format!("{name}__crsql_keys_pks"))
+}

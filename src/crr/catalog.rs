@@ -159,6 +159,17 @@ pub(super) fn add_table(conn: &Connection, name: &str, shape: &Shape) -> Result<
     Ok(TableId(id))
 }
 
+/// Removes what the engine keeps of a table that was dropped: its clocks, its tombstones, and its entry here.
+pub(super) fn remove_table(conn: &Connection, name: &str) -> Result<()> {
+    conn.execute("DELETE FROM crsql_columns WHERE tbl = (SELECT id FROM crsql_tables WHERE name = ?)", [name])?;
+    conn.execute("DELETE FROM crsql_tables WHERE name = ?", [name])?;
+    Ok(conn.execute_batch(&format!(
+        "DROP TABLE IF EXISTS {}; DROP TABLE IF EXISTS {};",
+        Table::clocks(name),
+        Table::tombstones(name)
+    ))?)
+}
+
 /// The replicated tables, read again whenever SQLite says that the schema changed.
 #[derive(Default)]
 pub(super) struct Catalog {

@@ -38,6 +38,9 @@ pub enum Error {
     /// The table cannot be made a CRR; the text says why.
     #[error("{0}")]
     NotReplicable(String),
+    /// A key or an argument of the fractional index that is none.
+    #[error("{0}")]
+    Order(&'static str),
     /// `crsql_config_set` or `crsql_config_get` of a setting that does not exist.
     #[error("Unknown setting name {0:?}")]
     UnknownSetting(String),

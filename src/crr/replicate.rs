@@ -24,6 +24,15 @@ pub(super) fn as_crr(conn: &Connection, state: &State, name: &str) -> Result<()>
     end_savepoint(conn, "crsql_as_crr", outcome)
 }
 
+/// The same inside a running statement, where no savepoint can begin: a failure leaves what it did for the caller to undo.
+pub(super) fn as_crr_within_statement(conn: &Connection, state: &State, name: &str) -> Result<()> {
+    check(conn, name)?;
+    flush(conn, state)?;
+    let outcome = replicate(conn, state, name);
+    state.forget_tables();
+    outcome
+}
+
 fn replicate(conn: &Connection, state: &State, name: &str) -> Result<()> {
     let shape = Shape::load(conn, name)?;
     if shape.key.is_empty() {

@@ -74,6 +74,26 @@ fn rows_go_to_the_front_to_the_end_and_behind_others() {
 }
 
 #[test]
+fn a_list_of_random_inserts_and_moves_is_in_the_order_that_was_asked_for() {
+    let db = ordered();
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut model: Vec<i64> = Vec::new();
+    for id in 0..300 {
+        let moved = (id % 3 == 2).then(|| model.remove(random.usize(..model.len())));
+        let at = random.usize(..=model.len());
+        let after = at.checked_sub(1).map_or("NULL".to_owned(), |i| model[i].to_string());
+        match moved {
+            Some(moved) => db.run(&format!("UPDATE foo_fractindex SET after_a = {after} WHERE a = {moved}")),
+            None => db.run(&format!("INSERT INTO foo_fractindex (a, list, after_a) VALUES ({id}, 'l', {after})")),
+        }
+        model.insert(at, moved.unwrap_or(id));
+    }
+    let expected: Vec<String> = model.iter().map(i64::to_string).collect();
+    assert_eq!(db.rows("SELECT a FROM foo ORDER BY spot"), expected);
+    assert_eq!(db.rows("SELECT spot FROM foo WHERE spot GLOB '*[^ -~]*' OR substr(spot, 3) GLOB '* '"), [""; 0]);
+}
+
+#[test]
 fn rows_of_a_null_list_are_one_list() {
     let db = ordered();
     db.run("INSERT INTO foo VALUES (1, 1, NULL), (2, 1, NULL)");
@@ -183,9 +203,12 @@ fn a_clset_that_fails_leaves_nothing_behind() {
     assert!(error.starts_with("foo MUST end with _schema. E.g., foo_schema."), "{error}");
     fails(&db, "CREATE VIRTUAL TABLE kept_schema USING clset (a primary key not null)");
     fails(&db, "CREATE VIRTUAL TABLE temp.foo_schema USING clset (a primary key not null)");
-    db.run("COMMIT");
-    assert_eq!(db.rows("SELECT name FROM sqlite_master WHERE name LIKE '%foo%'"), [""; 0]);
+    let left = "SELECT name FROM sqlite_master WHERE name LIKE '%foo%'";
+    assert_eq!(db.rows(left), [""; 0]);
+    db.run("CREATE TABLE other (x); COMMIT");
+    assert_eq!(db.rows(left), [""; 0]);
     assert_eq!(db.rows("SELECT a FROM kept"), ["1"]);
+    assert_eq!(db.rows("PRAGMA integrity_check"), ["ok"]);
     db.run("CREATE TABLE foo (x); DROP TABLE foo");
 }
 

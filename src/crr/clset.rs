@@ -92,15 +92,12 @@ fn base_name(name: &[u8]) -> Result<String> {
     }
 }
 
-/// Creates the table. SQLite is inside a statement, where no savepoint can begin, so a failure is undone by hand.
+/// Creates the table. This happens inside a statement, which can neither begin a savepoint nor drop a table; when it
+/// fails, SQLite takes back all that was done in it.
 fn create(shared: &Shared, table: &str, columns: &[&[u8]]) -> Result<()> {
     let columns = list(columns.iter().map(|column| String::from_utf8_lossy(column)));
     shared.conn().execute_batch(&format!("CREATE TABLE {} ({columns})", identifier(table)))?;
-    let replicated = replicate::as_crr_within_statement(shared.conn(), shared.state(), table);
-    if replicated.is_err() {
-        drop_table(shared, table)?;
-    }
-    replicated
+    replicate::as_crr_within_statement(shared.conn(), shared.state(), table)
 }
 
 /// Drops the table with all that the engine keeps of it.

@@ -24,7 +24,7 @@ pub(super) fn as_crr(conn: &Connection, state: &State, name: &str) -> Result<()>
     end_savepoint(conn, "crsql_as_crr", outcome)
 }
 
-/// The same inside a running statement, where no savepoint can begin: a failure leaves what it did for the caller to undo.
+/// The same inside a running statement, where no savepoint can begin: SQLite undoes a statement that fails.
 pub(super) fn as_crr_within_statement(conn: &Connection, state: &State, name: &str) -> Result<()> {
     check(conn, name)?;
     flush(conn, state)?;

@@ -117,7 +117,7 @@ unsafe impl VTabCursor for Cursor<'_> {
     }
 
     fn column(&self, context: &mut Context, i: c_int) -> rusqlite::Result<()> {
-        if i == PACKAGE { context.set_result(&self.package) } else { context.set_result(&self.cells.get(self.at)) }
+        if i == PACKAGE { context.set_result(&self.package) } else { context.set_result(self.cells.get(self.at)) }
     }
 
     fn rowid(&self) -> rusqlite::Result<i64> {

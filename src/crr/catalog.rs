@@ -151,6 +151,15 @@ pub(super) fn add_table(conn: &Connection, name: &str, shape: &Shape) -> Result<
     Ok(TableId(id))
 }
 
+/// Removes what the engine keeps of a table: clocks, tombstones, and its name.
+pub(super) fn remove_table(conn: &Connection, name: &str) -> Result<()> {
+    layout::drop_clocks(conn, name)?;
+    layout::drop_pks(conn, name)?;
+    // The number stays taken: the log still speaks of it, and another table's rows must not be found under it.
+    conn.execute("UPDATE crsql_tables SET name = '__crsql_gone_' || id WHERE name = ?", [name])?;
+    Ok(())
+}
+
 /// The replicated tables, each found by number or name in one step.
 #[derive(Default)]
 pub(super) struct Tables {

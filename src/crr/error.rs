@@ -41,6 +41,9 @@ pub enum Error {
     /// `crsql_commit_alter` of a table that `crsql_begin_alter` was not called for.
     #[error("failed compacting tables post alteration: {0:?} is not being altered")]
     NotAltering(String),
+    /// A key or an argument of the fractional index that is none.
+    #[error("{0}")]
+    Order(&'static str),
     /// `crsql_config_set` or `crsql_config_get` of a setting that does not exist.
     #[error("Unknown setting name {0:?}")]
     UnknownSetting(String),

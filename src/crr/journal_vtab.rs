@@ -198,8 +198,9 @@ impl TransactionVTab<'_> for LocalWrites {
 }
 
 /// The table has nothing to read.
+/// A cursor that finds nothing.
 #[repr(C)]
-struct NoRows {
+pub(super) struct NoRows {
     base: sqlite3_vtab_cursor,
 }
 

@@ -89,21 +89,32 @@ const fn width(number: u64) -> usize {
 
 /// Unpacks a key in canonical form.
 pub fn unpack(bytes: &[u8]) -> Result<Vec<Value>> {
-    let mut reader = Reader(bytes);
+    let mut reader = Reader { bytes, strict: true };
     let count = reader.take(1)?.first().copied().unwrap_or_default();
     let values = (0..count).map(|_| reader.value()).collect::<Result<Vec<_>>>()?;
-    if !reader.0.is_empty() {
+    if !reader.bytes.is_empty() {
         return Err(Error::InvalidKey("bytes after the last value"));
     }
     Ok(values)
 }
 
-struct Reader<'a>(&'a [u8]);
+/// Unpacks what cr-sqlite would: numbers may have leading zeros, and bytes after the last value are passed over.
+pub(super) fn unpack_leniently(bytes: &[u8]) -> Result<Vec<Value>> {
+    let mut reader = Reader { bytes, strict: false };
+    let count = reader.take(1)?.first().copied().unwrap_or_default();
+    (0..count).map(|_| reader.value()).collect()
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    /// Whether only the canonical form is taken.
+    strict: bool,
+}
 
 impl<'a> Reader<'a> {
     fn take(&mut self, count: usize) -> Result<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(count).ok_or(Error::InvalidKey("it ends early"))?;
-        self.0 = rest;
+        let (taken, rest) = self.bytes.split_at_checked(count).ok_or(Error::InvalidKey("it ends early"))?;
+        self.bytes = rest;
         Ok(taken)
     }
 
@@ -112,7 +123,7 @@ impl<'a> Reader<'a> {
             return Err(Error::InvalidKey("an integer of more than 8 bytes"));
         }
         let number = self.take(bytes)?.iter().fold(0u64, |number, &byte| number << 8 | u64::from(byte));
-        if width(number) != bytes {
+        if self.strict && width(number) != bytes {
             return Err(Error::InvalidKey("an integer with leading zeros"));
         }
         Ok(number)
@@ -141,7 +152,7 @@ impl<'a> Reader<'a> {
                 let length = self.length(n)?;
                 Ok(Value::Blob(self.take(length)?.to_vec()))
             }
-            NULL if n == 0 => Ok(Value::Null),
+            NULL if n == 0 || !self.strict => Ok(Value::Null),
             _ => Err(Error::InvalidKey("an unknown type")),
         }
     }

@@ -25,6 +25,15 @@ pub(super) fn as_crr(conn: &Connection, state: &State, name: &str) -> Result<()>
     end_savepoint(conn, "crsql_as_crr", outcome)
 }
 
+/// The same inside a running statement, where no savepoint can begin: SQLite undoes a statement that fails.
+pub(super) fn as_crr_within_statement(conn: &Connection, state: &State, name: &str) -> Result<()> {
+    check(conn, name)?;
+    flush(conn, state)?;
+    let outcome = replicate(conn, state, name);
+    state.forget_tables();
+    outcome
+}
+
 fn replicate(conn: &Connection, state: &State, name: &str) -> Result<()> {
     settle_renames(conn, state)?;
     forget_predecessor(conn, name)?;
@@ -98,18 +107,11 @@ pub(super) fn settle_renames(conn: &Connection, state: &State) -> Result<()> {
 pub(super) fn as_table(conn: &Connection, state: &State, name: &str) -> Result<()> {
     flush(conn, state)?;
     conn.execute_batch("SAVEPOINT crsql_as_table")?;
-    let outcome = settle_renames(conn, state).and_then(|()| forget(conn, name));
+    let outcome = settle_renames(conn, state)
+        .and_then(|()| triggers::drop_all(conn, name))
+        .and_then(|()| catalog::remove_table(conn, name));
     state.forget_tables();
     end_savepoint(conn, "crsql_as_table", outcome)
-}
-
-fn forget(conn: &Connection, name: &str) -> Result<()> {
-    triggers::drop_all(conn, name)?;
-    layout::drop_clocks(conn, name)?;
-    layout::drop_pks(conn, name)?;
-    // The number stays taken: the log still speaks of it, and another table's rows must not be found under it.
-    conn.execute("UPDATE crsql_tables SET name = '__crsql_gone_' || id WHERE name = ?", [name])?;
-    Ok(())
 }
 
 fn is_crr(conn: &Connection, name: &str) -> Result<bool> {

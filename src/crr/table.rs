@@ -61,6 +61,8 @@ pub(super) struct TableSql {
     pub(super) find_key: String,
     /// Primary key columns, then the columns, of the row with a key.
     pub(super) row: String,
+    /// Primary key columns alone.
+    pub(super) row_pk: String,
     pub(super) delete_row: String,
     pub(super) any_tombstone: String,
     pub(super) find_tombstone: String,
@@ -239,6 +241,7 @@ impl TableSql {
             drop_clock: format!("DELETE FROM {clocks} WHERE key = ?"),
             find_key: format!("SELECT {key} FROM {table} WHERE {by_pk}"),
             row: format!("SELECT {all} FROM {table} WHERE {key} = ?"),
+            row_pk: format!("SELECT {pks} FROM {table} WHERE {key} = ?"),
             delete_row: format!("DELETE FROM {table} WHERE {key} = ?"),
             any_tombstone: format!("SELECT EXISTS (SELECT 1 FROM {tombstones})"),
             find_tombstone: format!("SELECT __crsql_id, __crsql_clock FROM {tombstones} WHERE {by_pk}"),

@@ -17,15 +17,23 @@ use rusqlite::{Connection, Error as SqlError, ffi};
 use super::error::to_sql_error;
 use super::flush::flush;
 use super::ids::MAX_COUNTER;
+use super::log;
 use super::merge::{Merge, Numbering};
-use super::read::{LocalChange, Reader};
+use super::read::{LocalChange, Reader, Selection, Sites};
 use super::state::Shared;
 use super::{CausalLength, Change, ColVersion, Error, Result, Seq, SiteId, Version};
 
 const SCHEMA: &CStr = c"CREATE TABLE x (\"table\" TEXT NOT NULL, pk BLOB NOT NULL, cid TEXT NOT NULL, val ANY, col_version INTEGER NOT NULL, db_version INTEGER NOT NULL, site_id BLOB NOT NULL, cl INTEGER NOT NULL, seq INTEGER NOT NULL, site_version INTEGER HIDDEN)";
 
+const TABLE: c_int = 0;
+const VAL: u32 = 3;
 const DB_VERSION: c_int = 5;
+const SITE_ID: c_int = 6;
 const SEQ: c_int = 8;
+
+/// Flags in `idxNum`.
+const VALUES: c_int = 1;
+const DESCENDING: c_int = 2;
 
 /// Registers the module.
 pub(super) fn register(conn: &Connection, shared: Shared) -> rusqlite::Result<()> {
@@ -57,33 +65,56 @@ unsafe impl<'vtab> VTab<'vtab> for Changes {
         Ok((Cow::Borrowed(SCHEMA), Self { base: sqlite3_vtab::default(), shared }))
     }
 
-    /// Bounds on `db_version` narrow what is read; SQLite checks everything again.
+    /// Bounds on `db_version`, a site and a table narrow what is read; SQLite checks everything again, since it alone
+    /// knows how values of other types compare.
     fn best_index(&self, info: &mut IndexInfo) -> rusqlite::Result<bool> {
-        let mut bounds = String::new();
-        let mut used = Vec::new();
+        use IndexConstraintOp as Op;
+        let (mut plan, mut used) = (String::new(), Vec::new());
         for (i, constraint) in info.constraints().enumerate() {
-            let bound = match constraint.operator() {
-                IndexConstraintOp::SQLITE_INDEX_CONSTRAINT_EQ => '=',
-                IndexConstraintOp::SQLITE_INDEX_CONSTRAINT_GT => '>',
-                IndexConstraintOp::SQLITE_INDEX_CONSTRAINT_GE => 'g',
-                IndexConstraintOp::SQLITE_INDEX_CONSTRAINT_LT => '<',
-                IndexConstraintOp::SQLITE_INDEX_CONSTRAINT_LE => 'l',
+            if !constraint.is_usable() {
+                continue;
+            }
+            let step = match (constraint.column(), constraint.operator()) {
+                (DB_VERSION, Op::SQLITE_INDEX_CONSTRAINT_EQ | Op::SQLITE_INDEX_CONSTRAINT_IS) => '=',
+                (DB_VERSION, Op::SQLITE_INDEX_CONSTRAINT_GT) => '>',
+                (DB_VERSION, Op::SQLITE_INDEX_CONSTRAINT_GE) => 'g',
+                (DB_VERSION, Op::SQLITE_INDEX_CONSTRAINT_LT) => '<',
+                (DB_VERSION, Op::SQLITE_INDEX_CONSTRAINT_LE) => 'l',
+                (SITE_ID, Op::SQLITE_INDEX_CONSTRAINT_EQ | Op::SQLITE_INDEX_CONSTRAINT_IS) => 's',
+                (SITE_ID, Op::SQLITE_INDEX_CONSTRAINT_NE | Op::SQLITE_INDEX_CONSTRAINT_ISNOT) => 'x',
+                (TABLE, Op::SQLITE_INDEX_CONSTRAINT_EQ | Op::SQLITE_INDEX_CONSTRAINT_IS)
+                    if info.collation(i)? == "BINARY" =>
+                {
+                    't'
+                }
                 _ => continue,
             };
-            if constraint.is_usable() && constraint.column() == DB_VERSION {
-                bounds.push(bound);
-                used.push(i);
-            }
+            plan.push(step);
+            used.push(i);
         }
         for (argument, i) in (1..).zip(used) {
             info.constraint_usage(i).set_argv_index(argument);
         }
-        info.set_idx_str(&bounds);
-        info.set_estimated_cost(if bounds.is_empty() { 1e9 } else { 1e3 });
-        let ascending: Vec<_> = info.order_bys().map(|term| (term.column(), term.is_order_by_desc())).collect();
-        if matches!(ascending.as_slice(), [(DB_VERSION, false)] | [(DB_VERSION, false), (SEQ, false)]) {
-            info.set_order_by_consumed(true);
-        }
+        info.set_idx_str(&plan);
+        let versions = if plan.contains('=') {
+            1e2
+        } else if plan.contains(['>', 'g']) {
+            1e4
+        } else {
+            1e8
+        };
+        let share = if plan.contains(['s', 't']) { 0.1 } else { 1.0 };
+        info.set_estimated_cost(versions * (1.0 + share));
+        info.set_estimated_rows((versions * share) as i64);
+        let order: Vec<_> = info.order_bys().map(|term| (term.column(), term.is_order_by_desc())).collect();
+        let (consumed, descending) = match order.as_slice() {
+            [(DB_VERSION, down)] => (true, *down),
+            [(DB_VERSION, a), (SEQ, b)] if a == b => (true, *a),
+            _ => (false, false),
+        };
+        info.set_order_by_consumed(consumed);
+        let values = if info.col_used() & 1 << VAL == 0 { 0 } else { VALUES };
+        info.set_idx_num(values | if descending { DESCENDING } else { 0 });
         Ok(true)
     }
 
@@ -92,8 +123,8 @@ unsafe impl<'vtab> VTab<'vtab> for Changes {
         Ok(Cursor {
             base: sqlite3_vtab_cursor::default(),
             shared,
-            since: -1,
-            until: Version::ZERO,
+            reader: None,
+            descending: false,
             changes: Vec::new().into_iter(),
             current: None,
             vtab: PhantomData,
@@ -164,9 +195,8 @@ fn incoming(shared: &Shared, args: &Inserts<'_>) -> Result<Change> {
 struct Cursor<'vtab> {
     base: sqlite3_vtab_cursor,
     shared: Shared,
-    /// Exclusive; −1 from the beginning, also before version 0.
-    since: i64,
-    until: Version,
+    reader: Option<Reader>,
+    descending: bool,
     changes: std::vec::IntoIter<LocalChange>,
     current: Option<LocalChange>,
     vtab: PhantomData<&'vtab Changes>,
@@ -175,16 +205,18 @@ struct Cursor<'vtab> {
 impl Cursor<'_> {
     fn advance(&mut self) -> Result<()> {
         self.current = self.changes.next();
-        if self.current.is_none() {
-            let mut reader = Reader::new(self.shared.conn(), self.shared.state(), self.since, self.until, None)?;
-            if let Some(mut changes) = reader.next_version()? {
-                changes.sort_by_key(|change| change.change.seq);
-                self.changes = changes.into_iter();
-                self.current = self.changes.next();
+        if let (None, Some(reader)) = (&self.current, &mut self.reader)
+            && let Some(mut changes) = reader.next_version(self.shared.conn())?
+        {
+            changes.sort_by(|a, b| {
+                let key = |c: &LocalChange| (c.change.seq, c.row);
+                key(a).cmp(&key(b)).then_with(|| a.change.cid.cmp(&b.change.cid))
+            });
+            if self.descending {
+                changes.reverse();
             }
-        }
-        if let Some(current) = &self.current {
-            self.since = current.local.get();
+            self.changes = changes.into_iter();
+            self.current = self.changes.next();
         }
         Ok(())
     }
@@ -192,16 +224,30 @@ impl Cursor<'_> {
 
 // SAFETY: `repr(C)`, and the base comes first.
 unsafe impl VTabCursor for Cursor<'_> {
-    fn filter(&mut self, _: c_int, bounds: Option<&str>, args: &Filters<'_>) -> rusqlite::Result<()> {
+    fn filter(&mut self, flags: c_int, plan: Option<&str>, args: &Filters<'_>) -> rusqlite::Result<()> {
         flush(self.shared.conn(), self.shared.state()).map_err(to_sql_error)?;
         let (mut since, mut until) = (-1, MAX_COUNTER);
-        for (bound, value) in bounds.unwrap_or_default().chars().zip(args.iter()) {
-            // Bounds that are no integers are left to SQLite.
-            let ValueRef::Integer(value) = value else {
-                continue;
+        let (mut site, mut table) = (Sites::All, None);
+        for (step, value) in plan.unwrap_or_default().chars().zip(args.iter()) {
+            // Values of other types are left to SQLite.
+            let value = match value {
+                ValueRef::Integer(value) => value,
+                ValueRef::Blob(bytes) => {
+                    match (step, SiteId::from_slice(bytes)) {
+                        ('s', Ok(id)) => site = Sites::Only(id),
+                        ('x', Ok(id)) if matches!(site, Sites::All) => site = Sites::Except(id),
+                        _ => {}
+                    }
+                    continue;
+                }
+                ValueRef::Text(name) if step == 't' => {
+                    table = String::from_utf8(name.to_vec()).ok();
+                    continue;
+                }
+                _ => continue,
             };
             let below = value.saturating_sub(1);
-            match bound {
+            match step {
                 '=' => (since, until) = (since.max(below), until.min(value)),
                 '>' => since = since.max(value),
                 'g' => since = since.max(below),
@@ -210,9 +256,14 @@ unsafe impl VTabCursor for Cursor<'_> {
                 _ => {}
             }
         }
-        // Nothing lies below version 0.
-        self.since = if until < 0 { MAX_COUNTER } else { since };
-        self.until = Version::or_zero(until.clamp(0, MAX_COUNTER)).map_err(to_sql_error)?;
+        self.descending = flags & DESCENDING != 0;
+        // What is written while the cursor is open is not read: it could go on for ever.
+        let newest = log::newest(self.shared.conn()).map_err(to_sql_error)?;
+        let until = until.min(newest.get());
+        let (values, descending) = (flags & VALUES != 0, self.descending);
+        let selection = Selection { since, until, site, table, values, descending };
+        self.reader = Some(Reader::new(self.shared.conn(), self.shared.state(), selection).map_err(to_sql_error)?);
+        self.current = None;
         self.changes = Vec::new().into_iter();
         self.advance().map_err(to_sql_error)
     }

@@ -33,6 +33,12 @@ pub(super) fn write(conn: &Connection, version: Version, rows: &[Touched]) -> Re
     Ok(())
 }
 
+/// The newest version that touched anything.
+pub(super) fn newest(conn: &Connection) -> Result<Version> {
+    let mut newest = conn.prepare_cached("SELECT coalesce(max(version), 0) FROM crsql_log")?;
+    Version::or_zero(newest.query_row([], |row| row.get(0))?)
+}
+
 fn encode(rows: &[Touched], out: &mut Vec<u8>) {
     for group in rows.chunk_by(|a, b| (a.table, a.tombstone) == (b.table, b.tombstone)) {
         let Some(first) = group.first() else { continue };

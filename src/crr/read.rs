@@ -11,7 +11,7 @@ use super::catalog::Tables;
 use super::clock::{ColumnId, SELF, Stamp};
 use super::log::{self, Touched};
 use super::state::State;
-use super::table::Table;
+use super::table::{Table, TableId};
 use super::{CausalLength, Change, ColVersion, Result, SENTINEL, Seq, SiteId, Version, catalog, rows};
 
 /// Which changes to read: those with `since < local version <= until`.
@@ -31,6 +31,53 @@ pub(super) struct LocalChange {
     pub(super) local: Version,
     /// A number for `crsql_changes`, unique among the changes of a database.
     pub(super) rowid: i64,
+    /// The place of its table, and the key of its row: the order of changes with the same seq.
+    pub(super) row: (usize, i64),
+}
+
+/// What a [`Reader`] passes over without reading its values.
+#[derive(Clone, Debug)]
+pub(super) struct Selection {
+    /// Exclusive; −1 before all that there is, also before what an alteration left under version 0.
+    pub(super) since: i64,
+    /// Inclusive.
+    pub(super) until: i64,
+    pub(super) site: Sites,
+    /// Only the changes of this table.
+    pub(super) table: Option<String>,
+    /// Whether values are wanted; without, all are NULL and no base row is read for more than its key.
+    pub(super) values: bool,
+    /// The newest version first.
+    pub(super) descending: bool,
+}
+
+/// Whose changes to read.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Sites {
+    All,
+    Only(SiteId),
+    Except(SiteId),
+}
+
+/// The same by ordinals; a site that has none wrote nothing here.
+#[derive(Clone, Copy)]
+enum Ordinals {
+    All,
+    Only(Option<i64>),
+    Except(Option<i64>),
+}
+
+impl From<Window> for Selection {
+    fn from(window: Window) -> Self {
+        Self {
+            since: if window.since == Version::ZERO { -1 } else { window.since.get() },
+            until: window.until.get(),
+            site: window.exclude.map_or(Sites::All, Sites::Except),
+            table: None,
+            values: true,
+            descending: false,
+        }
+    }
 }
 
 /// Visits the changes of `window` in order.
@@ -40,8 +87,7 @@ pub(super) fn window(
     window: Window,
     visit: &mut dyn FnMut(Version, Change) -> ControlFlow<()>,
 ) -> Result<()> {
-    let since = if window.since == Version::ZERO { -1 } else { window.since.get() };
-    let mut reader = Reader::new(conn, state, since, window.until, window.exclude)?;
+    let mut reader = Reader::new(conn, state, window.into())?;
     let mut visit_all = |mut changes: Vec<LocalChange>| {
         changes.sort_by(|a, b| {
             let key = |c: &Change| (c.site, c.version, c.seq);
@@ -51,12 +97,12 @@ pub(super) fn window(
     };
     // Version 0 is delivered as part of version 1, which no reader has passed that has not read both.
     let mut zero = Vec::new();
-    while let Some(mut changes) = reader.next_version()? {
-        if reader.since == 0 {
+    while let Some(mut changes) = reader.next_version(conn)? {
+        if reader.current == 0 {
             zero = changes;
             continue;
         }
-        if reader.since == 1 {
+        if reader.current == 1 {
             changes.append(&mut zero);
         }
         for changes in [std::mem::take(&mut zero), changes] {
@@ -70,52 +116,69 @@ pub(super) fn window(
 }
 
 /// Reads one local version after another.
-pub(super) struct Reader<'a> {
-    conn: &'a Connection,
+pub(super) struct Reader {
     tables: Arc<Tables>,
-    /// Exclusive; −1 before all that there is, also before what an alteration left under version 0.
+    /// What is left to read.
     since: i64,
-    until: Version,
-    exclude: Option<i64>,
+    until: i64,
+    /// The version being read.
+    current: i64,
+    ordinals: Ordinals,
+    table: Option<TableId>,
+    values: bool,
+    descending: bool,
     sites: HashMap<i64, SiteId>,
     sentinel: Arc<str>,
 }
 
-impl<'a> Reader<'a> {
-    pub(super) fn new(
-        conn: &'a Connection,
-        state: &State,
-        since: i64,
-        until: Version,
-        exclude: Option<SiteId>,
-    ) -> Result<Self> {
-        let exclude = exclude.map(|site| catalog::ordinal(conn, site)).transpose()?.flatten();
+impl Reader {
+    pub(super) fn new(conn: &Connection, state: &State, selection: Selection) -> Result<Self> {
+        let tables = state.tables(conn)?;
+        let ordinals = match selection.site {
+            Sites::All => Ordinals::All,
+            Sites::Only(site) => Ordinals::Only(catalog::ordinal(conn, site)?),
+            Sites::Except(site) => Ordinals::Except(catalog::ordinal(conn, site)?),
+        };
+        let table = selection.table.map(|name| tables.named(&name).map(|table| table.id));
+        // A table or a site that is not known here has no changes.
+        let nothing = matches!(table, Some(None)) || matches!(ordinals, Ordinals::Only(None));
         Ok(Self {
-            conn,
-            tables: state.tables(conn)?,
-            since,
-            until,
-            exclude,
+            tables,
+            since: selection.since,
+            until: if nothing { -1 } else { selection.until },
+            current: -1,
+            ordinals,
+            table: table.flatten(),
+            values: selection.values,
+            descending: selection.descending,
             sites: HashMap::from([(SELF, state.site)]),
             sentinel: SENTINEL.into(),
         })
     }
 
     /// The changes of the next version that has any, in no order; `None` at the end of the window.
-    pub(super) fn next_version(&mut self) -> Result<Option<Vec<LocalChange>>> {
+    pub(super) fn next_version(&mut self, conn: &Connection) -> Result<Option<Vec<LocalChange>>> {
+        let next = if self.descending {
+            "SELECT version, touched FROM crsql_log WHERE version > ? AND version <= ? ORDER BY version DESC LIMIT 1"
+        } else {
+            "SELECT version, touched FROM crsql_log WHERE version > ? AND version <= ? ORDER BY version LIMIT 1"
+        };
         loop {
-            let mut log = self.conn.prepare_cached(
-                "SELECT version, touched FROM crsql_log WHERE version > ? AND version <= ? ORDER BY version LIMIT 1",
-            )?;
-            let next: Option<(i64, Vec<u8>)> =
-                log.query_row((self.since, self.until.get()), |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-            let Some((version, touched)) = next else {
+            let mut log = conn.prepare_cached(next)?;
+            let found: Option<(i64, Vec<u8>)> =
+                log.query_row((self.since, self.until), |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+            let Some((version, touched)) = found else {
                 return Ok(None);
             };
-            self.since = version;
+            self.current = version;
+            if self.descending {
+                self.until = version - 1;
+            } else {
+                self.since = version;
+            }
             let mut changes = Vec::new();
             for touched in log::decode(&touched)? {
-                self.read(touched, &mut changes)?;
+                self.read(conn, touched, &mut changes)?;
             }
             if !changes.is_empty() {
                 return Ok(Some(changes));
@@ -124,50 +187,66 @@ impl<'a> Reader<'a> {
     }
 
     /// Adds those of a row's changes that are of the current version.
-    fn read(&mut self, touched: Touched, changes: &mut Vec<LocalChange>) -> Result<()> {
-        let known = self.tables.position(touched.table).zip(self.tables.get(touched.table).cloned());
+    fn read(&mut self, conn: &Connection, touched: Touched, changes: &mut Vec<LocalChange>) -> Result<()> {
+        if self.table.is_some_and(|only| only != touched.table) {
+            return Ok(());
+        }
         // The log may speak of a table that is gone.
-        let Some((index, table)) = known else {
+        let (Some(index), Some(table)) = (self.tables.position(touched.table), self.tables.get(touched.table).cloned())
+        else {
             return Ok(());
         };
         if touched.tombstone {
-            return self.read_tombstone(index, &table, touched.key, changes);
+            return self.read_tombstone(conn, index, &table, touched.key, changes);
         }
-        let Some(clock) = rows::load_clock(self.conn, &table, touched.key)? else {
+        let Some(clock) = rows::load_clock(conn, &table, touched.key)? else {
             return Ok(());
         };
         if !clock.iter().any(|(_, stamp)| self.wants(stamp)) {
             return Ok(());
         }
-        let mut read = self.conn.prepare_cached(&table.sql.row)?;
+        let mut read = conn.prepare_cached(if self.values { &table.sql.row } else { &table.sql.row_pk })?;
         let mut found = read.query([touched.key])?;
         // A row deleted without its triggers left its clock behind: there is nothing to say about it.
         let Some(row) = found.next()? else {
             return Ok(());
         };
-        let owner =
-            Owner { index, name: table.name.clone(), key: touched.key, pk: table.pack_pk(row, 0)?, cl: clock.cl() };
+        let owner = Owner {
+            index,
+            name: table.name.clone(),
+            key: touched.key,
+            tombstone: false,
+            pk: table.pack_pk(row, 0)?,
+            cl: clock.cl(),
+        };
         for (id, stamp) in clock.iter() {
             if !self.wants(stamp) {
                 continue;
             }
             if id == ColumnId::SENTINEL {
                 let cid = self.sentinel.clone();
-                changes.push(self.change(&owner, SENTINEL_POSITION, cid, Value::Null, stamp)?);
+                changes.push(self.change(conn, &owner, None, cid, Value::Null, stamp)?);
                 continue;
             }
             let column = table.columns.iter().enumerate().find(|(_, column)| column.id == id);
             // The column may have been dropped since.
             if let Some((position, column)) = column {
-                let val = row.get(table.pks.len() + position)?;
-                changes.push(self.change(&owner, position, column.name.clone(), val, stamp)?);
+                let val = if self.values { row.get(table.pks.len() + position)? } else { Value::Null };
+                changes.push(self.change(conn, &owner, Some(position), column.name.clone(), val, stamp)?);
             }
         }
         Ok(())
     }
 
-    fn read_tombstone(&mut self, index: usize, table: &Table, id: i64, changes: &mut Vec<LocalChange>) -> Result<()> {
-        let mut read = self.conn.prepare_cached(&table.sql.tombstone)?;
+    fn read_tombstone(
+        &mut self,
+        conn: &Connection,
+        index: usize,
+        table: &Table,
+        id: i64,
+        changes: &mut Vec<LocalChange>,
+    ) -> Result<()> {
+        let mut read = conn.prepare_cached(&table.sql.tombstone)?;
         let mut found = read.query([id])?;
         // The row may have come back since.
         let Some(row) = found.next()? else {
@@ -176,22 +255,27 @@ impl<'a> Reader<'a> {
         let stamp = rows::tombstone_stamp(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)?;
         if self.wants(&stamp) {
             let (name, pk, cl) = (table.name.clone(), table.pack_pk(row, 1)?, stamp.col_version);
-            // Ids of tombstones and keys of rows overlap: they count down from −1.
-            let owner = Owner { index, name, key: -1 - id, pk, cl };
+            let owner = Owner { index, name, key: id, tombstone: true, pk, cl };
             let cid = self.sentinel.clone();
-            changes.push(self.change(&owner, SENTINEL_POSITION, cid, Value::Null, &stamp)?);
+            changes.push(self.change(conn, &owner, None, cid, Value::Null, &stamp)?);
         }
         Ok(())
     }
 
     fn wants(&self, stamp: &Stamp) -> bool {
-        stamp.local == self.since && Some(stamp.site) != self.exclude
+        stamp.local == self.current
+            && match self.ordinals {
+                Ordinals::All => true,
+                Ordinals::Only(site) => Some(stamp.site) == site,
+                Ordinals::Except(site) => Some(stamp.site) != site,
+            }
     }
 
     fn change(
         &mut self,
+        conn: &Connection,
         owner: &Owner,
-        position: usize,
+        position: Option<usize>,
         cid: Arc<str>,
         val: Value,
         stamp: &Stamp,
@@ -202,41 +286,64 @@ impl<'a> Reader<'a> {
             cid,
             val,
             col_version: ColVersion::new(stamp.col_version)?,
-            // What an alteration of a fresh database added counts to the first transaction.
+            // What an alteration left under version 0 is of the author's first transaction.
             version: Version::new(stamp.version.max(1))?,
-            site: self.site(stamp.site)?,
+            site: self.site(conn, stamp.site)?,
             cl: CausalLength::new(owner.cl)?,
             seq: Seq::new(stamp.seq)?,
         };
-        Ok(LocalChange { change, local: Version::or_zero(self.since)?, rowid: owner.rowid(position) })
+        let local = Version::or_zero(self.current)?;
+        Ok(LocalChange { change, local, rowid: owner.rowid(position), row: (owner.index, owner.key) })
     }
 
-    fn site(&mut self, ordinal: i64) -> Result<SiteId> {
+    fn site(&mut self, conn: &Connection, ordinal: i64) -> Result<SiteId> {
         if let Some(&site) = self.sites.get(&ordinal) {
             return Ok(site);
         }
-        let site = catalog::site(self.conn, ordinal)?;
+        let site = catalog::site(conn, ordinal)?;
         self.sites.insert(ordinal, site);
         Ok(site)
     }
 }
 
-/// Where a sentinel stands among the columns of its row, for the rowid.
-const SENTINEL_POSITION: usize = 999;
+/// Where a sentinel stands among the columns of its row, for the rowid; a tombstone's stands one further.
+const SENTINEL_POSITION: i64 = 998;
 
 /// The row that a change belongs to.
 struct Owner {
     /// The table's place among the tables.
     index: usize,
     name: Arc<str>,
+    /// The key of a live row, or the id of a tombstone.
     key: i64,
+    tombstone: bool,
     pk: Vec<u8>,
     cl: i64,
 }
 
 impl Owner {
-    /// A number for one cell: the table, the column, the row. Keys over 10^10 wrap, as in cr-sqlite.
-    fn rowid(&self, position: usize) -> i64 {
-        self.index as i64 * 10_000_000_000_000 + position as i64 * 10_000_000_000 + self.key % 10_000_000_000
+    /// A number for one cell: the table, the column, the row, as in cr-sqlite for the first column. Where the three do
+    /// not fit (more than 998 columns, keys below 0 or over 10^10) they are hashed into the negative numbers.
+    fn rowid(&self, position: Option<usize>) -> i64 {
+        let position = match position {
+            None => SENTINEL_POSITION + i64::from(self.tombstone),
+            Some(column) if (column as i64) < SENTINEL_POSITION => column as i64,
+            // Past the two, and so past what the formula holds.
+            Some(column) => column as i64 + 2,
+        };
+        if position < 1000 && (0..10_000_000_000).contains(&self.key) && self.index < 900_000 {
+            return self.index as i64 * 10_000_000_000_000 + position * 10_000_000_000 + self.key;
+        }
+        let hash =
+            [self.index as u64, position as u64, self.key as u64].into_iter().fold(0, |hash, part| mix(hash ^ part));
+        (hash | 1 << 63).cast_signed()
     }
+}
+
+/// SplitMix64: one step and its finalizer.
+fn mix(seed: u64) -> u64 {
+    let z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }

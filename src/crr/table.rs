@@ -97,6 +97,8 @@ pub(super) struct TableSql {
     pub(super) rows_without_clock: String,
     /// Primary key columns, then the columns, of the row with a key.
     pub(super) row: String,
+    /// Primary key columns alone.
+    pub(super) row_pk: String,
     /// The condition by which a row has a key.
     pub(super) has_key: String,
     pub(super) delete_row: String,
@@ -334,6 +336,7 @@ impl TableSql {
                 shape.pk_list("t."),
             ),
             row: format!("SELECT {} FROM {table} WHERE {has_key}", list(all())),
+            row_pk: format!("SELECT {pks} FROM {table} WHERE {has_key}"),
             delete_row: format!("DELETE FROM {table} WHERE {has_key}"),
             insert_row: format!("INSERT INTO {table} ({}) VALUES ({})", list(all()), marks(all().count())),
             has_key,

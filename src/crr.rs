@@ -15,6 +15,7 @@ mod error;
 mod flush;
 mod functions;
 pub mod ids;
+pub mod import;
 mod journal;
 mod journal_vtab;
 mod log;

@@ -100,10 +100,16 @@ fn check(conn: &Connection) -> Result<SiteId> {
     if catalog::has_table(conn, "crsql_tables")? {
         return refuse("this database is one of crsql-sync already: it needs no import".into());
     }
-    if !catalog::has_table(conn, "crsql_master")? || !catalog::has_table(conn, "crsql_site_id")? {
+    let old = catalog::has_table(conn, "__crsql_siteid")?;
+    if !catalog::has_table(conn, "crsql_site_id")? && !old || !catalog::has_table(conn, "crsql_master")? {
         return refuse("this is no database of cr-sqlite".into());
     }
     let version: i64 = catalog::master(conn, "crsqlite_version")?.unwrap_or_default();
+    if old && version >= OLDEST {
+        return refuse(
+            "this database was made by cr-sqlite before the release of 0.15, which stored clocks in another way".into(),
+        );
+    }
     if version < OLDEST {
         return refuse(format!(
             "this database was made by cr-sqlite {}.{}, which stored clocks in another way; 0.15 and 0.16 can be imported",

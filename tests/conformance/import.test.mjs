@@ -159,16 +159,20 @@ suite("an imported file", () => {
       "INSERT INTO foo VALUES (1, 1, 1), (2, 2, 2), (3, 3, 3)",
       "CREATE TABLE cased (a TEXT PRIMARY KEY NOT NULL COLLATE NOCASE, b); SELECT crsql_as_crr('cased')",
       "INSERT INTO cased VALUES ('A', 1); INSERT OR REPLACE INTO cased VALUES ('a', 2)",
-      "SELECT crsql_internal_sync_bit(1); DELETE FROM foo WHERE a = 2; SELECT crsql_internal_sync_bit(0)",
+      "CREATE TABLE bare (a PRIMARY KEY NOT NULL); SELECT crsql_as_crr('bare'); INSERT INTO bare VALUES (1), (2)",
+      "SELECT crsql_internal_sync_bit(1); DELETE FROM bare WHERE a = 2; INSERT INTO bare VALUES (3); SELECT crsql_internal_sync_bit(0)",
       "DELETE FROM foo WHERE a = 3; SELECT crsql_begin_alter('foo'); INSERT INTO foo VALUES (3, 'back', 0)",
       "SELECT crsql_commit_alter('foo')",
       "CREATE TABLE gone (a PRIMARY KEY NOT NULL, b); SELECT crsql_as_crr('gone'); INSERT INTO gone VALUES (1, 1); DROP TABLE gone",
     );
     assert.deepEqual(ours.report.skipped_tables, ["gone"]);
     assert.equal(ours.report.ghosts, 1);
+    assert.equal(ours.report.dangling_rows, 1);
+    assert.equal(ours.report.untracked, 1);
     assert.equal(ours.report.revived, 1);
     assert.deepEqual(await ours.query("SELECT * FROM foo ORDER BY a"), await real.query("SELECT * FROM foo ORDER BY a"));
     const shown = (await changes(ours)).map((c) => [c.table, c.pk, c.cid, c.val, c.colVersion, c.cl].join(" "));
+    assert.deepEqual(shown.filter((line) => line.startsWith("bare")), ["bare 010901 -1 NULL 1 1"]);
     assert.deepEqual(shown.filter((line) => line.startsWith("cased")), ["cased 010B0161 b 2 1 1"]);
     assert.deepEqual(shown.filter((line) => line.includes("010903")), ["foo 010903 -1 NULL 3 3", "foo 010903 b 'back' 1 3", "foo 010903 c 0 1 3"]);
   });

@@ -19,6 +19,7 @@ mod flush;
 mod fract;
 mod functions;
 pub mod ids;
+pub mod import;
 mod journal;
 mod journal_vtab;
 mod layout;

@@ -1,9 +1,11 @@
 //! The standalone host and its command line (native only).
 //!
 //! `crsql-sync serve` puts the [router](crate::http::App) behind a listener, with static tokens as its auth hook, an
-//! optional [upstream](crate::upstream) and static files; `crsql-sync sql` runs SQL on a database file.
+//! optional [upstream](crate::upstream) and static files; `crsql-sync sql` runs SQL on a database file;
+//! `crsql-sync import` takes over a file of cr-sqlite.
 
 mod cli;
+mod import;
 mod rows;
 mod serve;
 mod sql;
@@ -24,6 +26,7 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(options) => serve::run(options),
         Command::Sql(options) => sql::run(&options),
+        Command::Import(options) => import::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

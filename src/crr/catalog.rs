@@ -25,24 +25,22 @@ const FORMAT: i64 = 2;
 const CRSQLITE_VERSION: i64 = 160_300;
 
 const DDL: &str = "
-CREATE TABLE crsql_master (key TEXT PRIMARY KEY, value ANY);
-CREATE TABLE crsql_site_id (site_id BLOB NOT NULL, ordinal INTEGER PRIMARY KEY);
-CREATE UNIQUE INDEX crsql_site_id_site_id ON crsql_site_id (site_id);
-CREATE TABLE crsql_tracked_peers (
+CREATE TABLE IF NOT EXISTS crsql_master (key TEXT PRIMARY KEY, value ANY);
+CREATE TABLE IF NOT EXISTS crsql_site_id (site_id BLOB NOT NULL, ordinal INTEGER PRIMARY KEY);
+CREATE UNIQUE INDEX IF NOT EXISTS crsql_site_id_site_id ON crsql_site_id (site_id);
+CREATE TABLE IF NOT EXISTS crsql_tracked_peers (
   site_id BLOB NOT NULL, version INTEGER NOT NULL, seq INTEGER DEFAULT 0, tag INTEGER, event INTEGER,
   PRIMARY KEY (site_id, tag, event)
 ) STRICT;
-CREATE TABLE crsql_tables (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
-CREATE TABLE crsql_columns (tbl INTEGER NOT NULL, id INTEGER NOT NULL, name TEXT NOT NULL, PRIMARY KEY (tbl, id)) STRICT, WITHOUT ROWID;
-CREATE TABLE crsql_log (version INTEGER PRIMARY KEY, touched BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS crsql_tables (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE IF NOT EXISTS crsql_columns (tbl INTEGER NOT NULL, id INTEGER NOT NULL, name TEXT NOT NULL, PRIMARY KEY (tbl, id)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS crsql_log (version INTEGER PRIMARY KEY, touched BLOB NOT NULL) STRICT;
 ";
 
 /// Makes a new database one of the engine's, and returns its site id.
 pub(super) fn initialize(conn: &Connection) -> Result<SiteId> {
-    let known = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?";
-    let has = |table: &str| conn.query_row(known, [table], |row| row.get::<_, bool>(0));
-    if !has("crsql_tables")? {
-        if has("crsql_master")? {
+    if !has_table(conn, "crsql_tables")? {
+        if has_table(conn, "crsql_master")? {
             return Err(Error::Foreign);
         }
         create(conn)?;
@@ -58,14 +56,17 @@ pub(super) fn initialize(conn: &Connection) -> Result<SiteId> {
     SiteId::from_slice(&site)
 }
 
+/// Whether the file has a table of this name.
+pub(super) fn has_table(conn: &Connection, name: &str) -> Result<bool> {
+    let known = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?";
+    Ok(conn.query_row(known, [name], |row| row.get(0))?)
+}
+
 fn create(conn: &Connection) -> Result<()> {
     conn.execute_batch("SAVEPOINT crsql_install")?;
     let created = (|| {
-        conn.execute_batch(DDL)?;
-        let mut set = conn.prepare("INSERT INTO crsql_master (key, value) VALUES (?, ?)")?;
-        set.execute(("crsqlite_version", CRSQLITE_VERSION))?;
-        set.execute(("crsql_sync_format", FORMAT))?;
-        set.execute(("db_version", 0))?;
+        create_tables(conn)?;
+        set_version(conn, Version::ZERO)?;
         let mut site: [u8; 16] = conn.query_row("SELECT randomblob(16)", [], |row| row.get(0))?;
         // The bits of a version 4 UUID (RFC 9562, section 5.4).
         site[6] = site[6] & 0x0f | 0x40;
@@ -74,6 +75,13 @@ fn create(conn: &Connection) -> Result<()> {
         Ok(())
     })();
     end_savepoint(conn, "crsql_install", created)
+}
+
+/// Creates those of the engine's tables that are missing: all, or the ones that cr-sqlite does not have.
+pub(super) fn create_tables(conn: &Connection) -> Result<()> {
+    conn.execute_batch(DDL)?;
+    set_master(conn, "crsqlite_version", CRSQLITE_VERSION)?;
+    set_master(conn, "crsql_sync_format", FORMAT)
 }
 
 /// Releases `savepoint`, or takes back what was done since it began. The caller's own transaction stays as it is.

@@ -48,8 +48,13 @@ pub enum Error {
     #[error("Unknown setting name {0:?}")]
     UnknownSetting(String),
     /// The file was made by the original cr-sqlite, whose clocks are stored in another way.
-    #[error("this database was made by cr-sqlite; import it, or replay its crsql_changes into a new one")]
+    #[error(
+        "this database was made by cr-sqlite: take it over with `crsql-sync import SRC DST`, or replay its crsql_changes into a new one"
+    )]
     Foreign,
+    /// The file cannot be imported; the text says why.
+    #[error("{0}")]
+    NotImportable(String),
     /// The file was made by another version of this engine.
     #[error("this database has storage format {0}, which this version does not know")]
     UnknownFormat(i64),

@@ -17,6 +17,8 @@ pub(super) enum Command {
     Serve(Serve),
     /// Run SQL on a database file, with the engine loaded
     Sql(Sql),
+    /// Take over a database of cr-sqlite 0.15 or 0.16
+    Import(Import),
 }
 
 /// The options of `serve`.
@@ -79,6 +81,22 @@ pub(super) struct Sql {
     pub(super) sql: Option<String>,
 
     /// Print each row as a JSON array
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// The options of `import`.
+#[derive(Args)]
+pub(super) struct Import {
+    /// The file of cr-sqlite; only read
+    #[arg(value_name = "SRC")]
+    pub(super) source: PathBuf,
+
+    /// The file to make; must not exist
+    #[arg(value_name = "DST")]
+    pub(super) destination: PathBuf,
+
+    /// Print progress and report as JSON objects, one a line
     #[arg(long)]
     pub(super) json: bool,
 }

@@ -13,7 +13,8 @@ use std::ffi::{CStr, c_char, c_int};
 use std::mem::offset_of;
 use std::panic::catch_unwind;
 use std::ptr;
-use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use rusqlite::ffi::{self, sqlite3_api_routines as Routines};
 use rusqlite::{Connection, Error};
@@ -26,8 +27,8 @@ const OLDEST: c_int = 3_038_000;
 /// The host's version, once its functions are in use.
 static HOST_VERSION: AtomicI32 = AtomicI32::new(0);
 
-/// The host's table of functions. It is one of the process: bindings hold one set of functions.
-static HOST: AtomicPtr<Routines> = AtomicPtr::new(ptr::null_mut());
+/// The address of the host's table, once it is in use. There is one a process: the bindings hold one set of functions.
+static HOST: Mutex<Option<usize>> = Mutex::new(None);
 
 /// The entry point, under the name that cr-sqlite gives it.
 ///
@@ -88,10 +89,11 @@ unsafe fn connect(api: *mut Routines) -> Result<(), &'static CStr> {
     // SAFETY: the caller's promise; the first functions of the table are there since SQLite 3.
     let version = unsafe { api.as_ref() }.and_then(|api| api.libversion_number).map(|version| unsafe { version() });
     let end = version.and_then(end_of_table).ok_or(c"crsql-sync needs SQLite 3.38 or newer")?;
-    match HOST.compare_exchange(ptr::null_mut(), api, Ordering::AcqRel, Ordering::Acquire) {
-        Ok(_) => {}
-        Err(known) if known == api => {}
-        Err(_) => return Err(c"crsql-sync is in use by another copy of SQLite in this process"),
+    let mut host = HOST.lock().unwrap_or_else(PoisonError::into_inner);
+    match *host {
+        None => {}
+        Some(known) if known == api as usize => return Ok(()),
+        Some(_) => return Err(c"crsql-sync is in use by another copy of SQLite in this process"),
     }
     // SAFETY: all fields are functions or none, and none is zero.
     let mut known: Routines = unsafe { std::mem::zeroed() };
@@ -101,6 +103,7 @@ unsafe fn connect(api: *mut Routines) -> Result<(), &'static CStr> {
     // SAFETY: the table is read during the call only.
     unsafe { ffi::rusqlite_extension_init2(&raw mut known) }.map_err(|_| c"crsql-sync cannot use this SQLite")?;
     HOST_VERSION.store(version.unwrap_or_default(), Ordering::Release);
+    *host = Some(api as usize);
     Ok(())
 }
 
@@ -151,5 +154,23 @@ unsafe fn refuse(message: *mut *mut c_char, api: *const Routines, reason: &CStr)
             ptr::copy_nonoverlapping(bytes.as_ptr().cast(), text, bytes.len());
             *message = text;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_read_as_far_as_its_version_goes() {
+        assert_eq!(end_of_table(3_038_005), Some(offset_of!(Routines, deserialize)));
+        assert_eq!(end_of_table(3_040_001), Some(offset_of!(Routines, is_interrupted)));
+        assert_eq!(end_of_table(3_042_000), Some(offset_of!(Routines, stmt_explain)));
+        assert_eq!(end_of_table(3_099_000), Some(size_of::<Routines>()));
+    }
+
+    #[test]
+    fn a_host_that_is_too_old_is_refused() {
+        assert_eq!(end_of_table(3_037_002), None);
     }
 }

@@ -16,6 +16,9 @@ const DIRECT_ONLY: FunctionFlags = FunctionFlags::SQLITE_UTF8.union(FunctionFlag
 /// The one setting there is.
 const MERGE_EQUAL_VALUES: &str = "merge-equal-values";
 
+/// What was built: `crsql_sha()`.
+const BUILD: &str = concat!("crsql-sync ", env!("CARGO_PKG_VERSION"));
+
 /// Registers all functions on `conn`.
 pub(super) fn register(conn: &Connection, shared: &Shared) -> Result<()> {
     let add = |name: &str, arguments, flags, function: fn(&Shared, &Context<'_>) -> Result<Output>| {
@@ -37,6 +40,7 @@ pub(super) fn register(conn: &Connection, shared: &Shared) -> Result<()> {
     add("crsql_pack_columns", -1, DETERMINISTIC, pack_columns)?;
     add("crsql_config_set", 2, DIRECT_ONLY, config_set)?;
     add("crsql_config_get", 1, INNOCUOUS, config_get)?;
+    add("crsql_sha", 0, DETERMINISTIC, |_, _| Ok(Output::Text(BUILD)))?;
     add("crsql_finalize", -1, DIRECT_ONLY, |shared, _| {
         shared.finalize();
         Ok(Output::Text("finalized"))
@@ -63,11 +67,9 @@ impl Output {
 /// `crsql_as_crr(table)`, `crsql_as_crr(schema, table)`: the schema is always main.
 fn as_crr(shared: &Shared, context: &Context<'_>) -> Result<Output> {
     let table = match context.len() {
-        1 => context.get::<Option<String>>(0)?,
+        0 => return Err(Error::NotReplicable("wrong number of args provided to crsql_as_crr".into())),
         2 => context.get::<Option<String>>(1)?,
-        _ => {
-            return Err(Error::NotReplicable("crsql_as_crr takes a table, or a schema and a table".into()));
-        }
+        _ => context.get::<Option<String>>(0)?,
     };
     replicate::as_crr(shared.conn(), shared.state(), &table.unwrap_or_default())?;
     Ok(Output::Text("OK"))

@@ -156,21 +156,3 @@ unsafe fn refuse(message: *mut *mut c_char, api: *const Routines, reason: &CStr)
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_host_is_read_as_far_as_its_version_goes() {
-        assert_eq!(end_of_table(3_038_005), Some(offset_of!(Routines, deserialize)));
-        assert_eq!(end_of_table(3_040_001), Some(offset_of!(Routines, is_interrupted)));
-        assert_eq!(end_of_table(3_042_000), Some(offset_of!(Routines, stmt_explain)));
-        assert_eq!(end_of_table(3_099_000), Some(size_of::<Routines>()));
-    }
-
-    #[test]
-    fn a_host_that_is_too_old_is_refused() {
-        assert_eq!(end_of_table(3_037_002), None);
-    }
-}

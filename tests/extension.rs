@@ -2,7 +2,7 @@
 #![cfg(not(any(target_family = "wasm", feature = "loadable-extension")))]
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr;
 use std::thread;
 
@@ -10,10 +10,13 @@ use rusqlite::{Connection, OpenFlags, ffi};
 
 const SCHEMA: &str = "CREATE TABLE todo (id PRIMARY KEY NOT NULL, text); SELECT crsql_as_crr('todo');";
 
+fn path() -> String {
+    std::env::var("CRSQL_EXTENSION").expect("CRSQL_EXTENSION is not set. Run: scripts/test-native")
+}
+
 /// Loads the extension by its C interface: rusqlite's feature for it cannot stand beside `loadable-extension`.
 fn load(conn: &Connection) {
-    let path = std::env::var("CRSQL_EXTENSION").expect("CRSQL_EXTENSION is not set. Run: scripts/test-native");
-    let path = CString::new(path).unwrap();
+    let path = CString::new(path()).unwrap();
     let mut message = ptr::null_mut();
     // SAFETY: the handle is open, and the file is the extension of this package.
     unsafe {
@@ -106,4 +109,55 @@ fn many_threads_load_it_at_once() {
     for thread in threads {
         assert_eq!(thread.join().unwrap(), 50);
     }
+}
+
+/// SQLite 3.37 is played by the table of functions of this one, in which the function that tells the version is another.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_host_that_is_too_old_is_refused() {
+    type Entry = unsafe extern "C" fn(*mut ffi::sqlite3, *mut *mut c_char, *const c_void) -> c_int;
+    unsafe extern "C" {
+        fn dlopen(path: *const c_char, flags: c_int) -> *mut c_void;
+        fn dlsym(library: *mut c_void, name: *const c_char) -> *mut c_void;
+    }
+    const RTLD_NOW: c_int = 2;
+    /// As many as the two that matter are among, and fewer than the table has.
+    const FUNCTIONS: usize = 200;
+    static TABLE: std::sync::Mutex<Vec<usize>> = std::sync::Mutex::new(Vec::new());
+
+    unsafe extern "C" fn keep(
+        _: *mut ffi::sqlite3,
+        _: *mut *mut c_char,
+        api: *const ffi::sqlite3_api_routines,
+    ) -> c_int {
+        // SAFETY: the table is a struct of that many functions, and more.
+        let functions = unsafe { std::slice::from_raw_parts(api.cast::<usize>(), FUNCTIONS) };
+        *TABLE.lock().unwrap() = functions.to_vec();
+        ffi::SQLITE_OK
+    }
+    unsafe extern "C" fn version() -> c_int {
+        3_037_002
+    }
+
+    // SAFETY: `keep` is an entry point of an extension.
+    unsafe { ffi::sqlite3_auto_extension(Some(keep)) };
+    let conn = Connection::open_in_memory().unwrap();
+    // SAFETY: as above.
+    unsafe { ffi::sqlite3_cancel_auto_extension(Some(keep)) };
+    let mut table = std::mem::take(&mut *TABLE.lock().unwrap());
+    let newest = ffi::sqlite3_libversion_number as *const () as usize;
+    *table.iter_mut().find(|function| **function == newest).unwrap() = version as *const () as usize;
+
+    let file = CString::new(path() + ".so").unwrap();
+    let mut message = ptr::null_mut();
+    // SAFETY: the file is the extension of this package, its entry point is of this type, and the message ends in NUL.
+    unsafe {
+        let entry = dlsym(dlopen(file.as_ptr(), RTLD_NOW), c"sqlite3_crsqlite_init".as_ptr());
+        assert!(!entry.is_null());
+        let entry: Entry = std::mem::transmute(entry);
+        assert_eq!(entry(conn.handle(), &raw mut message, table.as_ptr().cast()), ffi::SQLITE_ERROR);
+        assert_eq!(CStr::from_ptr(message), c"crsql-sync needs SQLite 3.38 or newer");
+        ffi::sqlite3_free(message.cast());
+    }
+    assert!(conn.prepare("SELECT crsql_site_id()").is_err());
 }

@@ -11,11 +11,14 @@
 //! | [`http`] | the operations as one axum `Router`: routes, auth hook, problem documents, event stream |
 //! | [`upstream`] | the client of [`http`]: push, pull, retry |
 //! | `worker` | the service worker host (wasm only) |
+//! | `extension` | [`crr`] as a loadable extension of any SQLite (native only) |
 //! | `server` | the standalone host and its command line (native only) |
 //!
 //! `ARCHITECTURE.md` tells how a change flows through them.
 
 pub mod crr;
+#[cfg(all(feature = "loadable-extension", not(target_family = "wasm")))]
+pub mod extension;
 pub mod http;
 #[cfg(all(feature = "server", not(target_family = "wasm")))]
 pub mod server;

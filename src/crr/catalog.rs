@@ -53,7 +53,10 @@ pub(super) fn initialize(conn: &Connection) -> Result<SiteId> {
         .query_row("SELECT site_id FROM crsql_site_id WHERE ordinal = 0", [], |row| row.get(0))
         .optional()?
         .ok_or(Error::Corrupt("the site id is missing"))?;
-    SiteId::from_slice(&site)
+    match site.try_into() {
+        Ok(site) => Ok(SiteId::new(site)),
+        Err(_) => Err(Error::Corrupt("the site id is not 16 bytes long")),
+    }
 }
 
 /// Whether the file has a table of this name.

@@ -173,6 +173,7 @@ fn incoming(shared: &Shared, args: &Inserts<'_>) -> Result<Change> {
         None | Some(Value::Null) => shared.state().site,
         Some(Value::Blob(bytes)) if bytes.is_empty() => shared.state().site,
         Some(Value::Blob(bytes)) => SiteId::from_slice(&bytes)?,
+        Some(Value::Text(text)) => SiteId::from_slice(text.as_bytes())?,
         Some(_) => return Err(Error::InvalidSiteId),
     };
     let db_version = integer(7)?;
@@ -287,7 +288,7 @@ unsafe impl VTabCursor for Cursor<'_> {
             3 => context.set_result(&change.val),
             4 => context.set_result(change.col_version.get()),
             5 => context.set_result(local.get()),
-            6 => context.set_result(change.site.as_bytes().as_slice()),
+            6 => context.set_result(change.site.as_bytes()),
             7 => context.set_result(change.cl.get()),
             8 => context.set_result(change.seq.get()),
             9 => context.set_result(change.version.get()),

@@ -21,8 +21,8 @@ pub enum Error {
     /// The packed primary key is malformed, not in canonical form, or has the wrong number of values.
     #[error("invalid primary key: {0}")]
     InvalidKey(&'static str),
-    /// A site id that is not 16 bytes long.
-    #[error("a site id is 16 bytes")]
+    /// A site id that is empty, too long or no blob.
+    #[error("a site id has 1 to 16 bytes")]
     InvalidSiteId,
     /// A counter outside 0 to 2^53 − 1 (1 to 2^53 − 1 for a version).
     #[error("{what} {value} is out of range")]

@@ -16,6 +16,9 @@ pub(super) const DIRECT_ONLY: FunctionFlags = FunctionFlags::SQLITE_UTF8.union(F
 /// The one setting there is.
 const MERGE_EQUAL_VALUES: &str = "merge-equal-values";
 
+/// What was built: `crsql_sha()`.
+const BUILD: &str = concat!("crsql-sync ", env!("CARGO_PKG_VERSION"));
+
 /// Registers all functions on `conn`.
 pub(super) fn register(conn: &Connection, shared: &Shared) -> Result<()> {
     let add = |name: &str, arguments, flags, function: fn(&Shared, &Context<'_>) -> Result<Output>| {
@@ -50,6 +53,7 @@ pub(super) fn register(conn: &Connection, shared: &Shared) -> Result<()> {
     add("crsql_changed_cells", -1, DETERMINISTIC, changed_cells)?;
     add("crsql_config_set", 2, DIRECT_ONLY, config_set)?;
     add("crsql_config_get", 1, INNOCUOUS, config_get)?;
+    add("crsql_sha", 0, DETERMINISTIC, |_, _| Ok(Output::Text(BUILD)))?;
     add("crsql_finalize", -1, DIRECT_ONLY, |shared, _| {
         shared.finalize();
         Ok(Output::Text("finalized"))
@@ -84,11 +88,9 @@ fn as_crr(shared: &Shared, context: &Context<'_>) -> Result<Output> {
 /// The arguments `(table)` or `(schema, table)`.
 fn table_name(context: &Context<'_>) -> Result<String> {
     let table = match context.len() {
-        1 => context.get::<Option<String>>(0)?,
+        0 => return Err(Error::NotReplicable("wrong number of args provided to crsql_as_crr".into())),
         2 => context.get::<Option<String>>(1)?,
-        _ => {
-            return Err(Error::NotReplicable("wrong number of arguments: a table, or a schema and a table".into()));
-        }
+        _ => context.get::<Option<String>>(0)?,
     };
     Ok(table.unwrap_or_default())
 }

@@ -12,31 +12,40 @@ use super::Error;
 /// The largest value of any counter: 2^53 − 1.
 pub const MAX_COUNTER: i64 = (1 << 53) - 1;
 
-/// One copy of a database: 16 random bytes with the bits of a version 4 UUID, as `crsql_site_id()` returns.
+/// One copy of a database. Ours have 16 random bytes with the bits of a version 4 UUID, as `crsql_site_id()` returns;
+/// cr-sqlite takes changes of sites with shorter names too. Ordered bytewise, a prefix being smaller.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SiteId([u8; 16]);
+pub struct SiteId {
+    /// Zeros follow the name.
+    bytes: [u8; 16],
+    len: u8,
+}
 
 impl SiteId {
     /// Takes the 16 bytes as they are.
     pub const fn new(bytes: [u8; 16]) -> Self {
-        Self(bytes)
+        Self { bytes, len: 16 }
     }
 
-    /// Takes a blob, which must be 16 bytes long.
-    pub fn from_slice(bytes: &[u8]) -> Result<Self, Error> {
-        let bytes = bytes.try_into().map_err(|_| Error::InvalidSiteId)?;
-        Ok(Self(bytes))
+    /// Takes a blob of 1 to 16 bytes.
+    pub fn from_slice(name: &[u8]) -> Result<Self, Error> {
+        let mut bytes = [0; 16];
+        match bytes.get_mut(..name.len()) {
+            Some(place) if !name.is_empty() => place.copy_from_slice(name),
+            _ => return Err(Error::InvalidSiteId),
+        }
+        Ok(Self { bytes, len: name.len() as u8 })
     }
 
-    /// The 16 bytes.
-    pub const fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
+    /// The bytes, 16 or fewer.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.len)).unwrap_or(&self.bytes)
     }
 }
 
 impl fmt::Display for SiteId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
+        f.write_str(&hex::encode(self.as_bytes()))
     }
 }
 
@@ -49,11 +58,12 @@ impl fmt::Debug for SiteId {
 impl FromStr for SiteId {
     type Err = Error;
 
-    /// Reads 32 hexadecimal digits.
+    /// Reads 32 hexadecimal digits, or fewer for a shorter name.
     fn from_str(text: &str) -> Result<Self, Error> {
         let mut bytes = [0; 16];
-        hex::decode_to_slice(text, &mut bytes).map_err(|_| Error::InvalidSiteId)?;
-        Ok(Self(bytes))
+        let bytes = bytes.get_mut(..text.len() / 2).ok_or(Error::InvalidSiteId)?;
+        hex::decode_to_slice(text, bytes).map_err(|_| Error::InvalidSiteId)?;
+        Self::from_slice(bytes)
     }
 }
 
@@ -150,10 +160,20 @@ mod tests {
     }
 
     #[test]
-    fn a_site_id_is_sixteen_bytes() {
+    fn a_site_id_is_one_to_sixteen_bytes() {
         let id: SiteId = "000102030405060708090a0b0c0d0e0f".parse().unwrap();
         assert_eq!(id.to_string(), "000102030405060708090a0b0c0d0e0f");
-        assert!("0001".parse::<SiteId>().is_err());
-        assert!(SiteId::from_slice(&[0; 15]).is_err());
+        assert_eq!("aa".parse::<SiteId>().unwrap().as_bytes(), [0xaa]);
+        for bad in ["", "a", "aab", "zz", "000102030405060708090a0b0c0d0e0f10"] {
+            assert!(bad.parse::<SiteId>().is_err(), "{bad} was taken");
+        }
+        assert!(SiteId::from_slice(&[]).is_err());
+        assert!(SiteId::from_slice(&[0; 17]).is_err());
+    }
+
+    #[test]
+    fn a_site_id_that_begins_another_is_smaller() {
+        let ascending = [&[1][..], &[1, 0], &[1, 0, 0], &[1, 1], &[2]].map(|id| SiteId::from_slice(id).unwrap());
+        assert!(ascending.is_sorted_by(|a, b| a < b));
     }
 }

@@ -37,7 +37,7 @@ impl Replica {
         if self.upstream()? == Some(site) {
             return Ok(());
         }
-        set_setting(&self.conn, UPSTREAM, site.as_bytes())
+        set_setting(&self.conn, UPSTREAM, &site.as_bytes())
     }
 
     /// Whether the link to the upstream is stopped by hand.

@@ -20,7 +20,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 #[cfg(target_family = "wasm")]
 wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_service_worker);
 
-const CASES: u32 = if cfg!(target_family = "wasm") { 12 } else { 96 };
+const CASES: u32 = if cfg!(target_family = "wasm") { 8 } else { 64 };
 
 #[derive(Clone, Debug)]
 struct History {

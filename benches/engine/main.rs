@@ -143,6 +143,10 @@ fn tables(figures: &mut Figures, kind: Kind) {
     const ONE: [&str; 3] = ["open, 1 table", "a write, 1 table", "a read, 1 table"];
     const MANY: [&str; 3] = ["open, 1,000 tables", "a write, 1,000 tables", "a read, 1,000 tables"];
     for (names, count) in [(ONE, 1), (MANY, 1_000)] {
+        // Its query for the version is a UNION over all its tables, of which SQLite takes 500.
+        if kind == Kind::CrSqlite && count > 500 {
+            continue;
+        }
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.db");
         let goal = |i: usize| if count == 1 || i == 0 { Goal::None } else { Goal::Of(1.5, ONE[i]) };

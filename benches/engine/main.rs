@@ -15,6 +15,9 @@ const ROWS: u64 = 50_000;
 const BATCH: u64 = 1_000;
 const RUNS: usize = 3;
 
+/// Measures some operations under one engine.
+type Part = fn(&mut Figures, Kind);
+
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     let mut kinds = vec![Kind::Plain, Kind::Ours];
@@ -22,7 +25,7 @@ fn main() {
         kinds.insert(1, Kind::CrSqlite);
     }
     let mut figures = Figures::default();
-    let parts: [(&str, usize, fn(&mut Figures, Kind)); 4] =
+    let parts: [(&str, usize, Part); 4] =
         [("rows", RUNS, rows), ("growth", 1, growth), ("alter", RUNS, alter), ("tables", 1, tables)];
     for (name, runs, part) in parts {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {

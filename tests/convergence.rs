@@ -4,6 +4,7 @@
 mod common;
 
 use common::Peer;
+use common::histories::{SCHEMA, TABLES, statement};
 use crsql_sync::crr::Change;
 use proptest::prelude::*;
 #[cfg(target_family = "wasm")]
@@ -13,14 +14,6 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_service_worker);
 
 const PEERS: usize = 3;
-
-/// An INTEGER PRIMARY KEY, a key that is an index of its own, and a table of keys alone.
-const SCHEMA: &str = "
-  CREATE TABLE num (id INTEGER PRIMARY KEY NOT NULL, x, y DEFAULT 7);
-  CREATE TABLE txt (id TEXT NOT NULL, part INT NOT NULL, x, y TEXT, PRIMARY KEY (id, part));
-  CREATE TABLE link (a NOT NULL, b NOT NULL, PRIMARY KEY (a, b));
-  SELECT crsql_as_crr('num'); SELECT crsql_as_crr('txt'); SELECT crsql_as_crr('link');
-  SELECT crsql_config_set('merge-equal-values', 1);";
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -34,39 +27,6 @@ enum Step {
         to: usize,
         twice: bool,
     },
-}
-
-fn value() -> impl Strategy<Value = &'static str> {
-    prop::sample::select(vec!["1", "2", "1.0", "'a'", "'b'", "NULL", "x'00'"])
-}
-
-fn statement() -> impl Strategy<Value = String> {
-    let id = || 1..4i64;
-    let num = (id(), id(), value(), value(), 0..8).prop_map(|(a, b, x, y, kind)| match kind {
-        0 => format!("INSERT OR REPLACE INTO num VALUES ({a}, {x}, {y})"),
-        1 => format!("INSERT INTO num VALUES ({a}, {x}, {y}) ON CONFLICT DO UPDATE SET x = excluded.x"),
-        2 => format!("INSERT OR IGNORE INTO num (id, x) VALUES ({a}, {x})"),
-        3 => format!("UPDATE num SET x = {x} WHERE id = {a}"),
-        4 => format!("UPDATE num SET x = {x}, y = {y}"),
-        5 => format!("UPDATE OR REPLACE num SET id = {b} WHERE id = {a}"),
-        _ => format!("DELETE FROM num WHERE id = {a}"),
-    });
-    let txt = (id(), id(), value(), value(), 0..8).prop_map(|(a, b, x, y, kind)| match kind {
-        0 => format!("INSERT OR REPLACE INTO txt VALUES ('k{a}', 1, {x}, {y})"),
-        1 => format!("INSERT INTO txt VALUES ('k{a}', 1, {x}, {y}) ON CONFLICT DO UPDATE SET y = excluded.y"),
-        2 => format!("INSERT OR IGNORE INTO txt (id, part, x) VALUES ('k{a}', 1, {x})"),
-        3 => format!("UPDATE txt SET x = {x}, y = {y} WHERE id = 'k{a}'"),
-        4 => format!("UPDATE OR REPLACE txt SET id = 'k{b}', x = {x} WHERE id = 'k{a}'"),
-        5 => format!("UPDATE OR REPLACE txt SET id = 'k{b}' WHERE id = 'k{a}'"),
-        _ => format!("DELETE FROM txt WHERE id = 'k{a}'"),
-    });
-    let link = (id(), id(), id(), 0..4).prop_map(|(a, b, c, kind)| match kind {
-        0 | 1 => format!("INSERT OR IGNORE INTO link VALUES ({a}, {b})"),
-        2 => format!("UPDATE OR REPLACE link SET b = {c} WHERE a = {a} AND b = {b}"),
-        _ => format!("DELETE FROM link WHERE a = {a}"),
-    });
-    let one = prop_oneof![3 => num, 3 => txt, 1 => link];
-    prop::collection::vec(one, 1..4).prop_map(|statements| format!("BEGIN; {}; COMMIT", statements.join("; ")))
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -84,7 +44,12 @@ struct Group {
 
 impl Group {
     fn new() -> Self {
-        Self { peers: (0..PEERS).map(|_| Peer::new(SCHEMA)).collect(), seen: Default::default() }
+        let peer = |_| {
+            let peer = Peer::new(SCHEMA);
+            peer.run("SELECT crsql_config_set('merge-equal-values', 1)");
+            peer
+        };
+        Self { peers: (0..PEERS).map(peer).collect(), seen: Default::default() }
     }
 
     fn sync(&mut self, from: usize, to: usize, since: i64) {
@@ -120,7 +85,7 @@ impl Group {
     }
 
     fn assert_equal(&self) {
-        for table in ["num", "txt", "link"] {
+        for table in TABLES {
             let content = |peer: &Peer| peer.rows(&format!("SELECT * FROM {table} ORDER BY 1, 2"));
             for peer in &self.peers[1..] {
                 assert_eq!(content(peer), content(&self.peers[0]), "{table} differs");

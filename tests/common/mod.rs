@@ -1,6 +1,8 @@
 //! What the tests of the engine share.
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
 
+pub mod histories;
+
 use crsql_sync::crr::{Change, Engine, Version, Window};
 use rusqlite::Connection;
 use rusqlite::types::Value;

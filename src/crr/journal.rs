@@ -86,8 +86,9 @@ impl Journal {
     /// The events without clocks; they count as flushed from here on.
     pub(super) fn take(&mut self) -> Vec<Event> {
         if self.marks.is_empty() {
-            self.flushed = 0;
-            return std::mem::take(&mut self.events);
+            // What was flushed under a savepoint that was released since has its clocks.
+            let flushed = std::mem::take(&mut self.flushed).min(self.events.len());
+            return std::mem::take(&mut self.events).split_off(flushed);
         }
         // A rollback to an open savepoint may undo the clocks, so the events stay until then.
         let taken = self.events.get(self.flushed..).unwrap_or_default().to_vec();
@@ -146,6 +147,17 @@ mod tests {
         journal.rollback_to(0);
         let burnt = Event { table: TableId(0), kind: Kind::Burnt { seqs: 3 } };
         assert_eq!(journal.take(), [insert(1), burnt]);
+    }
+
+    #[test]
+    fn what_was_flushed_under_a_savepoint_is_not_flushed_again_after_its_release() {
+        let mut journal = Journal::default();
+        journal.push(insert(1));
+        journal.savepoint(0, 0);
+        assert_eq!(journal.take(), [insert(1)]);
+        journal.release(0);
+        journal.push(insert(2));
+        assert_eq!(journal.take(), [insert(2)]);
     }
 
     #[test]

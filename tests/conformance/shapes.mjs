@@ -35,7 +35,7 @@ const FRESH = {
 FRESH.INT = FRESH.INTEGER;
 
 const DEFAULTS = { INTEGER: "7", INT: "(1 + 1)", TEXT: "'none'", REAL: "0.5", BLOB: "X'00'" };
-const NAMES = ["b", "c", "d", `"select"`, `"two words"`, `"é"`, "Mixed", `"it's"`];
+const NAMES = ["b", "c", "d", `"select"`, `"two words"`, `"é"`, "Mixed", `"a-b"`];
 const KEY_NAMES = ["id", `"group"`, `"the key"`];
 
 /** A table by chance: `{ name, create, pks, columns, keys, strict }`, names quoted where they must be. */

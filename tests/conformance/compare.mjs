@@ -10,10 +10,20 @@ import { World } from "./world.mjs";
 /** A program that cr-sqlite itself refuses says nothing. */
 export class Refused extends Error {}
 
-/** Returns the first difference as text, or `undefined`. Throws `Refused` if cr-sqlite cannot run the program. */
+/** What differs, and what kind of difference it is, so that a smaller program can be told to fail alike. */
+class Difference extends Error {
+  constructor(kind, message) {
+    super(message);
+    this.kind = kind;
+  }
+}
+
+/** Returns the first difference, or `undefined`. Throws `Refused` if cr-sqlite cannot run the program. */
 export async function difference(program) {
   const onPurpose = new OnPurpose();
-  const real = await World.open(RealPeer, program, onPurpose);
+  const real = await World.open(RealPeer, program, onPurpose).catch((error) => {
+    throw new Refused(`cr-sqlite: the tables: ${error.message}`);
+  });
   let ours;
   try {
     ours = await World.open(OurPeer, program, onPurpose);
@@ -29,8 +39,8 @@ export async function difference(program) {
     for (const site of SITES) await equal(site, "everybody was told everything");
     await converged(ours);
   } catch (error) {
-    if (error instanceof Refused) throw error;
-    return error.message;
+    if (!(error instanceof Difference)) throw error;
+    return error;
   } finally {
     await real.close();
     await ours?.close();
@@ -48,19 +58,27 @@ export async function difference(program) {
     const statements = step.site ? step.run : [...(step.before ?? []), ...(step.after ?? [])];
     await onPurpose.ran(step.site ?? step.to, statements, (key) => real.pack(key));
     const wonHere = await ours.run(step).catch((error) => {
-      throw new Error(`${when} is refused here: ${error.message}`);
+      throw new Difference("refused", `${when} is refused here: ${error.message}`);
     });
-    assert.deepEqual(wonHere, won, `another number of changes won in ${when} (+ ours, - cr-sqlite)`);
+    same("won", wonHere, won, `another number of changes won in ${when} (+ ours, - cr-sqlite)`);
   }
 
   async function equal(site, when) {
     const shown = [];
     for (const world of [real, ours]) shown.push(await world.shown(site, program.tables));
-    assert.deepEqual(shown[1], shown[0], `${site} differs after ${when} (+ ours, - cr-sqlite)`);
+    for (const kind of Object.keys(shown[0])) same(kind, shown[1][kind], shown[0][kind], `the ${kind} of ${site} differ after ${when} (+ ours, - cr-sqlite)`);
   }
 
   async function converged(world) {
     const [first, ...others] = await Promise.all(SITES.map((site) => world.rows(site, program.tables)));
-    for (const other of others) assert.deepEqual(other, first, `${world.name}: the copies differ in the end`);
+    for (const other of others) same("copies", other, first, `${world.name}: the copies differ in the end`);
+  }
+}
+
+function same(kind, ours, real, message) {
+  try {
+    assert.deepEqual(ours, real);
+  } catch (error) {
+    throw new Difference(kind, `${message}\n${error.message}`);
   }
 }

@@ -1,3 +1,5 @@
+import { TRIGGERED } from "./program.mjs";
+
 /**
  * Where this engine is meant to differ from cr-sqlite 0.16.3. Everything else that differs is a defect.
  *
@@ -11,6 +13,12 @@ export const differences = [
     how: "of the row with the new key: who wrote it, when. A site with such a row tells everything, in order, instead of what is new.",
     row: "to",
     columns: ["dbVersion", "seq", "site"],
+  },
+  {
+    name: "a merge of restamped cells takes the mover's version",
+    why: "it is the version of their change. cr-sqlite, which has them under an older one, may never hear of the mover's.",
+    how: "the versions of a site that a moved row was merged into",
+    columns: ["dbVersion"],
   },
   {
     name: "moved cells take seqs",
@@ -53,26 +61,30 @@ export const differences = [
   },
 ];
 
-const [moved, besidesMoved, takenBack] = differences;
+const [moved, merged, besidesMoved, takenBack] = differences;
 
 /** What differs on purpose in one program, learned from what is run. */
 export class OnPurpose {
   #columns = new Map();
-  #sites = new Set();
+  /** The sites that may hold rows that were moved: `true` where they came by a merge. */
+  #sites = new Map();
 
-  /** `pack` gives the packed key of a statement's literals. */
+  /** A site ran statements as one transaction; `pack` gives the packed key of a statement's literals. */
   async ran(site, statements, pack) {
     const moves = statements.filter(({ to }) => to !== undefined);
     const columns = [...(moves.length > 0 ? besidesMoved.columns : []), ...(takesInsertBack(statements) ? takenBack.columns : [])];
-    for (const { table, key } of statements.filter(({ table }) => table !== undefined && columns.length > 0)) {
+    if (columns.length === 0) return;
+    for (const { table, key } of statements.filter(({ table }) => table !== undefined)) {
       this.#leaveOut(table, key === undefined ? "" : await pack(key), columns);
     }
+    // What a trigger of the application wrote, no statement names.
+    this.#leaveOut(TRIGGERED, "", columns);
     for (const { table, to } of moves) this.#leaveOut(table, await pack(to), moved.columns);
-    if (moves.length > 0) this.#sites.add(site);
+    if (moves.length > 0 && !this.#sites.has(site)) this.#sites.set(site, false);
   }
 
   merged({ from, to }) {
-    if (this.#sites.has(from)) this.#sites.add(to);
+    if (this.#sites.has(from)) this.#sites.set(to, true);
   }
 
   /** Whether a site may hold rows that were moved. */
@@ -80,9 +92,15 @@ export class OnPurpose {
     return this.#sites.has(site);
   }
 
-  /** The columns of a change that are not compared. */
-  leftOut({ table, pk }) {
-    return [...(this.#columns.get(`${table} ${pk}`) ?? []), ...(this.#columns.get(`${table} `) ?? [])];
+  /** Whether the versions of a site are compared. */
+  comparesVersions(site) {
+    return this.#sites.get(site) !== true;
+  }
+
+  /** The columns of a site's change that are not compared. */
+  leftOut(site, { table, pk }) {
+    const versions = this.comparesVersions(site) ? [] : merged.columns;
+    return [...versions, ...(this.#columns.get(`${table} ${pk}`) ?? []), ...(this.#columns.get(`${table} `) ?? [])];
   }
 
   #leaveOut(table, pk, columns) {

@@ -17,6 +17,9 @@ import { statement, valuesFor } from "./statements.mjs";
 
 export const SITES = ["A", "B", "C"];
 
+/** The table that a trigger of the application writes to. */
+export const TRIGGERED = "seen";
+
 /** What the programs make use of. */
 export const FEATURES = { withoutRowid: false, alter: false };
 
@@ -24,6 +27,8 @@ export const FEATURES = { withoutRowid: false, alter: false };
 export function program(seed, features = FEATURES) {
   const random = new Random(seed);
   const tables = Array.from({ length: random.pick([1, 2, 2, 3]) }, (_, index) => shape(random, index, features));
+  // A moved key makes more differ on purpose than anything else, so many programs have none.
+  if (random.chance(0.5)) for (const table of tables) table.pinned = true;
   const steps = [];
   const counter = { count: 0 };
   const one = () => statement(random, random.pick(tables), counter);
@@ -47,7 +52,7 @@ function backfilled(random, table, counter) {
 /** A table that a trigger of the application fills, when a row of another one is written here. */
 function withTrigger(random, tables, steps) {
   const watched = random.pick(tables);
-  const seen = "seen";
+  const seen = TRIGGERED;
   const event = random.pick(["INSERT", "UPDATE", "DELETE"]);
   const create = [
     `CREATE TABLE ${seen} (what TEXT PRIMARY KEY NOT NULL, times INTEGER DEFAULT 1)`,

@@ -56,8 +56,8 @@ export class World {
   /** What a site tells of itself: its changes, its version, its rows. */
   async shown(site, tables) {
     const peer = this.#peers.get(site);
-    const list = describe(await changes(peer), this.#names, (change) => this.#onPurpose.leftOut(change));
-    const [[version]] = await peer.query("SELECT crsql_db_version()");
+    const list = describe(await changes(peer), this.#names, (change) => this.#onPurpose.leftOut(site, change));
+    const version = this.#onPurpose.comparesVersions(site) ? await peer.query("SELECT crsql_db_version()") : "not compared";
     return { changes: list, version, rows: await this.rows(site, tables) };
   }
 

@@ -21,7 +21,7 @@ export const SITES = ["A", "B", "C"];
 export const TRIGGERED = "seen";
 
 /** What the programs make use of. */
-export const FEATURES = { withoutRowid: true, alter: false };
+export const FEATURES = { withoutRowid: true, alter: true };
 
 /** The program of a seed. */
 export function program(seed, features = FEATURES) {

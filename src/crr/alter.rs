@@ -19,7 +19,7 @@ use super::quote::{identifier, join, list};
 use super::rows::Rows;
 use super::state::State;
 use super::table::{Column, Table};
-use super::{Error, Result, backfill, compact, layout, log, replicate, triggers};
+use super::{Error, Result, Version, backfill, compact, layout, log, replicate, triggers};
 
 /// What begins with `begin`; the name is cr-sqlite's.
 const SAVEPOINT: &str = "alter_crr";
@@ -161,8 +161,12 @@ fn rewrite_log(conn: &Connection, state: &State) -> Result<()> {
     state.join(conn)?;
     compact::compact(conn, state.tables(conn)?.as_ref())?;
     // What the open transaction has logged so far it logs again when it commits.
-    for (version, touched) in state.transaction.touched.borrow_mut().iter_mut() {
-        touched.extend(log::read(conn, *version)?);
+    let mut versions: Vec<Version> = state.transaction.touched.borrow().iter().map(|(version, _)| *version).collect();
+    versions.sort_unstable();
+    versions.dedup();
+    for version in versions {
+        let touched = log::read(conn, version)?;
+        state.transaction.touched.borrow_mut().extend(touched.into_iter().map(|row| (version, row)));
     }
     Ok(())
 }

@@ -81,14 +81,15 @@ fn write_log(conn: &Connection, state: &State) -> Result<()> {
     if transaction.base.get().is_none() {
         transaction.base.set(Some(catalog::version(conn)?));
     }
-    let mut touched = transaction.touched.borrow_mut();
-    for (version, rows) in touched.iter_mut() {
-        rows.sort_unstable();
-        rows.dedup();
-        log::write(conn, *version, rows)?;
+    let mut touched = transaction.touched.borrow().clone();
+    touched.sort_unstable();
+    touched.dedup();
+    for rows in touched.chunk_by(|a, b| a.0 == b.0) {
+        let Some((version, _)) = rows.first() else { continue };
+        log::write(conn, *version, &rows.iter().map(|(_, row)| *row).collect::<Vec<_>>())?;
     }
     transaction.log_is_stale.set(false);
-    let Some(version) = touched.keys().last() else { return Ok(()) };
+    let Some((version, _)) = touched.last() else { return Ok(()) };
     catalog::set_version(conn, *version)?;
     compact::if_due(conn, state.tables(conn)?.as_ref(), *version)
 }

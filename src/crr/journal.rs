@@ -70,12 +70,14 @@ pub(super) struct Journal {
 
 /// What the journal held when a savepoint began.
 #[derive(Clone, Copy, Debug)]
-struct Mark {
+pub(super) struct Mark {
     savepoint: i32,
     events: usize,
     flushed: usize,
     /// The next seq, after what had been flushed.
-    seq: i64,
+    pub(super) seq: i64,
+    /// How many rows the transaction had touched.
+    pub(super) touched: usize,
 }
 
 impl Journal {
@@ -86,8 +88,9 @@ impl Journal {
     /// The events without clocks; they count as flushed from here on.
     pub(super) fn take(&mut self) -> Vec<Event> {
         if self.marks.is_empty() {
-            self.flushed = 0;
-            return std::mem::take(&mut self.events);
+            // What was flushed under a savepoint that was released since has its clocks.
+            let flushed = std::mem::take(&mut self.flushed).min(self.events.len());
+            return std::mem::take(&mut self.events).split_off(flushed);
         }
         // A rollback to an open savepoint may undo the clocks, so the events stay until then.
         let taken = self.events.get(self.flushed..).unwrap_or_default().to_vec();
@@ -95,26 +98,26 @@ impl Journal {
         taken
     }
 
-    /// A savepoint begins; `seq` is the next that a flush would hand out.
-    pub(super) fn savepoint(&mut self, savepoint: i32, seq: i64) {
+    /// A savepoint begins; `seq` is the next that a flush would hand out, `touched` how many rows were touched.
+    pub(super) fn savepoint(&mut self, savepoint: i32, seq: i64, touched: usize) {
         self.marks.retain(|mark| mark.savepoint < savepoint);
-        self.marks.push(Mark { savepoint, events: self.events.len(), flushed: self.flushed, seq });
+        self.marks.push(Mark { savepoint, events: self.events.len(), flushed: self.flushed, seq, touched });
     }
 
     pub(super) fn release(&mut self, savepoint: i32) {
         self.marks.retain(|mark| mark.savepoint < savepoint);
     }
 
-    /// Forgets what was written since `savepoint` began, and returns the seq from which a flush goes on.
-    pub(super) fn rollback_to(&mut self, savepoint: i32) -> i64 {
+    /// Forgets what was written since `savepoint` began, and returns what the transaction goes on from.
+    pub(super) fn rollback_to(&mut self, savepoint: i32) -> Mark {
         self.marks.retain(|mark| mark.savepoint <= savepoint);
         // Without a mark, the savepoint is older than the first write.
-        let start = Mark { savepoint, events: 0, flushed: 0, seq: 0 };
+        let start = Mark { savepoint, events: 0, flushed: 0, seq: 0, touched: 0 };
         let mark = self.marks.last().filter(|mark| mark.savepoint == savepoint).copied().unwrap_or(start);
         let burnt = self.events.drain(mark.events.min(self.events.len())..).map(|event| event.seqs()).sum();
         self.flushed = mark.flushed;
         self.burn(burnt);
-        mark.seq
+        mark
     }
 
     fn burn(&mut self, seqs: i64) {
@@ -140,7 +143,7 @@ mod tests {
     fn a_rollback_to_a_savepoint_brings_back_what_was_flushed_since() {
         let mut journal = Journal::default();
         journal.push(insert(1));
-        journal.savepoint(0, 0);
+        journal.savepoint(0, 0, 0);
         journal.push(insert(2));
         assert_eq!(journal.take().len(), 2);
         journal.rollback_to(0);
@@ -149,9 +152,20 @@ mod tests {
     }
 
     #[test]
+    fn what_was_flushed_under_a_savepoint_is_not_flushed_again_after_its_release() {
+        let mut journal = Journal::default();
+        journal.push(insert(1));
+        journal.savepoint(0, 0, 0);
+        assert_eq!(journal.take(), [insert(1)]);
+        journal.release(0);
+        journal.push(insert(2));
+        assert_eq!(journal.take(), [insert(2)]);
+    }
+
+    #[test]
     fn released_savepoints_keep_their_writes() {
         let mut journal = Journal::default();
-        journal.savepoint(0, 0);
+        journal.savepoint(0, 0, 0);
         journal.push(insert(1));
         journal.release(0);
         assert_eq!(journal.take(), [insert(1)]);

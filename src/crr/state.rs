@@ -1,7 +1,6 @@
 //! What the engine knows about one connection, and about its open transaction.
 
 use std::cell::{Cell, RefCell, RefMut};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rusqlite::{Connection, MAIN_DB, TransactionState};
@@ -76,9 +75,8 @@ pub(super) struct Transaction {
     pub(super) seq: Cell<i64>,
     /// Merged changes that won.
     pub(super) rows_impacted: Cell<i64>,
-    /// The rows that it touched. Kept whole until it ends, since a savepoint may take back what was written of it;
-    /// a row too many does no harm.
-    pub(super) touched: RefCell<BTreeMap<Version, Vec<Touched>>>,
+    /// The rows that it touched, as they came, so that a savepoint can take back the last.
+    pub(super) touched: RefCell<Vec<(Version, Touched)>>,
     /// Whether the log lacks some of them.
     pub(super) log_is_stale: Cell<bool>,
 }
@@ -114,7 +112,7 @@ impl State {
         rows: impl IntoIterator<Item = Touched>,
     ) -> Result<()> {
         self.join(conn)?;
-        self.transaction.touched.borrow_mut().entry(version).or_default().extend(rows);
+        self.transaction.touched.borrow_mut().extend(rows.into_iter().map(|row| (version, row)));
         self.transaction.log_is_stale.set(true);
         Ok(())
     }
@@ -184,14 +182,16 @@ impl Shared {
     }
 
     pub(super) fn savepoint(&self, savepoint: i32) {
-        self.journal().savepoint(savepoint, self.0.transaction.seq.get());
+        let transaction = &self.0.transaction;
+        self.journal().savepoint(savepoint, transaction.seq.get(), transaction.touched.borrow().len());
     }
 
     pub(super) fn rolled_back_to(&self, savepoint: i32) {
-        let seq = self.journal().rollback_to(savepoint);
-        self.0.transaction.seq.set(seq);
-        let touched = !self.0.transaction.touched.borrow().is_empty();
-        self.0.transaction.log_is_stale.set(touched);
+        let mark = self.journal().rollback_to(savepoint);
+        let transaction = &self.0.transaction;
+        transaction.seq.set(mark.seq);
+        transaction.touched.borrow_mut().truncate(mark.touched);
+        transaction.log_is_stale.set(mark.touched > 0);
         self.0.forget_tables();
     }
 

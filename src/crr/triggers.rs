@@ -158,13 +158,20 @@ fn key(table: &Table, row: &str) -> String {
     }
 }
 
-/// The statement that gives a new primary key a key, where they have theirs from the table of keys.
+/// The statement that gives a new primary key a key, where they have theirs from the table of keys. It looks before it
+/// inserts: the conflict clause of the application's statement would overrule one that stood here.
 fn map_key(table: &Table) -> String {
     if table.key != Key::Mapped {
         return String::new();
     }
-    let values = |prefix: &str| list(table.pks.iter().map(|pk| format!("{prefix}{}", identifier(&pk.name))));
-    format!("INSERT OR IGNORE INTO {} ({}) VALUES ({});\n", Table::keys(&table.name), values(""), values("NEW."))
+    let names = || table.pks.iter().map(|pk| identifier(&pk.name));
+    let keys = Table::keys(&table.name);
+    format!(
+        "INSERT INTO {keys} ({}) SELECT {} WHERE NOT EXISTS (SELECT 1 FROM {keys} WHERE {});\n",
+        list(names()),
+        list(names().map(|name| format!("NEW.{name}"))),
+        same_pk(table),
+    )
 }
 
 fn packed(table: &Table, prefix: &str) -> String {

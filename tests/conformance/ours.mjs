@@ -1,9 +1,9 @@
-/** A peer of this project: a database file, and the command line's `sql`. */
+/** A peer of this project: the command line's `sql`, which is talked to through its pipes, in memory. */
 
 import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
-import os from "node:os";
+import { existsSync } from "node:fs";
 import path from "node:path";
+import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -11,51 +11,56 @@ const binary = process.env.CRSQL_SYNC_BIN ?? path.join(process.env.CARGO_TARGET_
 if (!existsSync(binary)) throw new Error(`${binary} is missing: run cargo build first, or name the binary with CRSQL_SYNC_BIN`);
 
 export class OurPeer {
-  #dir = mkdtempSync(path.join(os.tmpdir(), "crsql-conformance-"));
-  #file = path.join(this.#dir, "peer.db");
-  /** Statements that nobody has asked an answer of: one run carries them out together. */
+  #process = spawn(binary, ["sql", ":memory:", "--json"], { stdio: ["pipe", "pipe", "pipe"] });
+  #rows = [];
   #waiting = [];
+  #errors = "";
+  #closed;
 
   static async open(schema) {
     const peer = new OurPeer();
+    peer.#listen();
     await peer.exec(schema);
     return peer;
   }
 
-  async exec(sql) {
-    this.#waiting.push(sql);
+  #listen() {
+    createInterface({ input: this.#process.stdout }).on("line", (line) => {
+      if (line === '["that was all"]') this.#waiting.shift().resolve(this.#rows.splice(0));
+      else this.#rows.push(JSON.parse(line).map(text));
+    });
+    this.#process.stderr.setEncoding("utf8").on("data", (text) => (this.#errors += text));
+    this.#process.stdin.on("error", () => {});
+    this.#closed = new Promise((resolve) => this.#process.on("close", resolve));
+    this.#closed.then(() => {
+      for (const { reject } of this.#waiting.splice(0)) reject(new Error(`crsql-sync sql: ${this.#errors.trim()}`));
+    });
   }
 
-  /** The rows of all statements, every value as text. */
-  async query(sql) {
-    const before = this.#waiting.map((statement) => `${statement};\n`).join("");
-    this.#waiting = [];
-    // Rows of the statements before (SELECT crsql_as_crr) are told from the answer by a mark.
-    const output = await run([this.#file, "--json"], `PRAGMA synchronous = off;\n${before}SELECT 'the answer:';\n${sql};\n`);
-    const lines = output.split("\n").filter(Boolean);
-    return lines.slice(lines.indexOf('["the answer:"]') + 1).map((line) => JSON.parse(line).map(text));
+  async exec(sql) {
+    await this.query(sql);
   }
+
+  /** The rows of all statements, every value as text. The first error ends the peer. */
+  query(sql) {
+    return new Promise((resolve, reject) => {
+      if (this.#process.exitCode !== null) return reject(new Error(`crsql-sync sql: ended before: ${this.#errors.trim()}`));
+      this.#waiting.push({ resolve, reject });
+      // In one line, so that it is one turn of the conversation.
+      this.#process.stdin.write(`${sql.replaceAll("\n", " ")};SELECT 'that was all';\n`);
+    });
+  }
+
+  /** Here no version is taken in vain. */
+  async settle() {}
 
   async close() {
-    rmSync(this.#dir, { recursive: true, force: true });
+    this.#process.stdin.end();
+    await this.#closed;
   }
 }
 
 /** A value as text: blobs and REALs without a fraction are objects. */
 function text(value) {
   return typeof value === "object" ? JSON.stringify(value) : String(value);
-}
-
-/** Runs `crsql-sync sql` with `input`; rejects with what it wrote to standard error when it fails. */
-function run(args, input) {
-  return new Promise((resolve, reject) => {
-    const child = spawn(binary, ["sql", ...args], { stdio: ["pipe", "pipe", "pipe"] });
-    let output = "";
-    let errors = "";
-    child.stdout.setEncoding("utf8").on("data", (text) => (output += text));
-    child.stderr.setEncoding("utf8").on("data", (text) => (errors += text));
-    child.on("error", reject);
-    child.on("close", (code) => (code === 0 ? resolve(output) : reject(new Error(`crsql-sync sql: exit ${code}: ${errors}\n${input}`))));
-    child.stdin.on("error", () => {}).end(input);
-  });
 }

@@ -42,6 +42,14 @@ export class RealPeer {
     });
   }
 
+  /**
+   * Forgets a version that was taken and not used (B14, see differences.mjs), as opening the database again would: a
+   * transaction that writes to no replicated table makes cr-sqlite read the stored one.
+   */
+  async settle() {
+    await this.exec("DELETE FROM crsql_tracked_peers");
+  }
+
   async close() {
     await this.exec("SELECT crsql_finalize()");
     await inTurn(() => sqlite3.close(this.#db));

@@ -221,6 +221,27 @@ fn the_command_sql_runs_statements_on_a_file() {
 }
 
 #[test]
+fn statements_are_answered_as_they_arrive() {
+    let mut command = binary();
+    command.args(["sql", ":memory:"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut answers = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut answer = || answers.next().unwrap().unwrap();
+    input
+        .write_all(b"CREATE TEMP TRIGGER t AFTER INSERT ON crsql_master BEGIN\n SELECT 1;\nEND;SELECT 'a;\nb';\n")
+        .unwrap();
+    assert_eq!((answer(), answer()), ("a;".into(), "b".into()));
+    input.write_all(b"SELECT 1;\n").unwrap();
+    assert_eq!(answer(), "1");
+    // The last statement needs no semicolon.
+    input.write_all(b"SELECT 2").unwrap();
+    drop(input);
+    assert_eq!(answer(), "2");
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
 fn an_error_ends_the_run_after_what_was_printed() {
     let output = sql(&[":memory:", "SELECT 1; SELECT nothing; SELECT 2"], "");
     assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), "1\n"));

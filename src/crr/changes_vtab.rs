@@ -15,7 +15,7 @@ use rusqlite::vtab::{
 use rusqlite::{Connection, Error as SqlError, ffi};
 
 use super::error::to_sql_error;
-use super::flush::flush;
+use super::flush::{flush, flush_clocks};
 use super::ids::MAX_COUNTER;
 use super::log;
 use super::merge::{Merge, Numbering};
@@ -140,7 +140,7 @@ impl UpdateVTab<'_> for Changes {
     fn insert(&mut self, args: &Inserts<'_>) -> rusqlite::Result<i64> {
         let shared = &self.shared;
         let change = incoming(shared, args).map_err(to_sql_error)?;
-        flush(shared.conn(), shared.state()).map_err(to_sql_error)?;
+        flush_clocks(shared.conn(), shared.state()).map_err(to_sql_error)?;
         let merged = Merge::new(shared.conn(), shared.state(), Numbering::AtLeastTheirs).and_then(|mut merge| {
             merge.row(&[&change])?;
             merge.finish()

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use rusqlite::Connection;
 
-use super::flush::flush;
+use super::flush::{flush, flush_clocks};
 use super::merge::{self, Merged};
 use super::read::{self, Window};
 use super::state::{STATEMENTS, Shared};
@@ -56,13 +56,20 @@ impl Engine {
     ) -> Result<()> {
         let state = self.shared.state_for(conn)?;
         flush(conn, state)?;
-        read::window(conn, state, window, visit)
+        if !conn.is_autocommit() {
+            return read::window(conn, state, window, visit);
+        }
+        // One snapshot, and one lock on the file instead of one a statement.
+        conn.execute_batch("BEGIN")?;
+        let read = read::window(conn, state, window, visit);
+        conn.execute_batch("COMMIT")?;
+        read
     }
 
     /// Merges `changes` under one new local version. The caller holds a write transaction and rolls it back on an error.
     pub fn merge(&self, conn: &Connection, changes: &[Change]) -> Result<Merged> {
         let state = self.shared.state_for(conn)?;
-        flush(conn, state)?;
+        flush_clocks(conn, state)?;
         merge::merge(conn, state, changes)
     }
 

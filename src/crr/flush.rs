@@ -29,24 +29,34 @@ use super::table::TableId;
 use super::{Result, Version, catalog, compact};
 use table::Writes;
 
-/// Writes the clocks of the local writes so far, and the log of the open transaction.
+/// Writes the clocks of the local writes so far, and the log of the open transaction: what readers of changes need.
 pub(super) fn flush(conn: &Connection, state: &State) -> Result<()> {
-    let events = state.journal.borrow_mut().take();
-    if events.is_empty() && !state.transaction.log_is_stale.get() {
+    flush_clocks(conn, state)?;
+    if !state.transaction.log_is_stale.get() {
         return Ok(());
     }
-    let rowid = conn.last_insert_rowid();
-    let flushed = write_clocks(conn, state, events).and_then(|()| write_log(conn, state));
-    // What the application inserted last is none of the clocks.
-    // SAFETY: the handle is open.
-    unsafe { ffi::sqlite3_set_last_insert_rowid(conn.handle(), rowid) };
-    flushed
+    keeping_rowid(conn, || write_log(conn, state))
 }
 
-fn write_clocks(conn: &Connection, state: &State, events: Vec<Event>) -> Result<()> {
+/// Writes the clocks of the local writes so far: what a merge needs.
+pub(super) fn flush_clocks(conn: &Connection, state: &State) -> Result<()> {
+    let events = state.journal.borrow_mut().take();
     if events.is_empty() {
         return Ok(());
     }
+    keeping_rowid(conn, || write_clocks(conn, state, events))
+}
+
+/// What the application inserted last is none of the engine's records.
+fn keeping_rowid<T>(conn: &Connection, work: impl FnOnce() -> T) -> T {
+    let rowid = conn.last_insert_rowid();
+    let outcome = work();
+    // SAFETY: the handle is open.
+    unsafe { ffi::sqlite3_set_last_insert_rowid(conn.handle(), rowid) };
+    outcome
+}
+
+fn write_clocks(conn: &Connection, state: &State, events: Vec<Event>) -> Result<()> {
     let version = state.next_version(conn, Version::ZERO)?;
     let known = state.tables(conn)?;
     let mut tables: HashMap<TableId, Writes<'_>> = HashMap::new();

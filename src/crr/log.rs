@@ -64,20 +64,35 @@ pub(super) fn read(conn: &Connection, version: Version) -> Result<Vec<Touched>> 
 
 /// Reads a record written by [`write`].
 pub(super) fn decode(record: &[u8]) -> Result<Vec<Touched>> {
+    let rows = |Run { table, tombstone, first, last }| (first..=last).map(move |key| Touched { table, tombstone, key });
+    Ok(runs(record)?.into_iter().flat_map(rows).collect())
+}
+
+/// Neighbours that one version touched: those with keys from `first` to `last`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    pub(super) table: TableId,
+    pub(super) tombstone: bool,
+    pub(super) first: i64,
+    pub(super) last: i64,
+}
+
+/// Reads a record written by [`write`], without spelling out its runs.
+pub(super) fn runs(record: &[u8]) -> Result<Vec<Run>> {
     let mut reader = Reader(record);
-    let mut rows = Vec::new();
+    let mut runs = Vec::new();
     while !reader.is_empty() {
         let head = reader.integer()?;
         let (table, tombstone) = (TableId(head >> 1), head & 1 == 1);
         let mut previous = 0i64;
         for _ in 0..reader.integer()? {
-            let start = previous.wrapping_add(unzigzag(reader.unsigned()?));
+            let first = previous.wrapping_add(unzigzag(reader.unsigned()?));
             let more = reader.integer()?;
-            rows.extend((0..=more).map(|i| Touched { table, tombstone, key: start.wrapping_add(i) }));
-            previous = start;
+            runs.push(Run { table, tombstone, first, last: first.saturating_add(more) });
+            previous = first;
         }
     }
-    Ok(rows)
+    Ok(runs)
 }
 
 #[cfg(test)]

@@ -5,11 +5,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::catalog::Tables;
-use super::clock::{ColumnId, SELF, Stamp};
-use super::log::{self, Touched};
+use super::clock::{ColumnId, RowClock, SELF, Stamp};
+use super::log::{self, Run};
 use super::state::State;
 use super::table::{Table, TableId};
 use super::{CausalLength, Change, ColVersion, Result, SENTINEL, Seq, SiteId, Version, catalog, rows};
@@ -177,8 +177,8 @@ impl Reader {
                 self.since = version;
             }
             let mut changes = Vec::new();
-            for touched in log::decode(&touched)? {
-                self.read(conn, touched, &mut changes)?;
+            for run in log::runs(&touched)? {
+                self.read(conn, run, &mut changes)?;
             }
             if !changes.is_empty() {
                 return Ok(Some(changes));
@@ -186,37 +186,46 @@ impl Reader {
         }
     }
 
-    /// Adds those of a row's changes that are of the current version.
-    fn read(&mut self, conn: &Connection, touched: Touched, changes: &mut Vec<LocalChange>) -> Result<()> {
-        if self.table.is_some_and(|only| only != touched.table) {
+    /// Adds those of the rows' changes that are of the current version.
+    fn read(&mut self, conn: &Connection, run: Run, changes: &mut Vec<LocalChange>) -> Result<()> {
+        if self.table.is_some_and(|only| only != run.table) {
             return Ok(());
         }
         // The log may speak of a table that is gone.
-        let (Some(index), Some(table)) = (self.tables.position(touched.table), self.tables.get(touched.table).cloned())
-        else {
+        let (Some(index), Some(table)) = (self.tables.position(run.table), self.tables.get(run.table).cloned()) else {
             return Ok(());
         };
-        if touched.tombstone {
-            return self.read_tombstone(conn, index, &table, touched.key, changes);
+        if run.tombstone {
+            return (run.first..=run.last).try_for_each(|id| self.read_tombstone(conn, index, &table, id, changes));
         }
-        let Some(clock) = rows::load_clock(conn, &table, touched.key)? else {
-            return Ok(());
-        };
-        if !clock.iter().any(|(_, stamp)| self.wants(stamp)) {
-            return Ok(());
-        }
-        let mut read = conn.prepare_cached(if self.values { &table.sql.row } else { &table.sql.row_pk })?;
-        let mut found = read.query([touched.key])?;
+        let mut read = conn.prepare_cached(if self.values { &table.sql.rows } else { &table.sql.row_pks })?;
         // A row deleted without its triggers left its clock behind: there is nothing to say about it.
-        let Some(row) = found.next()? else {
-            return Ok(());
-        };
+        let mut found = read.query((run.first, run.last))?;
+        while let Some(row) = found.next()? {
+            let clock = RowClock::decode(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?)?;
+            if clock.iter().any(|(_, stamp)| self.wants(stamp)) {
+                self.read_row(conn, index, &table, row, &clock, changes)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `row` holds the key, the clock, the primary key, and the values where they are wanted.
+    fn read_row(
+        &mut self,
+        conn: &Connection,
+        index: usize,
+        table: &Table,
+        row: &Row<'_>,
+        clock: &RowClock,
+        changes: &mut Vec<LocalChange>,
+    ) -> Result<()> {
         let owner = Owner {
             index,
             name: table.name.clone(),
-            key: touched.key,
+            key: row.get(0)?,
             tombstone: false,
-            pk: table.pack_pk(row, 0)?,
+            pk: table.pack_pk(row, 2)?,
             cl: clock.cl(),
         };
         for (id, stamp) in clock.iter() {
@@ -228,10 +237,9 @@ impl Reader {
                 changes.push(self.change(conn, &owner, None, cid, Value::Null, stamp)?);
                 continue;
             }
-            let column = table.columns.iter().enumerate().find(|(_, column)| column.id == id);
             // The column may have been dropped since.
-            if let Some((position, column)) = column {
-                let val = if self.values { row.get(table.pks.len() + position)? } else { Value::Null };
+            if let Some((position, column)) = table.column(id) {
+                let val = if self.values { row.get(2 + table.pks.len() + position)? } else { Value::Null };
                 changes.push(self.change(conn, &owner, Some(position), column.name.clone(), val, stamp)?);
             }
         }

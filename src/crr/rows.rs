@@ -261,13 +261,6 @@ fn clocked(row: &Row<'_>, first: usize, key: i64) -> Result<Option<Clocked>> {
     Ok(Some(Clocked { clock: RowClock::decode(record)?, number: number.unwrap_or(key) }))
 }
 
-/// The clock of the live row with `key`.
-pub(super) fn load_clock(conn: &Connection, table: &Table, key: i64) -> Result<Option<RowClock>> {
-    let mut load = conn.prepare_cached(&table.sql.load_clock)?;
-    let mut rows = load.query([key])?;
-    rows.next()?.map(|row| RowClock::decode(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)).transpose()
-}
-
 /// Reads the record of a tombstone.
 pub(super) fn tombstone_stamp(record: &[u8]) -> Result<Stamp> {
     RowClock::decode(record)?.sentinel().copied().ok_or(Error::Corrupt("a tombstone has no causal length"))

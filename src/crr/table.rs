@@ -97,8 +97,10 @@ pub(super) struct TableSql {
     pub(super) rows_without_clock: String,
     /// Primary key columns, then the columns, of the row with a key.
     pub(super) row: String,
-    /// Primary key columns alone.
-    pub(super) row_pk: String,
+    /// Key, clock, primary key columns, then the columns, of the rows with keys from one to another.
+    pub(super) rows: String,
+    /// The same without the columns.
+    pub(super) row_pks: String,
     /// The condition by which a row has a key.
     pub(super) has_key: String,
     pub(super) delete_row: String,
@@ -156,6 +158,14 @@ impl Table {
             key: shape.key,
             sql,
         }))
+    }
+
+    /// A column, and its place among the columns.
+    pub(super) fn column(&self, id: ColumnId) -> Option<(usize, &Column)> {
+        // Columns stand in the order of their numbers, unless the table was rebuilt in another order.
+        let guess = usize::try_from(id.0 - 1).ok().filter(|&at| self.columns.get(at).is_some_and(|c| c.id == id));
+        let at = guess.or_else(|| self.columns.iter().position(|column| column.id == id))?;
+        self.columns.get(at).map(|column| (at, column))
     }
 
     /// The packed primary key of a row whose key columns begin at `first`.
@@ -316,6 +326,16 @@ impl TableSql {
                 "SELECT {key}, c.clock, c.number FROM {table} t LEFT JOIN {clocks} c ON c.key = {key} WHERE {t_by_pk}"
             ),
         };
+        // The clocks come first: their order is that of the keys.
+        let clocked = |columns: &str| {
+            let joined = match shape.key {
+                Key::Mapped => format!("{keys} k ON k.__crsql_key = c.key CROSS JOIN {table} t ON {mapped}"),
+                _ => format!("{table} t ON {key} = c.key"),
+            };
+            format!(
+                "SELECT c.key, c.clock, {columns} FROM {clocks} c CROSS JOIN {joined} WHERE c.key BETWEEN ? AND ? ORDER BY c.key"
+            )
+        };
         Self {
             load_clock: format!("SELECT clock, number FROM {clocks} WHERE key = ?"),
             store_clock: format!("INSERT OR REPLACE INTO {clocks} (key, clock, number) VALUES (?, ?, ?)"),
@@ -336,7 +356,8 @@ impl TableSql {
                 shape.pk_list("t."),
             ),
             row: format!("SELECT {} FROM {table} WHERE {has_key}", list(all())),
-            row_pk: format!("SELECT {pks} FROM {table} WHERE {has_key}"),
+            rows: clocked(&list(all().map(|column| format!("t.{column}")))),
+            row_pks: clocked(&shape.pk_list("t.")),
             delete_row: format!("DELETE FROM {table} WHERE {has_key}"),
             insert_row: format!("INSERT INTO {table} ({}) VALUES ({})", list(all()), marks(all().count())),
             has_key,

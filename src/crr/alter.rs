@@ -149,7 +149,13 @@ fn drop_cells(conn: &Connection, table: &Arc<Table>, known: &[ColumnId]) -> Resu
     let mut rows = Rows::new(conn, table.clone());
     for (key, record) in clocks {
         let mut clock = RowClock::decode(&record)?;
-        if clock.retain_columns(stays) {
+        if !clock.retain_columns(stays) {
+            continue;
+        }
+        // A row of which nothing is left is recorded anew, with all its cells, or no peer would hear of it.
+        if clock.iter().next().is_none() {
+            rows.drop(key)?;
+        } else {
             rows.replace_clock(key, &clock)?;
         }
     }

@@ -52,6 +52,7 @@ export async function difference(program) {
     let won;
     try {
       if (step.from) onPurpose.merged(step);
+      if (step.alter) onPurpose.altered(step.alter);
       won = await real.run(step);
     } catch (error) {
       throw new Refused(`cr-sqlite: ${when}: ${error.message}`);

@@ -249,7 +249,7 @@ fn malformed_changes_are_refused_and_leave_nothing() {
         ("'foo', x'010902', 'b', 1, 1, 1, NULL, 9223372036854775807, 0", "out of range"),
         ("'foo', x'010902', 'b', 1, 1, 1, NULL, 1, -1", "out of range"),
         ("'foo', x'010902', 'b', 1, 1, 1, NULL, 2, 0", "not there"),
-        ("'foo', x'010902', 'b', 1, 1, 1, x'aabb', 1, 0", "16 bytes"),
+        ("'foo', x'010902', 'b', 1, 1, 1, x'aabbccddeeff00112233445566778899aa', 1, 0", "16 bytes"),
         ("'foo', x'010902', 'b', NULL, 1, 1, NULL, 1, 0", "NOT NULL"),
         ("'foo', x'010902', 'b', 13, 1, 1, NULL, 1, 0", "CHECK"),
     ] {

@@ -18,7 +18,7 @@ use super::flush::flush;
 use super::quote::{identifier, join, list};
 use super::rows::Rows;
 use super::state::State;
-use super::table::{Column, Table};
+use super::table::Table;
 use super::{Error, Result, Version, backfill, compact, layout, log, replicate, triggers};
 
 /// What begins with `begin`; the name is cr-sqlite's.
@@ -88,14 +88,14 @@ fn conclude(conn: &Connection, state: &State, name: &str) -> Result<()> {
         layout::drop_pks(conn, name)?;
     }
     let known = columns(conn, name)?;
-    forget_dropped_columns(conn, name)?;
+    // In this order, so that no new column gets the number of one that is gone and still has cells.
     let table = replicate::describe(conn, name)?;
+    forget_dropped_columns(conn, name)?;
     if !rebuilt {
         restore(conn, &table)?;
         drop_cells(conn, &table, &known)?;
-        let added: Vec<&Column> = table.columns.iter().filter(|column| !known.contains(&column.id)).collect();
         backfill::missing_rows(conn, state, &table, version.get())?;
-        backfill::new_columns(conn, state, &table, &added, version.get())?;
+        backfill::missing_cells(conn, state, &table, version.get())?;
     } else {
         backfill::missing_rows(conn, state, &table, version.get())?;
     }
@@ -149,7 +149,13 @@ fn drop_cells(conn: &Connection, table: &Arc<Table>, known: &[ColumnId]) -> Resu
     let mut rows = Rows::new(conn, table.clone());
     for (key, record) in clocks {
         let mut clock = RowClock::decode(&record)?;
-        if clock.retain_columns(stays) {
+        if !clock.retain_columns(stays) {
+            continue;
+        }
+        // A row of which nothing is left is recorded anew, with all its cells, or no peer would hear of it.
+        if clock.iter().next().is_none() {
+            rows.drop(key)?;
+        } else {
             rows.replace_clock(key, &clock)?;
         }
     }

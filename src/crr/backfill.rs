@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, Row};
+use rusqlite::Connection;
 
 use super::clock::{ColumnId, RowClock, SELF, Stamp};
 use super::log::Touched;
-use super::quote::{identifier, join, list};
+use super::quote::{identifier, list};
 use super::rows::{Clocked, Rows, tombstone_stamp};
 use super::state::State;
 use super::table::{Column, Key, Table};
@@ -47,39 +47,41 @@ pub(super) fn missing_rows(conn: &Connection, state: &State, table: &Arc<Table>,
     Ok(touched)
 }
 
-/// Gives the cells of `columns`, which are new to rows with a clock, their entries where the value is not the default.
-pub(super) fn new_columns(
-    conn: &Connection,
-    state: &State,
-    table: &Arc<Table>,
-    columns: &[&Column],
-    version: i64,
-) -> Result<()> {
-    if columns.is_empty() {
+/// Gives the cells that have no entry in their row's clock theirs, column by column, where the value is not the default.
+pub(super) fn missing_cells(conn: &Connection, state: &State, table: &Arc<Table>, version: i64) -> Result<()> {
+    if table.columns.is_empty() {
         return Ok(());
     }
-    let set = columns.iter().map(|column| is_set(conn, table, column)).collect::<Result<Vec<_>>>()?;
+    let set = table.columns.iter().map(|column| is_set(conn, table, column)).collect::<Result<Vec<_>>>()?;
     let mut scan = conn.prepare(&format!(
-        "SELECT c.key, c.clock, {} FROM {} c JOIN {} t ON {} = c.key WHERE {} ORDER BY c.key",
+        "SELECT c.key, c.clock, {} FROM {} c JOIN {} t ON {} = c.key ORDER BY c.key",
         list(&set),
         Table::clocks(&table.stored_as),
         identifier(&table.name),
         table.sql.key,
-        join(&set, " OR "),
     ))?;
-    let found = |row: &Row<'_>| {
-        let set = (0..columns.len()).map(|i| row.get(2 + i)).collect::<Result<Vec<bool>, _>>()?;
-        Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?, set))
-    };
-    let found: Vec<_> = scan.query_map([], found)?.collect::<Result<_, _>>()?;
-    let mut rows = Rows::new(conn, table.clone());
-    for (key, record, set) in found {
-        let mut clock = RowClock::decode(&record)?;
-        for (column, _) in columns.iter().zip(set).filter(|(_, set)| *set) {
-            if clock.get(column.id).is_none() {
-                clock.set(column.id, stamp(state, version, 1));
+    let mut lacking = Vec::new();
+    let mut found = scan.query([])?;
+    while let Some(row) = found.next()? {
+        let clock = RowClock::decode(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?)?;
+        let mut lacks = Vec::new();
+        for (i, column) in table.columns.iter().enumerate() {
+            if clock.get(column.id).is_none() && row.get(2 + i)? {
+                lacks.push(column.id);
             }
         }
+        if !lacks.is_empty() {
+            lacking.push((row.get::<_, i64>(0)?, clock, lacks));
+        }
+    }
+    drop(found);
+    for column in &table.columns {
+        for (_, clock, _) in lacking.iter_mut().filter(|(_, _, lacks)| lacks.contains(&column.id)) {
+            clock.set(column.id, stamp(state, version, 1));
+        }
+    }
+    let mut rows = Rows::new(conn, table.clone());
+    for (key, clock, _) in lacking {
         rows.replace_clock(key, &clock)?;
     }
     Ok(())

@@ -37,7 +37,8 @@ export async function difference(program) {
     for (const from of others) await both({ from, to: hub }, `the merge from ${from}`);
     for (const to of others) await both({ from: hub, to }, `the merge into ${to}`);
     for (const site of SITES) await equal(site, "everybody was told everything");
-    await converged(ours);
+    // What is updated during an alteration is told to nobody.
+    if (!program.steps.some(({ alter }) => alter)) await converged(ours);
   } catch (error) {
     if (!(error instanceof Difference)) throw error;
     return error;
@@ -51,6 +52,7 @@ export async function difference(program) {
     let won;
     try {
       if (step.from) onPurpose.merged(step);
+      if (step.alter) onPurpose.altered(step.alter);
       won = await real.run(step);
     } catch (error) {
       throw new Refused(`cr-sqlite: ${when}: ${error.message}`);

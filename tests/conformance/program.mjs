@@ -122,7 +122,8 @@ function alteration(random, table, counter) {
     table.columns.push(made);
     return made;
   };
-  const removable = table.columns.filter((each) => !table.create.some((sql, at) => at > 0 && sql.includes(each.name)) && each.forbidden === undefined && each !== table.columns[0]);
+  // The generated column speaks of the first, an index of one, a CHECK of its own.
+  const removable = table.columns.filter((each) => !each.pinned && each.forbidden === undefined && each !== table.columns[0]);
   if (kind === "drop" && removable.length > 0) {
     const gone = random.pick(removable);
     table.columns.splice(table.columns.indexOf(gone), 1);

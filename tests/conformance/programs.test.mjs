@@ -17,7 +17,7 @@ suite("programs that failed once", () => {
   }
 });
 
-suite("random programs", { concurrency: 2 }, () => {
+suite("random programs", { concurrency: 4 }, () => {
   const [first, last] = (process.env.SEEDS ?? "1-2000").split("-").map(Number);
   const CHUNK = 100;
   for (let from = first; from <= last; from += CHUNK) {

@@ -58,7 +58,11 @@ export function shape(random, index, features) {
   definitions.push(`PRIMARY KEY (${order.map((pk) => pk.name).join(", ")})`);
   const options = [strict && "STRICT", withoutRowid && "WITHOUT ROWID"].filter(Boolean).join(", ");
   const create = [`CREATE TABLE ${name} (${definitions.join(", ")}) ${options}`.trim()];
-  if (columns.length > 0 && random.chance(0.2)) create.push(`CREATE INDEX ${name}_index ON ${name} (${random.pick(columns).name})`);
+  if (columns.length > 0 && random.chance(0.2)) {
+    const indexed = random.pick(columns);
+    indexed.pinned = true;
+    create.push(`CREATE INDEX ${name}_index ON ${name} (${indexed.name})`);
+  }
   return { name, create, pks: order, columns, keys: keys.map((values) => order.map((pk) => values[pks.indexOf(pk)])), strict };
 }
 

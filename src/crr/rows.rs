@@ -93,14 +93,13 @@ impl<'c> Rows<'c> {
     /// The key of the row with this primary key, and its clock, if it has one.
     pub(super) fn find(&mut self, pk: &[Value]) -> Result<Option<(i64, Option<Clocked>)>> {
         let find = self.find.get(self.conn, &self.table.sql.find_row)?;
-        let mut found = find.query(params_from_iter(pk))?;
-        let Some(row) = found.next()? else { return Ok(None) };
-        if let Some(key) = row.get(0)? {
-            return Ok(Some((key, clocked(row, 1, key)?)));
+        let found: Option<Option<i64>> = find.query_row(params_from_iter(pk), |row| row.get(0)).optional()?;
+        match found {
+            None => Ok(None),
+            Some(Some(key)) => Ok(Some((key, self.load(key)?))),
+            // A row that came in behind the engine's back has no key yet.
+            Some(None) => Ok(Some((self.mapped(pk)?, None))),
         }
-        drop(found);
-        // A row that came in behind the engine's back has no key yet.
-        Ok(Some((self.mapped(pk)?, None)))
     }
 
     pub(super) fn store(&mut self, key: i64, row: &Clocked) -> Result<()> {

@@ -85,7 +85,7 @@ pub(super) struct TableSql {
     pub(super) store_clock: String,
     pub(super) replace_clock: String,
     pub(super) drop_clock: String,
-    /// Key, clock and number of the row with a primary key.
+    /// The key of the row with a primary key.
     pub(super) find_row: String,
     /// The key that a primary key has in the table of keys; empty where there is none.
     pub(super) map_key: String,
@@ -317,15 +317,8 @@ impl TableSql {
                 format!("({pks}) = (SELECT {pks} FROM {keys} WHERE __crsql_key = ?)"),
             ),
         };
-        let find_row = match shape.key {
-            Key::Mapped => format!(
-                "SELECT found, clock, number FROM (SELECT {key} AS found FROM {table} t WHERE {t_by_pk})
-                 LEFT JOIN {clocks} ON key = found"
-            ),
-            _ => format!(
-                "SELECT {key}, c.clock, c.number FROM {table} t LEFT JOIN {clocks} c ON c.key = {key} WHERE {t_by_pk}"
-            ),
-        };
+        // No join: SQLite would prepare it anew each time that its bindings are cleared.
+        let find_row = format!("SELECT {key} FROM {table} t WHERE {t_by_pk}");
         // The clocks come first: their order is that of the keys.
         let clocked = |columns: &str| {
             let joined = match shape.key {

@@ -25,6 +25,7 @@ mod journal_vtab;
 mod layout;
 mod log;
 mod merge;
+mod notes;
 pub mod pack;
 mod quote;
 mod read;

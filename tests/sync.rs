@@ -468,7 +468,7 @@ fn sql_from_outside_is_kept_to_the_rows_of_its_database() {
         "SELECT crsql_next_db_version(99)",
         "DELETE FROM crsql_tracked_peers",
         "UPDATE crsql_master SET value = 1",
-        "INSERT INTO crsql_local_writes (op) VALUES (0)",
+        "INSERT INTO crsql_journal (joined) VALUES (1)",
         "DELETE FROM sqlite_schema",
         "SELECT 1; SELECT 2",
         "SELECT ?1",

@@ -35,10 +35,12 @@ const SEQ: c_int = 8;
 const VALUES: c_int = 1;
 const DESCENDING: c_int = 2;
 
-/// Registers the module.
+/// Registers the module, and connects it once so that closing the connection finalizes the engine's statements.
 pub(super) fn register(conn: &Connection, shared: Shared) -> rusqlite::Result<()> {
     let module: &'static Module<'static, Changes> = const { &Module::update_module() };
-    conn.create_module("crsql_changes", module, Some(shared))
+    conn.create_module("crsql_changes", module, Some(shared))?;
+    conn.prepare("SELECT 1 FROM crsql_changes")?;
+    Ok(())
 }
 
 #[repr(C)]
@@ -129,6 +131,14 @@ unsafe impl<'vtab> VTab<'vtab> for Changes {
             current: None,
             vtab: PhantomData,
         })
+    }
+}
+
+impl Drop for Changes {
+    /// The connection is closing: what is still prepared would keep it from doing so. No statement of the engine's own reads
+    /// this table, so none keeps it from being told.
+    fn drop(&mut self) {
+        self.shared.finalize();
     }
 }
 

@@ -9,7 +9,7 @@ use super::merge::{self, Merged};
 use super::read::{self, Window};
 use super::state::{STATEMENTS, Shared};
 use super::{Change, Result, SiteId, Version};
-use super::{catalog, changes_vtab, clset, fract, functions, journal_vtab, unpack_vtab};
+use super::{catalog, changes_vtab, clset, fract, functions, journal_vtab, notes, unpack_vtab};
 
 /// The engine installed on one connection. Clones are handles to the same engine.
 #[derive(Clone)]
@@ -28,6 +28,7 @@ impl Engine {
         let site = catalog::initialize(conn)?;
         let shared = Shared::new(conn, site)?;
         functions::register(conn, &shared)?;
+        notes::register(conn, &shared)?;
         fract::register(conn, &shared)?;
         unpack_vtab::register(conn)?;
         clset::register(conn, shared.clone())?;

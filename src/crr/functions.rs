@@ -7,7 +7,7 @@ use super::error::to_sql_error;
 use super::flush::flush;
 use super::pack::Packer;
 use super::state::Shared;
-use super::{Error, Result, Version, alter, replicate, value};
+use super::{Error, Result, Version, alter, replicate};
 
 pub(super) const INNOCUOUS: FunctionFlags = FunctionFlags::SQLITE_UTF8.union(FunctionFlags::SQLITE_INNOCUOUS);
 pub(super) const DETERMINISTIC: FunctionFlags = INNOCUOUS.union(FunctionFlags::SQLITE_DETERMINISTIC);
@@ -50,7 +50,6 @@ pub(super) fn register(conn: &Connection, shared: &Shared) -> Result<()> {
     })?;
     add("crsql_internal_sync_bit", -1, INNOCUOUS, sync_bit)?;
     add("crsql_pack_columns", -1, DETERMINISTIC, pack_columns)?;
-    add("crsql_changed_cells", -1, DETERMINISTIC, changed_cells)?;
     add("crsql_config_set", 2, DIRECT_ONLY, config_set)?;
     add("crsql_config_get", 1, INNOCUOUS, config_get)?;
     add("crsql_sha", 0, DETERMINISTIC, |_, _| Ok(Output::Text(BUILD)))?;
@@ -128,12 +127,6 @@ fn pack_columns(_: &Shared, context: &Context<'_>) -> Result<Output> {
         packer.push(context.get_raw(i));
     }
     Ok(Output::Blob(packer.finish()))
-}
-
-/// `crsql_changed_cells(new, old, ...)`: bit *i* is set where the *i*th pair differs, in type or in value. For triggers.
-fn changed_cells(_: &Shared, context: &Context<'_>) -> Result<Output> {
-    let changed = |i: &usize| value::compare(context.get_raw(2 * i), context.get_raw(2 * i + 1)).is_ne();
-    Ok(Output::Integer((0..context.len() / 2).filter(changed).fold(0, |mask, i| mask | 1 << i)))
 }
 
 fn config_set(shared: &Shared, context: &Context<'_>) -> Result<Output> {

@@ -70,8 +70,6 @@ pub struct Irregular {
     pub version_zero: u64,
     /// Changes of an author who is not in the list of sites: they count to this copy.
     pub unknown_authors: u64,
-    /// Site ids shorter than 16 bytes: filled up with zeros.
-    pub short_sites: u64,
 }
 
 /// Converts the database of `conn` in place. The caller holds a write transaction, and rolls it back on an error. The
@@ -81,8 +79,8 @@ pub struct Irregular {
 /// [`Error::NotImportable`] for a file that is none of cr-sqlite's, or too old, or taken over already.
 pub fn import(conn: &Connection, progress: &mut dyn FnMut(Progress<'_>)) -> Result<Imported> {
     let site = check(conn)?;
-    let mut irregular = Irregular::default();
-    let sites = source::sites(conn, &mut irregular)?;
+    let irregular = Irregular::default();
+    let sites = source::sites(conn)?;
     let clocked = source::clocked_tables(conn)?;
     let version = source::version(conn, &clocked)?;
     catalog::create_tables(conn)?;

@@ -1,25 +1,14 @@
 //! The local writes of the open transaction, in order, until their clocks are written.
 //!
-//! Triggers report each write to the virtual table `crsql_local_writes`, which pushes it here. The clocks are written
-//! once, when SQLite is about to commit ([`journal_vtab`](super::journal_vtab)), or earlier when somebody in the same transaction reads changes or
-//! merges some. A savepoint that is rolled back takes its writes with it; the seqs they had used stay used, as in
+//! Triggers [note](super::notes) each write here. The clocks are written once, when SQLite is about to commit
+//! ([`journal_vtab`](super::journal_vtab)), or earlier when somebody in the same transaction reads changes or merges some. A savepoint that is rolled back takes its writes with it; the seqs they had used stay used, as in
 //! cr-sqlite.
 
 use super::table::TableId;
 
-/// How many columns one event's mask speaks of. SQLite's integers have 63 bits without the sign.
-pub(super) const COLUMNS_PER_WORD: usize = 62;
-
-/// What a trigger reports; the numbers stand in trigger bodies, so they never change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Op {
-    /// Nothing was written; the journal is to hear of the transaction's end.
-    Join = 0,
-    Insert = 1,
-    Update = 2,
-    Delete = 3,
-    Replacing = 4,
-}
+/// How many columns one event's mask speaks of. A trigger names two values for each, and SQLite's builds take as few as
+/// 100 arguments.
+pub(super) const COLUMNS_PER_WORD: usize = 48;
 
 /// One write, or the hint that one is about to replace a row.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -121,7 +121,7 @@ impl State {
     /// virtual table only after that was written to.
     pub(super) fn join(&self, conn: &Connection) -> Result<()> {
         if !self.transaction.joined.get() {
-            conn.prepare_cached("INSERT INTO crsql_local_writes (op) VALUES (0)")?.execute([])?;
+            conn.prepare_cached("INSERT INTO crsql_journal (joined) VALUES (1)")?.execute([])?;
         }
         Ok(())
     }

@@ -1,13 +1,13 @@
 //! The triggers of a replicated table: they report each write to the [journal](super::journal).
 //!
-//! A trigger does as little as it can: one insert into `crsql_local_writes`, a virtual table that pushes a note on a
-//! vector. Clocks are written at commit, once a row. Two triggers run *before* a write: they name a row that a
+//! A trigger does as little as it can: it calls a function that pushes a note on a vector ([`notes`](super::notes)). Clocks
+//! are written at commit, once a row. Two triggers run *before* a write: they name a row that a
 //! REPLACE is about to remove, since SQLite removes it without firing a delete trigger.
 
 use rusqlite::Connection;
 
 use super::Result;
-use super::journal::{COLUMNS_PER_WORD, Op};
+use super::journal::COLUMNS_PER_WORD;
 use super::quote::{identifier, join, list};
 use super::table::{Key, Table};
 
@@ -40,88 +40,56 @@ fn trigger(name: &str, suffix: &str) -> String {
 }
 
 fn insert(table: &Table) -> String {
-    let pk = if has_integer_pk(table) { "NULL".to_owned() } else { packed(table, "NEW.") };
-    format!(
-        "CREATE TRIGGER {} AFTER INSERT ON {} BEGIN
-           {}INSERT INTO crsql_local_writes (op, tbl, key, mask, pk) VALUES ({}, {}, {}, {}, {pk});
-         END",
-        trigger(&table.name, "itrig"),
-        identifier(&table.name),
-        map_key(table),
-        Op::Insert as i64,
-        table.id.0,
-        key(table, "NEW."),
-        table.columns.len().max(1),
-    )
+    let pk = if has_integer_pk(table) { String::new() } else { pks(table, ", NEW.") };
+    let cells = table.columns.len().max(1);
+    let note = format!("SELECT crsql_note_insert({}, {}, {cells}{pk});", table.id.0, key(table, "NEW."));
+    after("itrig", "INSERT", table, &(map_key(table) + &note))
 }
 
 fn update(table: &Table) -> String {
-    let (id, new_key) = (table.id.0, key(table, "NEW."));
+    let (id, new_key, old_key) = (table.id.0, key(table, "NEW."), key(table, "OLD."));
     let moved = join(table.pks.iter().map(|pk| changed(&pk.name)), " OR ");
-    let packed_if_moved = |prefix| format!("CASE WHEN {moved} THEN {} END", packed(table, prefix));
-    let (pk, old_pk) = if has_integer_pk(table) {
-        ("NULL".to_owned(), "NULL".to_owned())
-    } else {
-        (packed_if_moved("NEW."), packed_if_moved("OLD."))
-    };
-    // A table of keys alone has one word, which speaks of no columns.
-    let words = table.columns.len().div_ceil(COLUMNS_PER_WORD).max(1);
+    let pk = if has_integer_pk(table) { String::new() } else { pks(table, ", NEW.") + &pks(table, ", OLD.") };
     let mut body = map_key(table);
-    for word in 0..words {
-        let columns = table.columns.iter().skip(word * COLUMNS_PER_WORD).take(COLUMNS_PER_WORD);
-        let cells = list(columns.flat_map(|column| {
-            let name = identifier(&column.name);
-            [format!("NEW.{name}"), format!("OLD.{name}")]
-        }));
-        let mask = if table.columns.is_empty() { "0".to_owned() } else { format!("crsql_changed_cells({cells})") };
-        let (pk, old_pk) = if word == 0 { (pk.as_str(), old_pk.as_str()) } else { ("NULL", "NULL") };
-        // The move is reported once; the words after the first speak of the row where it now is.
-        let old_key = key(table, if word == 0 { "OLD." } else { "NEW." });
-        body += &format!(
-            "INSERT INTO crsql_local_writes (op, tbl, key, old_key, mask, word, pk, old_pk)
-             VALUES ({}, {id}, {new_key}, {old_key}, {mask}, {word}, {pk}, {old_pk});\n",
-            Op::Update as i64
-        );
+    body += &format!(
+        "SELECT crsql_note_move({id}, {new_key}, {old_key}, {moved}{pk}) WHERE {moved} OR {new_key} <> {old_key};\n"
+    );
+    for (word, columns) in table.columns.chunks(COLUMNS_PER_WORD).enumerate() {
+        let cells = columns.iter().map(|column| identifier(&column.name)).map(|name| format!("NEW.{name}, OLD.{name}"));
+        body += &format!("SELECT crsql_note_update({id}, {new_key}, {word}, {});\n", list(cells));
     }
-    format!(
-        "CREATE TRIGGER {} AFTER UPDATE ON {} BEGIN {body} END",
-        trigger(&table.name, "utrig"),
-        identifier(&table.name)
-    )
+    after("utrig", "UPDATE", table, &body)
 }
 
 fn delete(table: &Table) -> String {
-    format!(
-        "CREATE TRIGGER {} AFTER DELETE ON {} BEGIN
-           INSERT INTO crsql_local_writes (op, tbl, key, pk) VALUES ({}, {}, {}, {});
-         END",
-        trigger(&table.name, "dtrig"),
-        identifier(&table.name),
-        Op::Delete as i64,
-        table.id.0,
-        key(table, "OLD."),
-        packed(table, "OLD."),
-    )
+    let note = format!("SELECT crsql_note_delete({}, {}{});", table.id.0, key(table, "OLD."), pks(table, ", OLD."));
+    after("dtrig", "DELETE", table, &note)
+}
+
+fn after(suffix: &str, write: &str, table: &Table, body: &str) -> String {
+    let (trigger, name) = (trigger(&table.name, suffix), identifier(&table.name));
+    format!("CREATE TRIGGER main.{trigger} AFTER {write} ON {name} BEGIN {body} END")
 }
 
 fn replace_by_insert(table: &Table) -> String {
-    let victim = same_pk(table);
-    format!(
-        "CREATE TRIGGER {} BEFORE INSERT ON {} WHEN EXISTS (SELECT 1 FROM {1} WHERE {victim}) BEGIN {} END",
-        trigger(&table.name, "rtrig"),
-        identifier(&table.name),
-        report_victim(table, &victim)
-    )
+    before("rtrig", "INSERT", table, &same_pk(table))
 }
 
 fn replace_by_update(table: &Table) -> String {
-    let name = identifier(&table.name);
     let columns = list(table.pks.iter().map(|pk| identifier(&pk.name)));
     let victim = format!("{} AND {} <> {}", same_pk(table), key(table, ""), key(table, "OLD."));
+    before("prtrig", &format!("UPDATE OF {columns}"), table, &victim)
+}
+
+/// A trigger that notes the row that a write is about to replace.
+fn before(suffix: &str, write: &str, table: &Table, victim: &str) -> String {
+    let (trigger, name, id) = (trigger(&table.name, suffix), identifier(&table.name), table.id.0);
     format!(
-        "CREATE TRIGGER {} BEFORE UPDATE OF {columns} ON {name} WHEN EXISTS (SELECT 1 FROM {name} WHERE {victim}) BEGIN {} END",
-        trigger(&table.name, "prtrig"),
-        report_victim(table, &victim)
+        "CREATE TRIGGER main.{trigger} BEFORE {write} ON {name}
+         WHEN crsql_notes({id}) AND EXISTS (SELECT 1 FROM {name} WHERE {victim})
+         BEGIN SELECT crsql_note_replacing({id}, {}{}) FROM {name} WHERE {victim}; END",
+        key(table, ""),
+        pks(table, ", NEW.")
     )
 }
 
@@ -129,17 +97,6 @@ fn replace_by_update(table: &Table) -> String {
 fn same_pk(table: &Table) -> String {
     let equal = |name: String| format!("{name} = NEW.{name}");
     join(table.pks.iter().map(|pk| equal(identifier(&pk.name))), " AND ")
-}
-
-fn report_victim(table: &Table, victim: &str) -> String {
-    format!(
-        "INSERT INTO crsql_local_writes (op, tbl, key, pk) SELECT {}, {}, {}, {} FROM {} WHERE {victim};",
-        Op::Replacing as i64,
-        table.id.0,
-        key(table, ""),
-        packed(table, "NEW."),
-        identifier(&table.name),
-    )
 }
 
 fn has_integer_pk(table: &Table) -> bool {
@@ -174,9 +131,9 @@ fn map_key(table: &Table) -> String {
     )
 }
 
-fn packed(table: &Table, prefix: &str) -> String {
-    let columns = table.pks.iter().map(|pk| format!("{prefix}{}", identifier(&pk.name)));
-    format!("crsql_pack_columns({})", list(columns))
+/// The primary key columns, each behind `prefix`.
+fn pks(table: &Table, prefix: &str) -> String {
+    table.pks.iter().map(|pk| format!("{prefix}{}", identifier(&pk.name))).collect()
 }
 
 /// Whether a key column names another row: by the collation of its index, as SQLite tells rows apart.

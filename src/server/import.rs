@@ -200,7 +200,6 @@ impl Reporter {
             ("untracked", irregular.untracked, "rows have no clock: they replicate from their next change on"),
             ("version_zero", irregular.version_zero, "changes of version 0 count to version 1"),
             ("unknown_authors", irregular.unknown_authors, "changes of unknown authors count to this copy"),
-            ("short_sites", irregular.short_sites, "site ids were filled up to 16 bytes"),
         ];
         let mut out = io::stdout().lock();
         if self.json {

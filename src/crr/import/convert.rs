@@ -1,6 +1,6 @@
 //! The clocks of one table after another, in one pass over each.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator;
@@ -20,8 +20,8 @@ const REPORT: u64 = 4096;
 
 pub(super) struct Converter<'a> {
     conn: &'a Connection,
-    /// Ours for theirs.
-    sites: HashMap<i64, i64>,
+    /// Those that clocks may name.
+    sites: HashSet<i64>,
     /// The newest version in the file.
     version: Version,
     /// What the repairs were given so far, of a version after that.
@@ -46,7 +46,7 @@ struct Old {
 impl<'a> Converter<'a> {
     pub(super) fn new(
         conn: &'a Connection,
-        sites: HashMap<i64, i64>,
+        sites: HashSet<i64>,
         version: Version,
         irregular: Irregular,
     ) -> Result<Self> {
@@ -67,7 +67,8 @@ impl<'a> Converter<'a> {
             return source::discard(self.conn, name);
         }
         let id = catalog::add_table(self.conn, name, &shape)?;
-        let table = Table::load(self.conn, id, name)?.ok_or(Error::Corrupt("a table vanished during its import"))?;
+        let table =
+            Table::describe(self.conn, id, name, name)?.ok_or(Error::Corrupt("a table vanished during its import"))?;
         let table = Arc::new(table);
         if table.key == Key::Mapped {
             self.keys(&table)?;

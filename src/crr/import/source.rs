@@ -1,14 +1,12 @@
 //! What there is in a file of cr-sqlite.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
-use rusqlite::types::{Value, ValueRef};
+use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::super::clock::SELF;
 use super::super::quote::identifier;
 use super::super::{Result, SiteId, Version, catalog};
-use super::Irregular;
 
 /// The end of the name of a table of clocks.
 const CLOCK: &str = "__crsql_clock";
@@ -18,43 +16,19 @@ pub(super) fn own_site(conn: &Connection) -> Result<Option<SiteId>> {
     let site: Option<Value> =
         conn.query_row("SELECT site_id FROM crsql_site_id WHERE ordinal = 0", [], |row| row.get(0)).optional()?;
     match site {
-        Some(Value::Blob(site)) => Ok(SiteId::from_slice(&site).ok()),
+        Some(Value::Blob(site)) => Ok(<[u8; 16]>::try_from(site).ok().map(SiteId::new)),
         _ => Ok(None),
     }
 }
 
-/// The ordinals by which clocks may name a site, and those by which ours will. Ids that are too short are filled up.
-pub(super) fn sites(conn: &Connection, irregular: &mut Irregular) -> Result<HashMap<i64, i64>> {
-    let mut sites = HashMap::new();
-    let mut short = Vec::new();
-    let mut list = conn.prepare("SELECT ordinal, site_id FROM crsql_site_id")?;
-    let mut rows = list.query([])?;
-    while let Some(row) = rows.next()? {
-        let ordinal: i64 = row.get(0)?;
-        let id = match row.get_ref(1)? {
-            ValueRef::Blob(id) | ValueRef::Text(id) => id,
-            _ => continue,
-        };
-        if id.len() > 16 || ordinal < SELF {
-            continue;
-        }
-        if id.len() < 16 {
-            let mut filled = id.to_vec();
-            filled.resize(16, 0);
-            short.push((ordinal, filled));
-        }
-        sites.insert(ordinal, ordinal);
-    }
-    drop(rows);
-    for (ordinal, id) in short {
-        let taken = catalog::ordinal(conn, SiteId::from_slice(&id)?)?;
-        match taken {
-            Some(other) => _ = sites.insert(ordinal, other),
-            None => _ = conn.execute("UPDATE crsql_site_id SET site_id = ? WHERE ordinal = ?", (id, ordinal))?,
-        }
-        irregular.short_sites += 1;
-    }
-    Ok(sites)
+/// The ordinals by which clocks may name a site.
+pub(super) fn sites(conn: &Connection) -> Result<HashSet<i64>> {
+    // cr-sqlite keeps a name that was given as text as text, and compares it with blobs.
+    conn.execute("UPDATE crsql_site_id SET site_id = CAST(site_id AS BLOB) WHERE typeof(site_id) = 'text'", [])?;
+    let mut list =
+        conn.prepare("SELECT ordinal FROM crsql_site_id WHERE ordinal >= 0 AND length(site_id) BETWEEN 1 AND 16")?;
+    let ordinals = list.query_map([], |row| row.get(0))?;
+    Ok(ordinals.collect::<Result<_, _>>()?)
 }
 
 /// The names of the tables that have clocks, in the order in which cr-sqlite reads them.

@@ -11,6 +11,7 @@ mod catalog;
 pub mod change;
 mod changes_vtab;
 mod clock;
+mod clocks_vtab;
 mod clset;
 mod compact;
 mod engine;

@@ -33,6 +33,7 @@ pub(super) fn begin(conn: &Connection, state: &State, name: &str) -> Result<()> 
         if let Some(table) = state.tables(conn)?.named(name) {
             keep(conn, table)?;
             triggers::drop_all(conn, name)?;
+            layout::drop_views(conn, name)?;
         }
         catalog::set_master(conn, &marker(name), 1)
     })();

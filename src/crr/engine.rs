@@ -9,7 +9,7 @@ use super::merge::{self, Merged};
 use super::read::{self, Window};
 use super::state::{STATEMENTS, Shared};
 use super::{Change, Result, SiteId, Version};
-use super::{catalog, changes_vtab, clset, fract, functions, journal_vtab, notes, unpack_vtab};
+use super::{catalog, changes_vtab, clocks_vtab, clset, fract, functions, journal_vtab, notes, unpack_vtab};
 
 /// The engine installed on one connection. Clones are handles to the same engine.
 #[derive(Clone)]
@@ -34,6 +34,7 @@ impl Engine {
         clset::register(conn, shared.clone())?;
         journal_vtab::register(conn, shared.clone())?;
         changes_vtab::register(conn, shared.clone())?;
+        clocks_vtab::register(conn, shared.clone())?;
         Ok(Self { shared })
     }
 

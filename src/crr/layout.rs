@@ -1,4 +1,6 @@
-//! The tables that the engine keeps beside each replicated one.
+//! The tables that the engine keeps beside each replicated one, and the views that show them as cr-sqlite's.
+//!
+//! Neither view names the replicated table: SQLite refuses to rename any table while a view speaks of one that is gone.
 
 use rusqlite::Connection;
 
@@ -27,11 +29,48 @@ pub(super) fn create(conn: &Connection, name: &str, shape: &Shape) -> Result<()>
             keys = Table::keys(name),
         ))?;
     }
-    Ok(())
+    create_views(conn, name, shape)
+}
+
+/// Creates the views, unless something has their names.
+pub(super) fn create_views(conn: &Connection, name: &str, shape: &Shape) -> Result<()> {
+    let (clock, pks) = (view(name, "clock"), view(name, "pks"));
+    let entries = format!("crsql_table_clocks('{}')", name.replace('\'', "''"));
+    let columns = shape.pks.iter().enumerate();
+    let columns = list(columns.map(|(i, pk)| format!("crsql_unpack_column(pk, {i}) AS {}", identifier(&pk.name))));
+    conn.execute_batch(&format!(
+        "CREATE VIEW IF NOT EXISTS main.{clock} AS SELECT key, col_name, col_version, db_version, site_id, seq FROM {entries};
+         CREATE VIEW IF NOT EXISTS main.{pks} AS SELECT key AS __crsql_key, {columns} FROM {entries} WHERE first;"
+    ))?;
+    let is_view = "SELECT count(*) FROM main.sqlite_master WHERE type = 'view' AND name = ?";
+    if !conn.query_row(is_view, [format!("{name}__crsql_clock")], |row| row.get::<_, bool>(0))? {
+        return Ok(());
+    }
+    // Entries for a row that is gone mean nothing, so there is nothing to keep of them.
+    Ok(conn.execute_batch(&format!(
+        "CREATE TRIGGER IF NOT EXISTS main.{} INSTEAD OF INSERT ON {clock}
+         WHEN NOT EXISTS (SELECT 1 FROM {} WHERE __crsql_id = NEW.key)
+         BEGIN SELECT RAISE(ABORT, 'the clocks of rows are written by the engine only'); END",
+        view(name, "clock_insert"),
+        Table::tombstones(name),
+    ))?)
+}
+
+pub(super) fn drop_views(conn: &Connection, name: &str) -> Result<()> {
+    Ok(conn.execute_batch(&format!(
+        "DROP VIEW IF EXISTS main.{}; DROP VIEW IF EXISTS main.{}",
+        view(name, "clock"),
+        view(name, "pks")
+    ))?)
+}
+
+fn view(name: &str, what: &str) -> String {
+    identifier(&format!("{name}__crsql_{what}"))
 }
 
 /// Drops what speaks of the rows of `name` as they are; its tombstones stay.
 pub(super) fn drop_clocks(conn: &Connection, name: &str) -> Result<()> {
+    drop_views(conn, name)?;
     Ok(conn.execute_batch(&format!("DROP TABLE IF EXISTS {}", Table::clocks(name)))?)
 }
 
@@ -44,8 +83,9 @@ pub(super) fn drop_pks(conn: &Connection, name: &str) -> Result<()> {
     ))?)
 }
 
-/// Gives the tables of `from` to `to`, which has none. Indexes get their new names by [`create`].
+/// Gives the tables of `from` to `to`, which has none. Indexes and views get their new names by [`create`].
 pub(super) fn rename(conn: &Connection, from: &str, to: &str) -> Result<()> {
+    drop_views(conn, from)?;
     let exists = "SELECT count(*) FROM main.sqlite_master WHERE type = 'table' AND '\"' || replace(name, '\"', '\"\"') || '\"' = ?";
     for of in [Table::clocks, Table::tombstones, Table::keys] {
         if conn.query_row(exists, [of(from)], |row| row.get::<_, bool>(0))? {

@@ -20,6 +20,9 @@ use super::pack::{self, Packer};
 use super::quote::{identifier, join, list};
 use super::{Error, Result};
 
+/// How many rows to read at a time where all are wanted.
+const PAGE: usize = 256;
+
 /// A replicated table's number in this database. It survives renames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct TableId(pub(super) i64);
@@ -99,7 +102,11 @@ pub(super) struct TableSql {
     pub(super) row: String,
     /// Key, clock, primary key columns, then the columns, of the rows with keys from one to another.
     pub(super) rows: String,
-    /// The same without the columns.
+    /// Key, number, clock and primary key columns of the next rows from a key on.
+    pub(super) clock_page: String,
+    /// Id, number, clock and primary key columns of the next tombstones from an id on.
+    pub(super) tombstone_page: String,
+    /// `rows` without the columns.
     pub(super) row_pks: String,
     /// The condition by which a row has a key.
     pub(super) has_key: String,
@@ -320,11 +327,11 @@ impl TableSql {
         // No join: SQLite would prepare it anew each time that its bindings are cleared.
         let find_row = format!("SELECT {key} FROM {table} t WHERE {t_by_pk}");
         // The clocks come first: their order is that of the keys.
+        let joined = match shape.key {
+            Key::Mapped => format!("{keys} k ON k.__crsql_key = c.key CROSS JOIN {table} t ON {mapped}"),
+            _ => format!("{table} t ON {key} = c.key"),
+        };
         let clocked = |columns: &str| {
-            let joined = match shape.key {
-                Key::Mapped => format!("{keys} k ON k.__crsql_key = c.key CROSS JOIN {table} t ON {mapped}"),
-                _ => format!("{table} t ON {key} = c.key"),
-            };
             format!(
                 "SELECT c.key, c.clock, {columns} FROM {clocks} c CROSS JOIN {joined} WHERE c.key BETWEEN ? AND ? ORDER BY c.key"
             )
@@ -350,6 +357,15 @@ impl TableSql {
             ),
             row: format!("SELECT {} FROM {table} WHERE {has_key}", list(all())),
             rows: clocked(&list(all().map(|column| format!("t.{column}")))),
+            clock_page: format!(
+                "SELECT c.key, coalesce(c.number, c.key), c.clock, {} FROM {clocks} c CROSS JOIN {joined}
+                 WHERE c.key >= ? ORDER BY c.key LIMIT {PAGE}",
+                shape.pk_list("t."),
+            ),
+            tombstone_page: format!(
+                "SELECT __crsql_id, __crsql_id, __crsql_clock, {pks} FROM {tombstones}
+                 WHERE __crsql_id >= ? ORDER BY __crsql_id LIMIT {PAGE}"
+            ),
             row_pks: clocked(&shape.pk_list("t.")),
             delete_row: format!("DELETE FROM {table} WHERE {has_key}"),
             insert_row: format!("INSERT INTO {table} ({}) VALUES ({})", list(all()), marks(all().count())),

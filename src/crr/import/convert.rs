@@ -12,7 +12,9 @@ use super::super::log::{self, Touched};
 use super::super::quote::{identifier, join, list};
 use super::super::rows::{Clocked, Rows as TableRows};
 use super::super::table::{Key, Shape, Table, TableId};
-use super::super::{CausalLength, ColVersion, Error, Result, SENTINEL, Seq, SiteId, Version, catalog, triggers};
+use super::super::{
+    CausalLength, ColVersion, Error, Result, SENTINEL, Seq, SiteId, Version, catalog, layout, triggers,
+};
 use super::{Imported, Irregular, Progress, source};
 
 /// How many rows to convert between two reports.
@@ -76,6 +78,7 @@ impl<'a> Converter<'a> {
         let before = self.rows;
         self.clocks(&table, progress)?;
         source::discard(self.conn, name)?;
+        layout::create_views(self.conn, name, &shape)?;
         triggers::create(self.conn, &table)?;
         self.tables += 1;
         let count = format!("SELECT count(*) FROM {}", identifier(name));

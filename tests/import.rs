@@ -66,7 +66,9 @@ fn assert_whole(path: &Path, rows: i64) {
     assert_eq!(count("SELECT count(*) FROM todo"), rows);
     assert_eq!(count("SELECT count(*) FROM crsql_changes"), rows * 2 + 1);
     assert_eq!(
-        count("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name LIKE '%crsql_pks%' OR name LIKE '%crsql_clock%'"),
+        count(
+            "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND (name LIKE '%crsql_pks%' OR name LIKE '%crsql_clock%')"
+        ),
         0
     );
     assert_eq!(engine.site_id().to_string(), "000102030405060708090a0b0c0d0e0f");

@@ -42,6 +42,11 @@ export const differences = [
     columns: ["seq"],
   },
   {
+    name: "a cell of version 0 is compared with those that are there, whenever it comes",
+    why: "a new incarnation leaves the cells that it does not set at version 0. In cr-sqlite such a cell wins if it comes before its sentinel, and else only if its value is larger: copies may end with different values.",
+    how: "the number of winners of a merge that brings one",
+  },
+  {
     name: "a version is taken only by a change (B14)",
     why: "cr-sqlite advances its version in memory, and falls back when the database is opened again: versions that peers were told of un-happen.",
     how: "`settle` makes cr-sqlite read its stored version after every transaction",

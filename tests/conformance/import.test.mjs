@@ -8,7 +8,7 @@ import assert from "node:assert/strict";
 import { after, describe as suite, test } from "node:test";
 import { changes, describe, mergeSql } from "./changes.mjs";
 import { Imported, RealFile } from "./files.mjs";
-import { SCHEMA, SITES, listing, program, shuffled } from "./program.mjs";
+import { SCHEMA, SITES, listing, program, shuffled } from "./fixed.mjs";
 
 const opened = [];
 after(() => Promise.all(opened.map((peer) => peer.close())));

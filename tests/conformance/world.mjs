@@ -46,7 +46,8 @@ export class World {
     const rows = await receiver.query(transaction.join(";\n"));
     await receiver.settle();
     if (list.length > 0) this.#cursors.set(from + to, Math.max(...list.map(({ dbVersion }) => dbVersion)));
-    return rows;
+    // See `differences`: cells of version 0.
+    return list.some(({ colVersion }) => Number(colVersion) === 0) ? [] : rows;
   }
 
   #idOf(site) {

@@ -209,14 +209,14 @@ unsafe impl VTabCursor for Cursor<'_> {
     fn column(&self, context: &mut Context, i: c_int) -> rusqlite::Result<()> {
         let Some(entry) = self.entries.front() else { return Ok(()) };
         match i {
-            0 => context.set_result(&entry.number),
-            1 => context.set_result(&&*entry.pk),
-            2 => context.set_result(&&*entry.name),
-            3 => context.set_result(&entry.stamp.col_version),
-            4 => context.set_result(&entry.stamp.local),
-            5 => context.set_result(&entry.stamp.site),
-            6 => context.set_result(&entry.stamp.seq),
-            7 => context.set_result(&entry.first),
+            0 => context.set_result(entry.number),
+            1 => context.set_result(&*entry.pk),
+            2 => context.set_result(&*entry.name),
+            3 => context.set_result(entry.stamp.col_version),
+            4 => context.set_result(entry.stamp.local),
+            5 => context.set_result(entry.stamp.site),
+            6 => context.set_result(entry.stamp.seq),
+            7 => context.set_result(entry.first),
             _ => Ok(()),
         }
     }

@@ -32,6 +32,7 @@ mod quote;
 mod read;
 mod replicate;
 mod rows;
+mod sites;
 mod state;
 mod table;
 mod triggers;

@@ -15,10 +15,10 @@ use rusqlite::vtab::{
 use rusqlite::{Connection, Error as SqlError, ffi};
 
 use super::error::to_sql_error;
-use super::flush::{flush, flush_clocks};
+use super::flush::flush;
 use super::ids::MAX_COUNTER;
 use super::log;
-use super::merge::{Merge, Numbering};
+use super::merge::merge_one;
 use super::read::{LocalChange, Reader, Selection, Sites};
 use super::state::Shared;
 use super::{CausalLength, Change, ColVersion, Error, Result, Seq, SiteId, Version};
@@ -150,12 +150,7 @@ impl UpdateVTab<'_> for Changes {
     fn insert(&mut self, args: &Inserts<'_>) -> rusqlite::Result<i64> {
         let shared = &self.shared;
         let change = incoming(shared, args).map_err(to_sql_error)?;
-        flush_clocks(shared.conn(), shared.state()).map_err(to_sql_error)?;
-        let merged = Merge::new(shared.conn(), shared.state(), Numbering::AtLeastTheirs).and_then(|mut merge| {
-            merge.row(&[&change])?;
-            merge.finish()
-        });
-        merged.map_err(to_sql_error)?;
+        merge_one(shared.conn(), shared.state(), &change).map_err(to_sql_error)?;
         Ok(-1)
     }
 

@@ -68,7 +68,7 @@ fn write_clocks(conn: &Connection, state: &State, events: Vec<Event>) -> Result<
         let writes = match tables.entry(event.table) {
             Entry::Occupied(writes) => writes.into_mut(),
             Entry::Vacant(place) => match known.get(event.table) {
-                Some(table) => place.insert(Writes::new(conn, state, version, table.clone())),
+                Some(table) => place.insert(Writes::new(state, version, table.clone())),
                 // A table that is no longer replicated leaves its last writes untracked.
                 None => continue,
             },
@@ -79,7 +79,8 @@ fn write_clocks(conn: &Connection, state: &State, events: Vec<Event>) -> Result<
     for writes in tables.into_values() {
         writes.finish(&mut touched)?;
     }
-    if touched.is_empty() { Ok(()) } else { state.touch(conn, version, touched) }
+    touched.into_iter().for_each(|row| state.touch(version, row));
+    Ok(())
 }
 
 /// Writes the log of the open transaction so far, and with it the version that a reader finds after the commit.

@@ -3,7 +3,11 @@
 //! Triggers [note](super::notes) each write here. The clocks are written once, when SQLite is about to commit
 //! ([`journal_vtab`](super::journal_vtab)), or earlier when somebody in the same transaction reads changes or merges some. A savepoint that is rolled back takes its writes with it; the seqs they had used stay used, as in
 //! cr-sqlite.
+//!
+//! A row that was merged through SQL is noted too, with the clock that it got: changes come cell by cell, and those of one
+//! row one after another.
 
+use super::rows::Clocked;
 use super::table::TableId;
 
 /// How many columns one event's mask speaks of. A trigger names two values for each, and SQLite's builds take as few as
@@ -29,6 +33,8 @@ pub(super) enum Kind {
     Delete { key: i64, pk: Vec<u8> },
     /// The next write of a row with this `pk` replaces the one with this `key`, unless it does not come about.
     Replacing { key: i64, pk: Vec<u8> },
+    /// A merge left a row, which has this `pk`, with this clock.
+    Merged { key: i64, pk: Vec<u8>, row: Clocked },
     /// Writes that were rolled back had used so many seqs.
     Burnt { seqs: i64 },
 }
@@ -41,7 +47,7 @@ impl Event {
             Kind::Update { mask, .. } => mask.count_ones().into(),
             Kind::Move { .. } => 2,
             Kind::Delete { .. } => 1,
-            Kind::Replacing { .. } => 0,
+            Kind::Replacing { .. } | Kind::Merged { .. } => 0,
             Kind::Burnt { seqs } => *seqs,
         }
     }
@@ -55,6 +61,8 @@ pub(super) struct Journal {
     flushed: usize,
     /// Open savepoints, innermost last.
     marks: Vec<Mark>,
+    /// Whether rows were written that nothing here tells of.
+    is_behind: bool,
 }
 
 /// What the journal held when a savepoint began.
@@ -72,6 +80,30 @@ pub(super) struct Mark {
 impl Journal {
     pub(super) fn push(&mut self, event: Event) {
         self.events.push(event);
+        self.is_behind = false;
+    }
+
+    /// Rows were written and not noted.
+    pub(super) fn fall_behind(&mut self) {
+        self.is_behind = true;
+    }
+
+    /// The key and the clock of the row with this `pk`, if a merge wrote it, and nobody wrote anything since.
+    pub(super) fn merged_last(&self, table: TableId, pk: &[u8]) -> Option<(i64, &Clocked)> {
+        let last = self.events.last().filter(|event| event.table == table && !self.is_behind)?;
+        match &last.kind {
+            Kind::Merged { key, pk: its, row } if its == pk => Some((*key, row)),
+            _ => None,
+        }
+    }
+
+    /// Notes what a merge made of a row, instead of what it made of the same row just before.
+    pub(super) fn push_merged(&mut self, table: TableId, key: i64, pk: Vec<u8>, row: Clocked) {
+        let mark = self.marks.last().map_or(0, |mark| mark.events);
+        if self.events.len() > self.flushed.max(mark) && self.merged_last(table, &pk).is_some() {
+            self.events.pop();
+        }
+        self.push(Event { table, kind: Kind::Merged { key, pk, row } });
     }
 
     /// The events without clocks; they count as flushed from here on.

@@ -14,18 +14,18 @@
 mod row;
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use rusqlite::Connection;
 
 use super::catalog::Tables;
 use super::clock::{ColumnId, SELF, Stamp};
+use super::flush::flush_clocks;
 use super::log::Touched;
 use super::rows::Rows;
 use super::state::State;
 use super::table::{Table, TableId};
-use super::{Change, Error, Result, SENTINEL, SiteId, Version, catalog, value};
+use super::{Change, Error, Result, SENTINEL, Version, value};
 use row::Row;
 
 /// What a merge did.
@@ -48,12 +48,21 @@ pub(super) fn merge(conn: &Connection, state: &State, changes: &[Change]) -> Res
     for row in changes.chunk_by(|a, b| a.table == b.table && a.pk == b.pk) {
         merge.row(row)?;
     }
-    merge.finish()
+    Ok(merge.finish())
+}
+
+/// Merges a change that arrives through SQL. The clock of its row is [noted](super::journal), so that the next change
+/// of the same row finds it there.
+pub(super) fn merge_one(conn: &Connection, state: &State, change: &Change) -> Result<()> {
+    let mut merge = Merge::new(conn, state, Numbering::AtLeastTheirs)?;
+    merge.one(change)?;
+    merge.finish();
+    Ok(())
 }
 
 /// Which local version a merged change gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Numbering {
+enum Numbering {
     /// The next one: local versions count local transactions. A peer cannot push them up.
     Local,
     /// At least the change's own, as in cr-sqlite. For changes that arrive through SQL.
@@ -64,45 +73,28 @@ pub(super) enum Numbering {
 const MAX_JUMP: i64 = 1 << 32;
 
 /// A merge under way. Rows are written as they come.
-pub(super) struct Merge<'a> {
+struct Merge<'a> {
     conn: &'a Connection,
     state: &'a State,
     numbering: Numbering,
     tables: Arc<Tables>,
-    stored: HashMap<TableId, Rows<'a>>,
-    ordinals: HashMap<SiteId, i64>,
-    sites: HashMap<i64, SiteId>,
-    touched: BTreeMap<Version, Vec<Touched>>,
     applied: u64,
+    version: Option<Version>,
 }
 
 impl<'a> Merge<'a> {
-    pub(super) fn new(conn: &'a Connection, state: &'a State, numbering: Numbering) -> Result<Self> {
+    fn new(conn: &'a Connection, state: &'a State, numbering: Numbering) -> Result<Self> {
         state.join(conn)?;
-        Ok(Self {
-            conn,
-            state,
-            numbering,
-            tables: state.tables(conn)?,
-            stored: HashMap::new(),
-            ordinals: HashMap::new(),
-            sites: HashMap::new(),
-            touched: BTreeMap::new(),
-            applied: 0,
-        })
+        Ok(Self { conn, state, numbering, tables: state.tables(conn)?, applied: 0, version: None })
     }
 
     /// Merges changes of one row, in order.
-    pub(super) fn row(&mut self, changes: &[&Change]) -> Result<()> {
+    fn row(&mut self, changes: &[&Change]) -> Result<()> {
         let Some(first) = changes.first() else {
             return Ok(());
         };
-        let known = self.tables.named(&first.table);
-        let table = known.cloned().ok_or_else(|| Error::UnknownTable(first.table.to_string()))?;
-        let mut stored = match self.stored.remove(&table.id) {
-            Some(stored) => stored,
-            None => Rows::new(self.conn, table.clone()),
-        };
+        let table = self.table(first)?;
+        let mut stored = self.state.take_rows(&table);
         let mut row = Row::load(&mut stored, table.unpack_pk(&first.pk)?)?;
         for change in changes {
             self.change(&mut stored, &mut row, change)?;
@@ -111,26 +103,60 @@ impl<'a> Merge<'a> {
             let guard = Merging::begin(self.state, table.id);
             let touched = row.store(&mut stored)?;
             drop(guard);
-            for version in row.versions {
-                self.touched.entry(version).or_default().push(touched);
-            }
+            self.touched(&row, touched);
         }
-        self.stored.insert(table.id, stored);
+        self.state.keep_rows(stored);
         Ok(())
     }
 
-    /// Tells the transaction what was touched.
-    pub(super) fn finish(self) -> Result<Merged> {
-        let version = self.touched.keys().last().copied();
-        for (version, rows) in self.touched {
-            self.state.touch(self.conn, version, rows)?;
+    /// Merges a change, and notes the clock of its row instead of storing it.
+    fn one(&mut self, change: &Change) -> Result<()> {
+        let table = self.table(change)?;
+        if !change.cl.is_alive() {
+            flush_clocks(self.conn, self.state)?;
+            return self.row(&[change]);
         }
-        let impacted = &self.state.transaction.rows_impacted;
-        impacted.set(impacted.get() + self.applied as i64);
-        Ok(Merged { applied: self.applied, version })
+        let pk = table.unpack_pk(&change.pk)?;
+        let known = self.state.journal.borrow().merged_last(table.id, &change.pk).map(|(key, row)| (key, row.clone()));
+        if known.is_none() {
+            flush_clocks(self.conn, self.state)?;
+        }
+        let mut stored = self.state.take_rows(&table);
+        let mut row = match known {
+            Some((key, clocked)) => Row::known(pk, key, clocked),
+            None => Row::load(&mut stored, pk)?,
+        };
+        self.change(&mut stored, &mut row, change)?;
+        if !row.versions.is_empty() {
+            let guard = Merging::begin(self.state, table.id);
+            let (key, clocked) = row.write(&mut stored)?;
+            drop(guard);
+            self.state.journal.borrow_mut().push_merged(table.id, key, change.pk.clone(), clocked);
+            self.touched(&row, Touched { table: table.id, tombstone: false, key });
+        }
+        self.state.keep_rows(stored);
+        Ok(())
     }
 
-    fn change<'v>(&mut self, stored: &mut Rows<'a>, row: &mut Row<'v>, change: &'v Change) -> Result<()> {
+    fn table(&self, change: &Change) -> Result<Arc<Table>> {
+        let known = self.tables.named(&change.table);
+        known.cloned().ok_or_else(|| Error::UnknownTable(change.table.to_string()))
+    }
+
+    fn touched(&mut self, row: &Row<'_>, touched: Touched) {
+        for &version in &row.versions {
+            self.state.touch(version, touched);
+            self.version = self.version.max(Some(version));
+        }
+    }
+
+    fn finish(self) -> Merged {
+        let impacted = &self.state.transaction.rows_impacted;
+        impacted.set(impacted.get() + self.applied as i64);
+        Merged { applied: self.applied, version: self.version }
+    }
+
+    fn change<'v>(&mut self, stored: &mut Rows<'_>, row: &mut Row<'v>, change: &'v Change) -> Result<()> {
         let sentinel = &*change.cid == SENTINEL;
         let column = if sentinel { None } else { Some(column(&stored.table, change)?) };
         if change.cl.get() == 0 || (!sentinel && !change.cl.is_alive()) {
@@ -187,7 +213,7 @@ impl<'a> Merge<'a> {
 
     fn cell_wins<'v>(
         &mut self,
-        stored: &mut Rows<'a>,
+        stored: &mut Rows<'_>,
         row: &mut Row<'v>,
         index: usize,
         id: ColumnId,
@@ -209,20 +235,12 @@ impl<'a> Merge<'a> {
     }
 
     fn author_wins(&mut self, change: &Change, current: Stamp) -> Result<bool> {
-        Ok(self.state.merge_equal_values.get() && change.site > self.site(current.site)?)
-    }
-
-    fn site(&mut self, ordinal: i64) -> Result<SiteId> {
-        if let Some(&site) = self.sites.get(&ordinal) {
-            return Ok(site);
-        }
-        let site = catalog::site(self.conn, ordinal)?;
-        self.sites.insert(ordinal, site);
-        Ok(site)
+        Ok(self.state.merge_equal_values.get()
+            && change.site > self.state.transaction.sites.borrow_mut().site(self.conn, current.site)?)
     }
 
     fn stamp(&mut self, row: &mut Row<'_>, change: &Change, col_version: i64) -> Result<Stamp> {
-        let site = self.ordinal(change.site)?;
+        let site = self.state.transaction.sites.borrow_mut().ordinal(self.conn, change.site)?;
         // A change of our own that comes back (from before a restore) keeps its number, which must not be given again.
         let ours = site == SELF || self.numbering == Numbering::AtLeastTheirs;
         let at_least = if ours { self.plausible(change.version)? } else { Version::ZERO };
@@ -240,15 +258,6 @@ impl<'a> Merge<'a> {
             return Err(Error::OutOfRange { what: "version", value: version.get() });
         }
         Ok(version)
-    }
-
-    fn ordinal(&mut self, site: SiteId) -> Result<i64> {
-        if let Some(&ordinal) = self.ordinals.get(&site) {
-            return Ok(ordinal);
-        }
-        let ordinal = catalog::add_site(self.conn, site)?;
-        self.ordinals.insert(site, ordinal);
-        Ok(ordinal)
     }
 }
 

@@ -40,9 +40,9 @@ pub(super) fn register(conn: &Connection, shared: &Shared) -> Result<()> {
         let shared = shared.clone();
         conn.create_scalar_function(name, -1, FLAGS, move |context| {
             let table = TableId(context.get(0)?);
-            if shared.is_tracking(table)
-                && let Some(kind) = note(context).map_err(to_sql_error)?
-            {
+            if !shared.is_tracking(table) {
+                shared.journal().fall_behind();
+            } else if let Some(kind) = note(context).map_err(to_sql_error)? {
                 shared.state().join(shared.conn()).map_err(to_sql_error)?;
                 shared.journal().push(Event { table, kind });
             }

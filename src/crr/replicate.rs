@@ -45,8 +45,10 @@ fn replicate(conn: &Connection, state: &State, name: &str) -> Result<()> {
         return Ok(());
     }
     let version = state.next_version(conn, Version::ZERO)?;
+    state.join(conn)?;
     let touched = backfill::missing_rows(conn, state, &table, version.get())?;
-    state.touch(conn, version, touched)
+    touched.into_iter().for_each(|row| state.touch(version, row));
+    Ok(())
 }
 
 /// Enters the table as it is now, and makes its clock tables where they are missing.

@@ -1,5 +1,6 @@
 //! The clocks of a table's rows and the tombstones of its deleted ones, read and written by statements that stay
-//! prepared while a [`Rows`] lives.
+//! prepared while a [`Rows`] lives. A connection keeps those of the tables that it wrote to last
+//! ([`State::take_rows`](super::state::State::take_rows)).
 //!
 //! It also keeps the numbers of primary keys apart (see [`table`](super::table)): a new row whose key is the number of
 //! another row or of a tombstone, as after a rowid was used again, gets a free one, which is stored beside its clock.
@@ -15,7 +16,7 @@ use super::table::{Key, Table};
 use super::{Error, Result};
 
 /// A row's clock, and its number.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Clocked {
     pub(super) clock: RowClock,
     pub(super) number: i64,
@@ -80,6 +81,12 @@ impl<'c> Rows<'c> {
             has_numbers: None,
             given: BTreeSet::new(),
         }
+    }
+
+    /// Forgets what may be otherwise in the next transaction.
+    pub(super) fn forget(&mut self) {
+        (self.has_tombstones, self.has_numbers) = (None, None);
+        self.given.clear();
     }
 
     /// The clock of the live row with `key`.

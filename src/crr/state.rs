@@ -8,11 +8,16 @@ use rusqlite::{Connection, MAIN_DB, TransactionState};
 use super::catalog::{self, Catalog, Tables};
 use super::journal::Journal;
 use super::log::Touched;
-use super::table::TableId;
+use super::rows::Rows;
+use super::sites::Sites;
+use super::table::{Table, TableId};
 use super::{Error, Result, SiteId, Version};
 
 /// How many prepared statements a connection keeps.
 pub(super) const STATEMENTS: usize = 256;
+
+/// For how many tables it keeps those that read and write clocks beside them.
+const KEPT_TABLES: usize = 8;
 
 /// A handle to the engine's state for SQLite's callbacks.
 #[derive(Clone)]
@@ -28,6 +33,7 @@ impl Shared {
             site,
             // SAFETY: only compared.
             handle: unsafe { conn.handle() } as usize,
+            rows: RefCell::default(),
             conn: inner,
             catalog: RefCell::default(),
             journal: RefCell::default(),
@@ -50,6 +56,8 @@ unsafe impl Sync for Shared {}
 pub(super) struct State {
     pub(super) site: SiteId,
     handle: usize,
+    /// Prepared on `conn`, and thus dropped before it; the tables used last come last.
+    rows: RefCell<Vec<Rows<'static>>>,
     /// The same connection, for callbacks; it does not own it.
     conn: Connection,
     catalog: RefCell<Catalog>,
@@ -75,6 +83,8 @@ pub(super) struct Transaction {
     pub(super) seq: Cell<i64>,
     /// Merged changes that won.
     pub(super) rows_impacted: Cell<i64>,
+    /// The sites that it has met.
+    pub(super) sites: RefCell<Sites>,
     /// The rows that it touched, as they came, so that a savepoint can take back the last.
     pub(super) touched: RefCell<Vec<(Version, Touched)>>,
     /// Whether the log lacks some of them.
@@ -104,17 +114,43 @@ impl State {
         Ok(next)
     }
 
-    /// Notes that `version`, the open transaction's, touched `rows`.
-    pub(super) fn touch(
-        &self,
-        conn: &Connection,
-        version: Version,
-        rows: impl IntoIterator<Item = Touched>,
-    ) -> Result<()> {
-        self.join(conn)?;
-        self.transaction.touched.borrow_mut().extend(rows.into_iter().map(|row| (version, row)));
+    /// Notes that `version`, the open transaction's, touched a row.
+    pub(super) fn touch(&self, version: Version, row: Touched) {
+        let mut touched = self.transaction.touched.borrow_mut();
+        if touched.last() != Some(&(version, row)) {
+            touched.push((version, row));
+        }
         self.transaction.log_is_stale.set(true);
-        Ok(())
+    }
+
+    /// The statements of `table`, to be [given back](Self::keep_rows).
+    pub(super) fn take_rows<'a>(&'a self, table: &Arc<Table>) -> Rows<'a> {
+        let mut kept = self.rows.borrow_mut();
+        match kept.iter().position(|rows| Arc::ptr_eq(&rows.table, table)) {
+            Some(at) => kept.remove(at),
+            None => Rows::new(&self.conn, table.clone()),
+        }
+    }
+
+    /// Keeps statements for whoever needs them next.
+    pub(super) fn keep_rows<'a>(&'a self, mut rows: Rows<'a>) {
+        let mut kept = self.rows.borrow_mut();
+        // A trigger of the application may have merged into the table meanwhile.
+        if let Some(at) = kept.iter().position(|other| other.table.id == rows.table.id) {
+            kept.remove(at);
+            rows.forget();
+        }
+        if kept.len() == KEPT_TABLES {
+            kept.remove(0);
+        }
+        // SAFETY: they borrow `self.conn` only, as `take_rows` made them, and are dropped before it.
+        kept.push(unsafe { std::mem::transmute::<Rows<'a>, Rows<'static>>(rows) });
+    }
+
+    /// What was learnt about rows and sites no longer holds.
+    fn forget_rows(&self) {
+        self.rows.borrow_mut().iter_mut().for_each(Rows::forget);
+        self.transaction.sites.take();
     }
 
     /// Makes SQLite tell of the end of the open write transaction, and of rollbacks to savepoints in it. It tells a
@@ -146,6 +182,7 @@ impl State {
         if conn.transaction_state(Some(MAIN_DB))? == TransactionState::Write {
             self.join(conn)?;
         }
+        self.rows.borrow_mut().clear();
         let tables = Arc::new(catalog::load(conn)?);
         self.catalog.borrow_mut().set(current, tables.clone());
         Ok(tables)
@@ -192,6 +229,7 @@ impl Shared {
         transaction.seq.set(mark.seq);
         transaction.touched.borrow_mut().truncate(mark.touched);
         transaction.log_is_stale.set(mark.touched > 0);
+        self.0.forget_rows();
         self.0.forget_tables();
     }
 
@@ -213,11 +251,13 @@ impl Shared {
         transaction.rows_impacted.set(0);
         transaction.touched.borrow_mut().clear();
         transaction.log_is_stale.set(false);
+        self.0.forget_rows();
         self.journal().clear();
     }
 
     /// Lets go of all prepared statements.
     pub(super) fn finalize(&self) {
+        self.0.rows.borrow_mut().clear();
         self.0.conn.flush_prepared_statement_cache();
     }
 }

@@ -338,7 +338,11 @@ impl TableSql {
         };
         Self {
             load_clock: format!("SELECT clock, number FROM {clocks} WHERE key = ?"),
-            store_clock: format!("INSERT OR REPLACE INTO {clocks} (key, clock, number) VALUES (?, ?, ?)"),
+            // No REPLACE: it makes SQLite journal the statement.
+            store_clock: format!(
+                "INSERT INTO {clocks} (key, clock, number) VALUES (?, ?, ?)
+                 ON CONFLICT DO UPDATE SET clock = excluded.clock, number = excluded.number"
+            ),
             replace_clock: format!("UPDATE {clocks} SET clock = ?2 WHERE key = ?1"),
             drop_clock: format!("DELETE FROM {clocks} WHERE key = ?"),
             find_row,
@@ -374,7 +378,8 @@ impl TableSql {
             find_tombstone: format!("SELECT __crsql_id, __crsql_clock FROM {tombstones} WHERE {by_pk}"),
             tombstone: format!("SELECT __crsql_clock, {pks} FROM {tombstones} WHERE __crsql_id = ?"),
             store_tombstone: format!(
-                "INSERT OR REPLACE INTO {tombstones} (__crsql_id, __crsql_clock, {pks}) VALUES (?, ?, {})",
+                "INSERT INTO {tombstones} (__crsql_id, __crsql_clock, {pks}) VALUES (?, ?, {})
+                 ON CONFLICT DO UPDATE SET __crsql_id = excluded.__crsql_id, __crsql_clock = excluded.__crsql_clock",
                 marks(shape.pks.len())
             ),
             drop_tombstone: format!("DELETE FROM {tombstones} WHERE __crsql_id = ?"),

@@ -3,8 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use rusqlite::Connection;
-
 use super::super::clock::{ColumnId, RowClock, SELF, Stamp};
 use super::super::ids::MAX_COUNTER;
 use super::super::journal::{COLUMNS_PER_WORD, Kind};
@@ -30,14 +28,16 @@ pub(super) struct Writes<'c> {
 struct Row {
     clocked: Option<Clocked>,
     changed: bool,
+    /// Whether a local write touched it. What a merge touched, it has told.
+    touched: bool,
 }
 
 impl<'c> Writes<'c> {
-    pub(super) fn new(conn: &'c Connection, state: &'c State, version: Version, table: Arc<Table>) -> Self {
+    pub(super) fn new(state: &'c State, version: Version, table: Arc<Table>) -> Self {
         Self {
             state,
             version: version.get(),
-            stored: Rows::new(conn, table.clone()),
+            stored: state.take_rows(&table),
             table,
             rows: BTreeMap::new(),
             hints: Hints::default(),
@@ -63,6 +63,11 @@ impl<'c> Writes<'c> {
             }
             Kind::Replacing { key, pk } => {
                 self.hints.add(pk, key);
+                Ok(())
+            }
+            Kind::Merged { key, row, .. } => {
+                let touched = self.rows.get(&key).is_some_and(|row| row.touched);
+                self.rows.insert(key, Row { clocked: Some(row), changed: true, touched });
                 Ok(())
             }
             Kind::Burnt { .. } => Ok(()),
@@ -198,11 +203,11 @@ impl<'c> Writes<'c> {
     /// Takes a row, to change it and [`put`](Self::put) it back, or not.
     fn take(&mut self, key: i64) -> Result<Option<Clocked>> {
         if let Some(row) = self.rows.get_mut(&key) {
-            row.changed = true;
+            (row.changed, row.touched) = (true, true);
             return Ok(row.clocked.take());
         }
         let clocked = self.stored.load(key)?;
-        self.rows.insert(key, Row { clocked: None, changed: clocked.is_some() });
+        self.rows.insert(key, Row { clocked: None, changed: clocked.is_some(), touched: true });
         Ok(clocked)
     }
 
@@ -215,7 +220,7 @@ impl<'c> Writes<'c> {
     }
 
     fn put(&mut self, key: i64, clocked: Option<Clocked>) {
-        self.rows.insert(key, Row { clocked, changed: true });
+        self.rows.insert(key, Row { clocked, changed: true, touched: true });
     }
 
     /// Writes the clocks, and adds what was touched to `touched`.
@@ -226,11 +231,14 @@ impl<'c> Writes<'c> {
             match &row.clocked {
                 Some(clocked) => {
                     self.stored.store(key, clocked)?;
-                    touched.push(Touched { table, tombstone: false, key });
+                    if row.touched {
+                        touched.push(Touched { table, tombstone: false, key });
+                    }
                 }
                 None => self.stored.drop(key)?,
             }
         }
+        self.state.keep_rows(self.stored);
         Ok(())
     }
 }

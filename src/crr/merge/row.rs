@@ -53,6 +53,13 @@ impl<'v> Row<'v> {
         Ok(Self { pk, key, number, is_buried, now, stored: None, values, replaced: false, versions })
     }
 
+    /// A live row that was just merged.
+    pub(super) fn known(pk: Vec<Value>, key: i64, Clocked { clock, number }: Clocked) -> Self {
+        let (values, versions) = (Vec::new(), Vec::new());
+        let (key, number, now) = (Some(key), Some(number), Now::Alive(clock));
+        Self { pk, key, number, is_buried: false, now, stored: None, values, replaced: false, versions }
+    }
+
     pub(super) fn cl(&self) -> i64 {
         match &self.now {
             Now::Unknown => 0,
@@ -136,38 +143,42 @@ impl<'v> Row<'v> {
     /// Writes the row, then its clock. The row comes first: it is what can be refused, by a constraint.
     pub(super) fn store(&mut self, rows: &mut Rows<'_>) -> Result<Touched> {
         let table = rows.table.id;
-        match std::mem::replace(&mut self.now, Now::Unknown) {
-            Now::Alive(clock) => {
-                if let (true, Some(key)) = (self.replaced, self.key) {
-                    rows.delete_row(key)?;
-                }
-                let key = match self.key.filter(|_| !self.replaced) {
-                    Some(key) => self.update(rows, key)?,
-                    None => self.insert(rows)?,
-                };
-                if let (true, Some(number)) = (self.is_buried, self.number) {
-                    rows.drop_tombstone(number)?;
-                }
-                let number = match self.number {
-                    Some(number) => number,
-                    None => rows.new_number(key, 0)?,
-                };
-                rows.store(key, &Clocked { clock, number })?;
-                Ok(Touched { table, tombstone: false, key })
+        if let Now::Dead(stamp) = self.now {
+            let number = match self.number {
+                Some(number) => number,
+                None => rows.unseen_number(&self.pk)?,
+            };
+            if let Some(key) = self.key {
+                rows.delete_row(key)?;
             }
-            Now::Dead(stamp) => {
-                let number = match self.number {
-                    Some(number) => number,
-                    None => rows.unseen_number(&self.pk)?,
-                };
-                if let Some(key) = self.key {
-                    rows.delete_row(key)?;
-                }
-                rows.bury(number, &self.pk, stamp)?;
-                Ok(Touched { table, tombstone: true, key: number })
-            }
-            Now::Unknown => Err(Error::Corrupt("a merge touched a row and left nothing")),
+            rows.bury(number, &self.pk, stamp)?;
+            return Ok(Touched { table, tombstone: true, key: number });
         }
+        let (key, clocked) = self.write(rows)?;
+        rows.store(key, &clocked)?;
+        Ok(Touched { table, tombstone: false, key })
+    }
+
+    /// Writes the row, which is alive, and returns its key and the clock that belongs to it.
+    pub(super) fn write(&mut self, rows: &mut Rows<'_>) -> Result<(i64, Clocked)> {
+        let Now::Alive(clock) = std::mem::replace(&mut self.now, Now::Unknown) else {
+            return Err(Error::Corrupt("a merge left no row to write"));
+        };
+        if let (true, Some(key)) = (self.replaced, self.key) {
+            rows.delete_row(key)?;
+        }
+        let key = match self.key.filter(|_| !self.replaced) {
+            Some(key) => self.update(rows, key)?,
+            None => self.insert(rows)?,
+        };
+        if let (true, Some(number)) = (self.is_buried, self.number) {
+            rows.drop_tombstone(number)?;
+        }
+        let number = match self.number {
+            Some(number) => number,
+            None => rows.new_number(key, 0)?,
+        };
+        Ok((key, Clocked { clock, number }))
     }
 
     fn update(&self, rows: &mut Rows<'_>, key: i64) -> Result<i64> {

@@ -50,13 +50,13 @@ fn rows(figures: &mut Figures, kind: Kind) {
     figures.keep(kind, "file, kB", Goal::OfPlain(1.5), a.size() as f64 / 1e3);
     if kind != Kind::Plain {
         let last = a.db_version() - 1;
-        figures.time(kind, "read all, SQL", Goal::OverCrSqlite(5.0), || assert_eq!(a.count_changes(0), 5 * ROWS));
-        figures.time(kind, "poll of the last 1,000 rows, SQL", Goal::OverCrSqlite(3.0), || {
+        figures.time(kind, "SQL: read all", Goal::OverCrSqlite(5.0), || assert_eq!(a.count_changes(0), 5 * ROWS));
+        figures.time(kind, "SQL: poll of the last 1,000 rows", Goal::OverCrSqlite(3.0), || {
             assert_eq!(a.count_changes(last), 5 * BATCH);
         });
         let changes = a.sql_changes();
         let into = open("by-sql.db");
-        figures.time(kind, "merge row by row, SQL", Goal::OverCrSqlite(2.0), || into.sql_merge(&changes));
+        figures.time(kind, "SQL: merge row by row", Goal::OverCrSqlite(2.0), || into.sql_merge(&changes));
     }
     read_and_merge_by_call(figures, kind, &a, &open);
     figures.time(kind, "update of one column", Goal::OfPlain(2.7), || {
@@ -76,9 +76,9 @@ fn rows(figures: &mut Figures, kind: Kind) {
 
 /// The library's own calls. cr-sqlite has none: the same work is done by SQL.
 fn read_and_merge_by_call(figures: &mut Figures, kind: Kind, from: &Database, open: &dyn Fn(&str) -> Database) {
-    const READ: (&str, Goal) = ("read all, library call", Goal::OverCrSqlite(5.0));
-    const POLL: (&str, Goal) = ("poll of the last 1,000 rows, library call", Goal::OverCrSqlite(3.0));
-    const MERGE: (&str, Goal) = ("merge in batches, library call", Goal::OverCrSqlite(8.0));
+    const READ: (&str, Goal) = ("call: read all", Goal::OverCrSqlite(5.0));
+    const POLL: (&str, Goal) = ("call: poll of the last 1,000 rows", Goal::OverCrSqlite(3.0));
+    const MERGE: (&str, Goal) = ("call: merge in batches", Goal::OverCrSqlite(8.0));
     match kind {
         Kind::Plain => {}
         Kind::CrSqlite => {

@@ -19,9 +19,9 @@ use super::flush::flush;
 use super::ids::MAX_COUNTER;
 use super::log;
 use super::merge::merge_one;
-use super::read::{LocalChange, Reader, Selection, Sites};
+use super::read::{Cells, Reader, Selection, Sites};
 use super::state::Shared;
-use super::{CausalLength, Change, ColVersion, Error, Result, Seq, SiteId, Version};
+use super::{CausalLength, Change, ColVersion, Error, Result, SENTINEL, Seq, SiteId, Version};
 
 const SCHEMA: &CStr = c"CREATE TABLE x (\"table\" TEXT NOT NULL, pk BLOB NOT NULL, cid TEXT NOT NULL, val ANY, col_version INTEGER NOT NULL, db_version INTEGER NOT NULL, site_id BLOB NOT NULL, cl INTEGER NOT NULL, seq INTEGER NOT NULL, site_version INTEGER HIDDEN)";
 
@@ -127,8 +127,8 @@ unsafe impl<'vtab> VTab<'vtab> for Changes {
             shared,
             reader: None,
             descending: false,
-            changes: Vec::new().into_iter(),
-            current: None,
+            cells: Cells::default(),
+            current: 0,
             vtab: PhantomData,
         })
     }
@@ -203,26 +203,22 @@ struct Cursor<'vtab> {
     shared: Shared,
     reader: Option<Reader>,
     descending: bool,
-    changes: std::vec::IntoIter<LocalChange>,
-    current: Option<LocalChange>,
+    cells: Cells,
+    /// The place of the current change among them.
+    current: usize,
     vtab: PhantomData<&'vtab Changes>,
 }
 
 impl Cursor<'_> {
-    fn advance(&mut self) -> Result<()> {
-        self.current = self.changes.next();
-        if let (None, Some(reader)) = (&self.current, &mut self.reader)
-            && let Some(mut changes) = reader.next_version(self.shared.conn())?
+    fn read(&mut self) -> Result<()> {
+        self.current = 0;
+        if let Some(reader) = &mut self.reader
+            && reader.next_version(self.shared.conn(), &mut self.cells)?
         {
-            changes.sort_by(|a, b| {
-                let key = |c: &LocalChange| (c.change.seq, c.row);
-                key(a).cmp(&key(b)).then_with(|| a.change.cid.cmp(&b.change.cid))
-            });
+            self.cells.sort();
             if self.descending {
-                changes.reverse();
+                self.cells.reverse();
             }
-            self.changes = changes.into_iter();
-            self.current = self.changes.next();
         }
         Ok(())
     }
@@ -269,39 +265,39 @@ unsafe impl VTabCursor for Cursor<'_> {
         let (values, descending) = (flags & VALUES != 0, self.descending);
         let selection = Selection { since, until, site, table, values, descending };
         self.reader = Some(Reader::new(self.shared.conn(), self.shared.state(), selection).map_err(to_sql_error)?);
-        self.current = None;
-        self.changes = Vec::new().into_iter();
-        self.advance().map_err(to_sql_error)
+        self.read().map_err(to_sql_error)
     }
 
     fn next(&mut self) -> rusqlite::Result<()> {
-        self.advance().map_err(to_sql_error)
+        self.current += 1;
+        if self.eof() { self.read().map_err(to_sql_error) } else { Ok(()) }
     }
 
     fn eof(&self) -> bool {
-        self.current.is_none()
+        self.cells.get(self.current).is_none()
     }
 
     fn column(&self, context: &mut Context, i: c_int) -> rusqlite::Result<()> {
-        let Some(LocalChange { change, local, .. }) = &self.current else {
+        let Some((owner, cell)) = self.cells.get(self.current) else {
             return Ok(());
         };
         match i {
-            0 => context.set_result(&*change.table),
-            1 => context.set_result(&change.pk),
-            2 => context.set_result(&*change.cid),
-            3 => context.set_result(&change.val),
-            4 => context.set_result(change.col_version.get()),
-            5 => context.set_result(local.get()),
-            6 => context.set_result(change.site.as_bytes()),
-            7 => context.set_result(change.cl.get()),
-            8 => context.set_result(change.seq.get()),
-            9 => context.set_result(change.version.get()),
+            0 => context.set_result(&*owner.table.name),
+            1 => context.set_result(&owner.pk),
+            2 => context.set_result(cell.column(owner).map_or(SENTINEL, |name| name)),
+            3 => context.set_result(&cell.val),
+            4 => context.set_result(cell.stamp.col_version),
+            5 => context.set_result(cell.stamp.local),
+            6 => context.set_result(cell.site.as_bytes()),
+            7 => context.set_result(owner.cl),
+            8 => context.set_result(cell.stamp.seq),
+            // What an alteration left under version 0 is of the author's first transaction.
+            9 => context.set_result(cell.stamp.version.max(1)),
             _ => Ok(()),
         }
     }
 
     fn rowid(&self) -> rusqlite::Result<i64> {
-        Ok(self.current.as_ref().map_or(0, |change| change.rowid))
+        Ok(self.cells.get(self.current).map_or(0, |(owner, cell)| cell.rowid(owner)))
     }
 }

@@ -1,6 +1,7 @@
 //! Reading changes: from the log to the clocks to the values.
 
-use std::collections::HashMap;
+mod cells;
+
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -8,11 +9,14 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::catalog::Tables;
-use super::clock::{ColumnId, RowClock, SELF, Stamp};
+use super::clock::{ColumnId, RowClock, Stamp};
 use super::log::{self, Run};
+use super::sites::SiteCache;
 use super::state::State;
 use super::table::{Table, TableId};
-use super::{CausalLength, Change, ColVersion, Result, SENTINEL, Seq, SiteId, Version, catalog, rows};
+use super::{Change, Result, SiteId, Version, catalog, rows};
+pub(super) use cells::Cells;
+use cells::{Cell, Owner};
 
 /// Which changes to read: those with `since < local version <= until`.
 #[derive(Clone, Copy, Debug)]
@@ -23,16 +27,6 @@ pub struct Window {
     pub until: Version,
     /// Leave out what this site wrote.
     pub exclude: Option<SiteId>,
-}
-
-/// A change, and where it stands in this copy.
-pub(super) struct LocalChange {
-    pub(super) change: Change,
-    pub(super) local: Version,
-    /// A number for `crsql_changes`, unique among the changes of a database.
-    pub(super) rowid: i64,
-    /// The place of its table, and the key of its row: the order of changes with the same seq.
-    pub(super) row: (usize, i64),
 }
 
 /// What a [`Reader`] passes over without reading its values.
@@ -88,31 +82,33 @@ pub(super) fn window(
     visit: &mut dyn FnMut(Version, Change) -> ControlFlow<()>,
 ) -> Result<()> {
     let mut reader = Reader::new(conn, state, window.into())?;
-    let mut visit_all = |mut changes: Vec<LocalChange>| {
-        changes.sort_by(|a, b| {
-            let key = |c: &Change| (c.site, c.version, c.seq);
-            key(&a.change).cmp(&key(&b.change))
-        });
-        changes.into_iter().try_for_each(|LocalChange { change, local, .. }| visit(local.max(Version::MIN), change))
-    };
     // Version 0 is delivered as part of version 1, which no reader has passed that has not read both.
-    let mut zero = Vec::new();
-    while let Some(mut changes) = reader.next_version(conn)? {
+    let (mut zero, mut cells) = (Cells::default(), Cells::default());
+    while reader.next_version(conn, &mut cells)? {
         if reader.current == 0 {
-            zero = changes;
+            zero = std::mem::take(&mut cells);
             continue;
         }
         if reader.current == 1 {
-            changes.append(&mut zero);
+            cells.append(&mut zero);
         }
-        for changes in [std::mem::take(&mut zero), changes] {
-            if visit_all(changes).is_break() {
-                return Ok(());
-            }
+        if visit_all(&mut zero, visit)?.is_break() || visit_all(&mut cells, visit)?.is_break() {
+            return Ok(());
         }
     }
-    let _ = visit_all(zero);
-    Ok(())
+    visit_all(&mut zero, visit).map(drop)
+}
+
+/// Visits what was read of one version, and forgets it.
+fn visit_all(cells: &mut Cells, visit: &mut dyn FnMut(Version, Change) -> ControlFlow<()>) -> Result<ControlFlow<()>> {
+    cells.sort_by_author();
+    for change in cells.drain() {
+        let (local, change) = change?;
+        if visit(local, change).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    Ok(ControlFlow::Continue(()))
 }
 
 /// Reads one local version after another.
@@ -127,8 +123,7 @@ pub(super) struct Reader {
     table: Option<TableId>,
     values: bool,
     descending: bool,
-    sites: HashMap<i64, SiteId>,
-    sentinel: Arc<str>,
+    sites: SiteCache,
 }
 
 impl Reader {
@@ -151,24 +146,24 @@ impl Reader {
             table: table.flatten(),
             values: selection.values,
             descending: selection.descending,
-            sites: HashMap::from([(SELF, state.site)]),
-            sentinel: SENTINEL.into(),
+            sites: SiteCache::default(),
         })
     }
 
-    /// The changes of the next version that has any, in no order; `None` at the end of the window.
-    pub(super) fn next_version(&mut self, conn: &Connection) -> Result<Option<Vec<LocalChange>>> {
+    /// Reads the changes of the next version that has any, in no order. False at the end of the window.
+    pub(super) fn next_version(&mut self, conn: &Connection, cells: &mut Cells) -> Result<bool> {
         let next = if self.descending {
             "SELECT version, touched FROM crsql_log WHERE version > ? AND version <= ? ORDER BY version DESC LIMIT 1"
         } else {
             "SELECT version, touched FROM crsql_log WHERE version > ? AND version <= ? ORDER BY version LIMIT 1"
         };
-        loop {
+        cells.clear();
+        while cells.cells.is_empty() {
             let mut log = conn.prepare_cached(next)?;
             let found: Option<(i64, Vec<u8>)> =
                 log.query_row((self.since, self.until), |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
             let Some((version, touched)) = found else {
-                return Ok(None);
+                return Ok(false);
             };
             self.current = version;
             if self.descending {
@@ -176,18 +171,15 @@ impl Reader {
             } else {
                 self.since = version;
             }
-            let mut changes = Vec::new();
             for run in log::runs(&touched)? {
-                self.read(conn, run, &mut changes)?;
-            }
-            if !changes.is_empty() {
-                return Ok(Some(changes));
+                self.read(conn, run, cells)?;
             }
         }
+        Ok(true)
     }
 
     /// Adds those of the rows' changes that are of the current version.
-    fn read(&mut self, conn: &Connection, run: Run, changes: &mut Vec<LocalChange>) -> Result<()> {
+    fn read(&mut self, conn: &Connection, run: Run, cells: &mut Cells) -> Result<()> {
         if self.table.is_some_and(|only| only != run.table) {
             return Ok(());
         }
@@ -196,16 +188,14 @@ impl Reader {
             return Ok(());
         };
         if run.tombstone {
-            return (run.first..=run.last).try_for_each(|id| self.read_tombstone(conn, index, &table, id, changes));
+            return (run.first..=run.last).try_for_each(|id| self.read_tombstone(conn, index, &table, id, cells));
         }
         let mut read = conn.prepare_cached(if self.values { &table.sql.rows } else { &table.sql.row_pks })?;
         // A row deleted without its triggers left its clock behind: there is nothing to say about it.
         let mut found = read.query((run.first, run.last))?;
         while let Some(row) = found.next()? {
             let clock = RowClock::decode(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?)?;
-            if clock.iter().any(|(_, stamp)| self.wants(stamp)) {
-                self.read_row(conn, index, &table, row, &clock, changes)?;
-            }
+            self.read_row(conn, index, &table, row, &clock, cells)?;
         }
         Ok(())
     }
@@ -215,33 +205,31 @@ impl Reader {
         &mut self,
         conn: &Connection,
         index: usize,
-        table: &Table,
+        table: &Arc<Table>,
         row: &Row<'_>,
         clock: &RowClock,
-        changes: &mut Vec<LocalChange>,
+        cells: &mut Cells,
     ) -> Result<()> {
-        let owner = Owner {
-            index,
-            name: table.name.clone(),
-            key: row.get(0)?,
-            tombstone: false,
-            pk: table.pack_pk(row, 2)?,
-            cl: clock.cl(),
-        };
-        for (id, stamp) in clock.iter() {
-            if !self.wants(stamp) {
+        let (owner, first) = (cells.owners.len(), cells.cells.len());
+        for (id, &stamp) in clock.iter() {
+            if !self.wants(&stamp) {
                 continue;
             }
-            if id == ColumnId::SENTINEL {
-                let cid = self.sentinel.clone();
-                changes.push(self.change(conn, &owner, None, cid, Value::Null, stamp)?);
-                continue;
-            }
-            // The column may have been dropped since.
-            if let Some((position, column)) = table.column(id) {
+            let (position, val) = if id == ColumnId::SENTINEL {
+                (None, Value::Null)
+            } else if let Some((position, _)) = table.column(id) {
                 let val = if self.values { row.get(2 + table.pks.len() + position)? } else { Value::Null };
-                changes.push(self.change(conn, &owner, Some(position), column.name.clone(), val, stamp)?);
-            }
+                (Some(position), val)
+            } else {
+                // The column was dropped since.
+                continue;
+            };
+            let site = self.sites.site(conn, stamp.site)?;
+            cells.cells.push(Cell { owner, position, val, site, stamp });
+        }
+        if cells.cells.len() > first {
+            let (key, pk, cl) = (row.get(0)?, table.pack_pk(row, 2)?, clock.cl());
+            cells.owners.push(Owner { table: table.clone(), index, key, tombstone: false, pk, cl });
         }
         Ok(())
     }
@@ -250,9 +238,9 @@ impl Reader {
         &mut self,
         conn: &Connection,
         index: usize,
-        table: &Table,
+        table: &Arc<Table>,
         id: i64,
-        changes: &mut Vec<LocalChange>,
+        cells: &mut Cells,
     ) -> Result<()> {
         let mut read = conn.prepare_cached(&table.sql.tombstone)?;
         let mut found = read.query([id])?;
@@ -262,10 +250,10 @@ impl Reader {
         };
         let stamp = rows::tombstone_stamp(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)?;
         if self.wants(&stamp) {
-            let (name, pk, cl) = (table.name.clone(), table.pack_pk(row, 1)?, stamp.col_version);
-            let owner = Owner { index, name, key: id, tombstone: true, pk, cl };
-            let cid = self.sentinel.clone();
-            changes.push(self.change(conn, &owner, None, cid, Value::Null, &stamp)?);
+            let (owner, site) = (cells.owners.len(), self.sites.site(conn, stamp.site)?);
+            let (pk, cl) = (table.pack_pk(row, 1)?, stamp.col_version);
+            cells.owners.push(Owner { table: table.clone(), index, key: id, tombstone: true, pk, cl });
+            cells.cells.push(Cell { owner, position: None, val: Value::Null, site, stamp });
         }
         Ok(())
     }
@@ -278,80 +266,4 @@ impl Reader {
                 Ordinals::Except(site) => Some(stamp.site) != site,
             }
     }
-
-    fn change(
-        &mut self,
-        conn: &Connection,
-        owner: &Owner,
-        position: Option<usize>,
-        cid: Arc<str>,
-        val: Value,
-        stamp: &Stamp,
-    ) -> Result<LocalChange> {
-        let change = Change {
-            table: owner.name.clone(),
-            pk: owner.pk.clone(),
-            cid,
-            val,
-            col_version: ColVersion::new(stamp.col_version)?,
-            // What an alteration left under version 0 is of the author's first transaction.
-            version: Version::new(stamp.version.max(1))?,
-            site: self.site(conn, stamp.site)?,
-            cl: CausalLength::new(owner.cl)?,
-            seq: Seq::new(stamp.seq)?,
-        };
-        let local = Version::or_zero(self.current)?;
-        Ok(LocalChange { change, local, rowid: owner.rowid(position), row: (owner.index, owner.key) })
-    }
-
-    fn site(&mut self, conn: &Connection, ordinal: i64) -> Result<SiteId> {
-        if let Some(&site) = self.sites.get(&ordinal) {
-            return Ok(site);
-        }
-        let site = catalog::site(conn, ordinal)?;
-        self.sites.insert(ordinal, site);
-        Ok(site)
-    }
-}
-
-/// Where a sentinel stands among the columns of its row, for the rowid; a tombstone's stands one further.
-const SENTINEL_POSITION: i64 = 998;
-
-/// The row that a change belongs to.
-struct Owner {
-    /// The table's place among the tables.
-    index: usize,
-    name: Arc<str>,
-    /// The key of a live row, or the id of a tombstone.
-    key: i64,
-    tombstone: bool,
-    pk: Vec<u8>,
-    cl: i64,
-}
-
-impl Owner {
-    /// A number for one cell: the table, the column, the row, as in cr-sqlite for the first column. Where the three do
-    /// not fit (more than 998 columns, keys below 0 or over 10^10) they are hashed into the negative numbers.
-    fn rowid(&self, position: Option<usize>) -> i64 {
-        let position = match position {
-            None => SENTINEL_POSITION + i64::from(self.tombstone),
-            Some(column) if (column as i64) < SENTINEL_POSITION => column as i64,
-            // Past the two, and so past what the formula holds.
-            Some(column) => column as i64 + 2,
-        };
-        if position < 1000 && (0..10_000_000_000).contains(&self.key) && self.index < 900_000 {
-            return self.index as i64 * 10_000_000_000_000 + position * 10_000_000_000 + self.key;
-        }
-        let hash =
-            [self.index as u64, position as u64, self.key as u64].into_iter().fold(0, |hash, part| mix(hash ^ part));
-        (hash | 1 << 63).cast_signed()
-    }
-}
-
-/// SplitMix64: one step and its finalizer.
-fn mix(seed: u64) -> u64 {
-    let z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

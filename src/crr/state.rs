@@ -9,7 +9,7 @@ use super::catalog::{self, Catalog, Tables};
 use super::journal::Journal;
 use super::log::Touched;
 use super::rows::Rows;
-use super::sites::Sites;
+use super::sites::SiteCache;
 use super::table::{Table, TableId};
 use super::{Error, Result, SiteId, Version};
 
@@ -84,7 +84,7 @@ pub(super) struct Transaction {
     /// Merged changes that won.
     pub(super) rows_impacted: Cell<i64>,
     /// The sites that it has met.
-    pub(super) sites: RefCell<Sites>,
+    pub(super) sites: RefCell<SiteCache>,
     /// The rows that it touched, as they came, so that a savepoint can take back the last.
     pub(super) touched: RefCell<Vec<(Version, Touched)>>,
     /// Whether the log lacks some of them.

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use rusqlite::Connection;
 
-use super::flush::{flush, flush_clocks};
+use super::flush::{self, flush, flush_clocks};
 use super::merge::{self, Merged};
 use super::read::{self, Window};
 use super::state::{STATEMENTS, Shared};
@@ -29,6 +29,7 @@ impl Engine {
         let shared = Shared::new(conn, site)?;
         functions::register(conn, &shared)?;
         notes::register(conn, &shared)?;
+        flush::register(conn, &shared)?;
         fract::register(conn, &shared)?;
         unpack_vtab::register(conn)?;
         clset::register(conn, shared.clone())?;

@@ -15,6 +15,7 @@
 //! Restamping differs from cr-sqlite, which leaves moved cells under their old version: a peer that reads from a cursor
 //! never sees them, and the row arrives there without its values.
 
+mod cells;
 mod table;
 
 use std::collections::HashMap;
@@ -27,6 +28,7 @@ use super::log;
 use super::state::State;
 use super::table::TableId;
 use super::{Result, Version, catalog, compact};
+pub(super) use cells::{CellWrites, register};
 use table::Writes;
 
 /// Writes the clocks of the local writes so far, and the log of the open transaction: what readers of changes need.

@@ -50,6 +50,7 @@ pub(super) struct Rows<'c> {
     pub(super) table: Arc<Table>,
     load: Lazy<'c>,
     store: Lazy<'c>,
+    add_writes: Lazy<'c>,
     drop: Lazy<'c>,
     find: Lazy<'c>,
     insert_row: Lazy<'c>,
@@ -71,6 +72,7 @@ impl<'c> Rows<'c> {
             table,
             load: Lazy::default(),
             store: Lazy::default(),
+            add_writes: Lazy::default(),
             drop: Lazy::default(),
             find: Lazy::default(),
             insert_row: Lazy::default(),
@@ -114,6 +116,12 @@ impl<'c> Rows<'c> {
         row.clock.encode(&mut record);
         let number = (row.number != key).then_some(row.number);
         self.store.get(self.conn, &self.table.sql.store_clock)?.execute((key, record, number))?;
+        Ok(())
+    }
+
+    /// Adds the writes that a flush has in hand to the clocks of the rows with keys from `first` to `last`.
+    pub(super) fn add_writes(&mut self, first: i64, last: i64) -> Result<()> {
+        self.add_writes.get(self.conn, &self.table.sql.add_writes)?.execute((first, last))?;
         Ok(())
     }
 

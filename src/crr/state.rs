@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, MAIN_DB, TransactionState};
 
 use super::catalog::{self, Catalog, Tables};
+use super::flush::CellWrites;
 use super::journal::Journal;
 use super::log::Touched;
 use super::rows::Rows;
@@ -37,6 +38,7 @@ impl Shared {
             conn: inner,
             catalog: RefCell::default(),
             journal: RefCell::default(),
+            cell_writes: RefCell::default(),
             transaction: Transaction::default(),
             sync_bit: Cell::new(0),
             merging: Cell::new(None),
@@ -62,6 +64,8 @@ pub(super) struct State {
     conn: Connection,
     catalog: RefCell<Catalog>,
     pub(super) journal: RefCell<Journal>,
+    /// What a flush that is under way adds to clocks.
+    pub(super) cell_writes: RefCell<CellWrites>,
     pub(super) transaction: Transaction,
     /// `crsql_internal_sync_bit`: not 0 while the application asks that nothing be tracked.
     pub(super) sync_bit: Cell<i64>,

@@ -86,6 +86,8 @@ pub(super) struct TableSql {
     pub(super) load_clock: String,
     /// Key, clock, number.
     pub(super) store_clock: String,
+    /// Adds what a flush has in hand to the clocks of the rows with keys from one to another.
+    pub(super) add_writes: String,
     pub(super) replace_clock: String,
     pub(super) drop_clock: String,
     /// The key of the row with a primary key.
@@ -342,6 +344,9 @@ impl TableSql {
             store_clock: format!(
                 "INSERT INTO {clocks} (key, clock, number) VALUES (?, ?, ?)
                  ON CONFLICT DO UPDATE SET clock = excluded.clock, number = excluded.number"
+            ),
+            add_writes: format!(
+                "UPDATE {clocks} SET clock = crsql_add_writes(key, clock) WHERE key BETWEEN ? AND ?"
             ),
             replace_clock: format!("UPDATE {clocks} SET clock = ?2 WHERE key = ?1"),
             drop_clock: format!("DELETE FROM {clocks} WHERE key = ?"),

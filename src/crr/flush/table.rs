@@ -1,16 +1,17 @@
 //! The writes of one transaction to one table.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::super::clock::{ColumnId, RowClock, SELF, Stamp};
-use super::super::ids::MAX_COUNTER;
 use super::super::journal::{COLUMNS_PER_WORD, Kind};
 use super::super::log::Touched;
 use super::super::rows::{Clocked, Rows};
 use super::super::state::State;
 use super::super::table::Table;
 use super::super::{CausalLength, Result, Version, pack};
+use super::cells::{CellWrite, CellWrites, add_writes, after};
 
 /// Replays events against the rows that they name. Each row is read once, and written once by [`finish`](Self::finish).
 pub(super) struct Writes<'c> {
@@ -18,18 +19,22 @@ pub(super) struct Writes<'c> {
     version: i64,
     table: Arc<Table>,
     stored: Rows<'c>,
-    /// What was read or written so far, by key; `None` is a row without a clock. In the order in which it will be written.
+    /// What was read or written so far, by key, in the order in which it will be written.
     rows: BTreeMap<i64, Row>,
     hints: Hints,
     tombstones: Vec<i64>,
 }
 
-#[derive(Default)]
-struct Row {
-    clocked: Option<Clocked>,
-    changed: bool,
-    /// Whether a local write touched it. What a merge touched, it has told.
-    touched: bool,
+enum Row {
+    /// Some cells of a row whose clock was not read yet were written.
+    Updated(Vec<CellWrite>),
+    /// Without a clock: the row is gone, or there is none yet.
+    Known {
+        clocked: Option<Clocked>,
+        changed: bool,
+        /// Whether a local write touched it. What a merge touched, it has told.
+        touched: bool,
+    },
 }
 
 impl<'c> Writes<'c> {
@@ -66,8 +71,12 @@ impl<'c> Writes<'c> {
                 Ok(())
             }
             Kind::Merged { key, row, .. } => {
-                let touched = self.rows.get(&key).is_some_and(|row| row.touched);
-                self.rows.insert(key, Row { clocked: Some(row), changed: true, touched });
+                let touched = match self.rows.get(&key) {
+                    Some(Row::Known { touched, .. }) => *touched,
+                    Some(Row::Updated(_)) => true,
+                    None => false,
+                };
+                self.rows.insert(key, Row::Known { clocked: Some(row), changed: true, touched });
                 Ok(())
             }
             Kind::Burnt { .. } => Ok(()),
@@ -110,17 +119,25 @@ impl<'c> Writes<'c> {
         Ok(Clocked { clock, number: self.new_number(key)? })
     }
 
+    /// Most rows that are updated are not read here: [`finish`](Self::finish) writes their clocks where they stand.
     fn update(&mut self, key: i64, word: usize, mask: u64) -> Result<()> {
-        let mut row = self.take_or_new(key)?;
-        let mut left = mask;
-        while left != 0 {
-            let bit = left.trailing_zeros() as usize;
-            left &= left - 1;
-            let Some(column) = self.table.columns.get(word * COLUMNS_PER_WORD + bit) else { break };
-            let previous = row.clock.get(column.id).map_or(0, |stamp| stamp.col_version);
-            row.clock.set(column.id, self.stamp(after(previous), self.state.take_seqs(1)));
+        let columns = self.table.columns.get(word * COLUMNS_PER_WORD..).unwrap_or_default();
+        let columns = columns.iter().enumerate().take(COLUMNS_PER_WORD).filter(|(bit, _)| mask >> bit & 1 == 1);
+        let writes = columns.map(|(_, column)| CellWrite { column: column.id, seq: self.state.take_seqs(1) });
+        match self.rows.entry(key) {
+            Entry::Vacant(place) => {
+                place.insert(Row::Updated(writes.collect()));
+            }
+            Entry::Occupied(mut row) => match row.get_mut() {
+                Row::Updated(before) => before.extend(writes),
+                Row::Known { .. } => {
+                    let writes: Vec<_> = writes.collect();
+                    let mut row = self.take_or_new(key)?;
+                    add_writes(&mut row.clock, &writes, self.version);
+                    self.put(key, Some(row));
+                }
+            },
         }
-        self.put(key, Some(row));
         Ok(())
     }
 
@@ -202,12 +219,17 @@ impl<'c> Writes<'c> {
 
     /// Takes a row, to change it and [`put`](Self::put) it back, or not.
     fn take(&mut self, key: i64) -> Result<Option<Clocked>> {
-        if let Some(row) = self.rows.get_mut(&key) {
-            (row.changed, row.touched) = (true, true);
-            return Ok(row.clocked.take());
+        if let Some(Row::Known { clocked, changed, touched }) = self.rows.get_mut(&key) {
+            (*changed, *touched) = (true, true);
+            return Ok(clocked.take());
         }
-        let clocked = self.stored.load(key)?;
-        self.rows.insert(key, Row { clocked: None, changed: clocked.is_some(), touched: true });
+        let mut clocked = self.stored.load(key)?;
+        if let Some(Row::Updated(writes)) = self.rows.remove(&key) {
+            let number = clocked.as_ref().map_or_else(|| self.new_number(key), |row| Ok(row.number))?;
+            let row = clocked.get_or_insert_with(|| Clocked { clock: RowClock::default(), number });
+            add_writes(&mut row.clock, &writes, self.version);
+        }
+        self.rows.insert(key, Row::Known { clocked: None, changed: clocked.is_some(), touched: true });
         Ok(clocked)
     }
 
@@ -220,18 +242,20 @@ impl<'c> Writes<'c> {
     }
 
     fn put(&mut self, key: i64, clocked: Option<Clocked>) {
-        self.rows.insert(key, Row { clocked, changed: true, touched: true });
+        self.rows.insert(key, Row::Known { clocked, changed: true, touched: true });
     }
 
     /// Writes the clocks, and adds what was touched to `touched`.
     pub(super) fn finish(mut self, touched: &mut Vec<Touched>) -> Result<()> {
         let table = self.table.id;
         touched.extend(self.tombstones.iter().map(|&key| Touched { table, tombstone: true, key }));
-        for (&key, row) in self.rows.iter().filter(|(_, row)| row.changed) {
-            match &row.clocked {
+        self.finish_updated(touched)?;
+        for (key, row) in std::mem::take(&mut self.rows) {
+            let Row::Known { clocked, changed: true, touched: is_touched } = row else { continue };
+            match clocked {
                 Some(clocked) => {
-                    self.stored.store(key, clocked)?;
-                    if row.touched {
+                    self.stored.store(key, &clocked)?;
+                    if is_touched {
                         touched.push(Touched { table, tombstone: false, key });
                     }
                 }
@@ -239,6 +263,30 @@ impl<'c> Writes<'c> {
             }
         }
         self.state.keep_rows(self.stored);
+        Ok(())
+    }
+
+    /// Writes the clocks of the rows that were only updated, a statement for each run of neighbours.
+    fn finish_updated(&mut self, touched: &mut Vec<Touched>) -> Result<()> {
+        let mut updated = BTreeMap::new();
+        self.rows.retain(|&key, row| match row {
+            Row::Updated(writes) => updated.insert(key, std::mem::take(writes)).is_some(),
+            Row::Known { .. } => true,
+        });
+        let keys: Vec<i64> = updated.keys().copied().collect();
+        touched.extend(keys.iter().map(|&key| Touched { table: self.table.id, tombstone: false, key }));
+        self.state.cell_writes.replace(CellWrites { version: self.version, rows: updated });
+        for run in keys.chunk_by(|a, b| a.checked_add(1) == Some(*b)) {
+            if let (Some(first), Some(last)) = (run.first(), run.last()) {
+                self.stored.add_writes(*first, *last)?;
+            }
+        }
+        // Rows that came in behind the engine's back have no clocks yet.
+        for (key, writes) in self.state.cell_writes.take().rows {
+            let mut row = Clocked { clock: RowClock::default(), number: self.new_number(key)? };
+            add_writes(&mut row.clock, &writes, self.version);
+            self.stored.store(key, &row)?;
+        }
         Ok(())
     }
 }
@@ -274,12 +322,6 @@ impl Hints {
 /// The packed primary key of a row whose key is its primary key.
 fn integer_pk(key: i64) -> Result<Vec<u8>> {
     pack::pack(&[key.into()])
-}
-
-/// The version of a cell's next write. A peer may have sent the last one there is; the cell stays writable, and among
-/// writes of that version the larger value wins.
-fn after(col_version: i64) -> i64 {
-    (col_version + 1).min(MAX_COUNTER)
 }
 
 /// The causal length after a delete or another insert. Here there is nothing to fall back on: the last is the last.

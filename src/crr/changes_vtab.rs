@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::ffi::{CStr, c_int};
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::vtab::{
@@ -183,9 +184,9 @@ fn incoming(shared: &Shared, args: &Inserts<'_>) -> Result<Change> {
     };
     let db_version = integer(7)?;
     Ok(Change {
-        table: args.get::<Option<String>>(2)?.unwrap_or_default().into(),
+        table: args.get::<Option<Arc<str>>>(2)?.unwrap_or_default(),
         pk: args.get::<Option<Vec<u8>>>(3)?.unwrap_or_default(),
-        cid: args.get::<Option<String>>(4)?.unwrap_or_default().into(),
+        cid: args.get::<Option<Arc<str>>>(4)?.unwrap_or_default(),
         val: args.get(5)?,
         col_version: ColVersion::new(integer(6)?)?,
         // cr-sqlite writes 0 for rows that an alteration added to a fresh database: they count to the first transaction.

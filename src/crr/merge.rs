@@ -43,12 +43,21 @@ pub struct Merged {
 /// older ones moot, and its sentinel first of all.
 pub(super) fn merge(conn: &Connection, state: &State, changes: &[Change]) -> Result<Merged> {
     let mut merge = Merge::new(conn, state, Numbering::Local)?;
-    let mut changes: Vec<&Change> = changes.iter().collect();
-    changes.sort_by_key(|c| (&c.table, &c.pk, Reverse(c.cl), &*c.cid != SENTINEL));
-    for row in changes.chunk_by(|a, b| a.table == b.table && a.pk == b.pk) {
-        merge.row(row)?;
+    // Those of a row mostly stand together.
+    let mut parts: Vec<&[Change]> = changes.chunk_by(is_same_row).collect();
+    parts.sort_by_key(|part| part.first().map(|change| (&change.table, &change.pk)));
+    let mut row = Vec::new();
+    for parts in parts.chunk_by(|a, b| a.first().zip(b.first()).is_some_and(|(a, b)| is_same_row(a, b))) {
+        row.clear();
+        row.extend(parts.iter().copied().flatten());
+        row.sort_by_key(|change| (Reverse(change.cl), &*change.cid != SENTINEL));
+        merge.row(&row)?;
     }
     Ok(merge.finish())
+}
+
+fn is_same_row(a: &Change, b: &Change) -> bool {
+    a.pk == b.pk && (Arc::ptr_eq(&a.table, &b.table) || a.table == b.table)
 }
 
 /// Merges a change that arrives through SQL. The clock of its row is [noted](super::journal), so that the next change

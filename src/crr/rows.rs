@@ -44,6 +44,34 @@ impl<'c> Lazy<'c> {
     }
 }
 
+/// Statements that write some of the columns of a row, by the places of these columns. The last few are kept.
+#[derive(Default)]
+pub(super) struct ByColumns<'c>(Vec<(Vec<usize>, CachedStatement<'c>)>);
+
+/// How many: changes come cell by cell, and the columns of a table take turns.
+const KEPT_BY_COLUMNS: usize = 16;
+
+impl<'c> ByColumns<'c> {
+    pub(super) fn get(
+        &mut self,
+        conn: &'c Connection,
+        columns: impl Iterator<Item = usize> + Clone,
+        sql: impl FnOnce() -> String,
+    ) -> Result<&mut CachedStatement<'c>> {
+        let at = match self.0.iter().position(|(its, _)| its.iter().copied().eq(columns.clone())) {
+            Some(at) => at,
+            None => {
+                if self.0.len() == KEPT_BY_COLUMNS {
+                    self.0.remove(0);
+                }
+                self.0.push((columns.collect(), conn.prepare_cached(&sql())?));
+                self.0.len() - 1
+            }
+        };
+        self.0.get_mut(at).map(|(_, statement)| statement).ok_or(Error::Corrupt("a statement is gone"))
+    }
+}
+
 /// The clocks and tombstones of one table.
 pub(super) struct Rows<'c> {
     pub(super) conn: &'c Connection,
@@ -54,6 +82,8 @@ pub(super) struct Rows<'c> {
     drop: Lazy<'c>,
     find: Lazy<'c>,
     insert_row: Lazy<'c>,
+    pub(super) insert_cells: ByColumns<'c>,
+    pub(super) update_cells: ByColumns<'c>,
     find_tombstone: Lazy<'c>,
     store_tombstone: Lazy<'c>,
     drop_tombstone: Lazy<'c>,
@@ -76,6 +106,8 @@ impl<'c> Rows<'c> {
             drop: Lazy::default(),
             find: Lazy::default(),
             insert_row: Lazy::default(),
+            insert_cells: ByColumns::default(),
+            update_cells: ByColumns::default(),
             find_tombstone: Lazy::default(),
             store_tombstone: Lazy::default(),
             drop_tombstone: Lazy::default(),

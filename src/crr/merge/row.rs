@@ -184,10 +184,13 @@ impl<'v> Row<'v> {
     fn update(&self, rows: &mut Rows<'_>, key: i64) -> Result<i64> {
         if !self.values.is_empty() {
             let table = &rows.table;
-            let set = list(self.columns(table).map(|name| format!("{name} = ?")));
-            let sql = format!("UPDATE main.{} SET {set} WHERE {}", identifier(&table.name), table.sql.has_key);
+            let sql = || {
+                let set = list(self.columns(table).map(|name| format!("{name} = ?")));
+                format!("UPDATE main.{} SET {set} WHERE {}", identifier(&table.name), table.sql.has_key)
+            };
             let values = self.values.iter().map(|(_, value)| *value as &dyn ToSql);
-            rows.conn.prepare_cached(&sql)?.execute(params_from_iter(values.chain([&key as &dyn ToSql])))?;
+            let update = rows.update_cells.get(rows.conn, self.positions(), sql)?;
+            update.execute(params_from_iter(values.chain([&key as &dyn ToSql])))?;
         }
         Ok(key)
     }
@@ -198,15 +201,23 @@ impl<'v> Row<'v> {
             rows.insert_row(values)?;
         } else {
             let table = &rows.table;
-            let columns = list(table.pks.iter().map(|pk| identifier(&pk.name)).chain(self.columns(table)));
-            let marks = list(values.clone().map(|_| "?"));
-            let sql = format!("INSERT INTO main.{} ({columns}) VALUES ({marks})", identifier(&table.name));
-            rows.conn.prepare_cached(&sql)?.execute(params_from_iter(values))?;
+            let sql = || {
+                let columns = list(table.pks.iter().map(|pk| identifier(&pk.name)).chain(self.columns(table)));
+                let marks = list(values.clone().map(|_| "?"));
+                format!("INSERT INTO main.{} ({columns}) VALUES ({marks})", identifier(&table.name))
+            };
+            let insert = rows.insert_cells.get(rows.conn, self.positions(), sql)?;
+            insert.execute(params_from_iter(values.clone()))?;
         }
         match rows.table.key {
             Key::Mapped => rows.mapped(&self.pk),
             Key::Integer(_) | Key::Rowid(_) => Ok(rows.conn.last_insert_rowid()),
         }
+    }
+
+    /// The places of the columns that are written.
+    fn positions(&self) -> impl Iterator<Item = usize> + Clone {
+        self.values.iter().map(|(index, _)| *index)
     }
 
     fn columns<'t>(&self, table: &'t Table) -> impl Iterator<Item = String> + use<'t, '_, 'v> {

@@ -167,7 +167,7 @@ impl<'a> Merge<'a> {
 
     fn change<'v>(&mut self, stored: &mut Rows<'_>, row: &mut Row<'v>, change: &'v Change) -> Result<()> {
         let sentinel = &*change.cid == SENTINEL;
-        let column = if sentinel { None } else { Some(column(&stored.table, change)?) };
+        let column = if sentinel { None } else { Some(column(&stored.table, change, row.next_column())?) };
         if change.cl.get() == 0 || (!sentinel && !change.cl.is_alive()) {
             return Err(Error::InvalidChange("a cell of a row that is not there"));
         }
@@ -270,10 +270,12 @@ impl<'a> Merge<'a> {
     }
 }
 
-fn column(table: &Table, change: &Change) -> Result<(usize, ColumnId)> {
-    let found = table.columns.iter().enumerate().find(|(_, column)| column.name == change.cid);
-    found
-        .map(|(index, column)| (index, column.id))
+/// Finds a change's column, which is likely the one at `guess`.
+fn column(table: &Table, change: &Change, guess: usize) -> Result<(usize, ColumnId)> {
+    let is_it = |index: &usize| table.columns.get(*index).is_some_and(|column| column.name == change.cid);
+    let index = Some(guess).filter(is_it).or_else(|| (0..table.columns.len()).find(is_it));
+    index
+        .and_then(|index| Some((index, table.columns.get(index)?.id)))
         .ok_or_else(|| Error::UnknownColumn { table: change.table.to_string(), column: change.cid.to_string() })
 }
 

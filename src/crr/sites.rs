@@ -18,11 +18,15 @@ pub(super) struct SiteCache {
 impl SiteCache {
     /// The ordinal of `site`, which gets one now if it has none.
     pub(super) fn ordinal(&mut self, conn: &Connection, site: SiteId) -> Result<i64> {
-        if let Some(&ordinal) = self.ordinals.get(&site) {
+        if let Some((ordinal, _)) = self.last.filter(|(_, last)| *last == site) {
             return Ok(ordinal);
         }
-        let ordinal = catalog::add_site(conn, site)?;
+        let ordinal = match self.ordinals.get(&site) {
+            Some(&ordinal) => ordinal,
+            None => catalog::add_site(conn, site)?,
+        };
         self.ordinals.insert(site, ordinal);
+        self.last = Some((ordinal, site));
         Ok(ordinal)
     }
 

@@ -215,6 +215,11 @@ impl<'v> Row<'v> {
         }
     }
 
+    /// The column after the last that is written: changes come in the order of columns.
+    pub(super) fn next_column(&self) -> usize {
+        self.values.last().map_or(0, |(index, _)| index + 1)
+    }
+
     /// The places of the columns that are written.
     fn positions(&self) -> impl Iterator<Item = usize> + Clone {
         self.values.iter().map(|(index, _)| *index)

@@ -64,8 +64,8 @@ fn altering(name: &str) -> String {
 fn keep(conn: &Connection, table: &Table) -> Result<()> {
     let pks = list(table.pks.iter().map(|pk| format!("t.{}", identifier(&pk.name))));
     conn.execute_batch(&format!(
-        "CREATE TABLE {} AS SELECT coalesce(c.number, c.key) AS __crsql_number, c.clock AS __crsql_clock, {pks}
-         FROM {} t JOIN {} c ON c.key = {}",
+        "CREATE TABLE main.{} AS SELECT coalesce(c.number, c.key) AS __crsql_number, c.clock AS __crsql_clock, {pks}
+         FROM main.{} t JOIN main.{} c ON c.key = {}",
         altering(&table.name),
         identifier(&table.name),
         Table::clocks(&table.name),
@@ -75,15 +75,15 @@ fn keep(conn: &Connection, table: &Table) -> Result<()> {
 }
 
 fn conclude(conn: &Connection, state: &State, name: &str) -> Result<()> {
-    conn.execute("DELETE FROM crsql_master WHERE key = ?", [marker(name)])?;
-    let kept = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?";
+    conn.execute("DELETE FROM main.crsql_master WHERE key = ?", [marker(name)])?;
+    let kept = "SELECT count(*) FROM main.sqlite_master WHERE type = 'table' AND name = ?";
     if !conn.query_row(kept, [format!("{name}__crsql_altering")], |row| row.get::<_, bool>(0))? {
         return Ok(());
     }
     replicate::check(conn, name)?;
     let version = state.committed_version(conn)?;
     catalog::set_master(conn, "pre_compact_dbversion", version.get())?;
-    conn.execute_batch(&format!("DELETE FROM {}", Table::clocks(name)))?;
+    conn.execute_batch(&format!("DELETE FROM main.{}", Table::clocks(name)))?;
     let rebuilt = replicate::has_other_pks(conn, name)?;
     if rebuilt {
         layout::drop_pks(conn, name)?;
@@ -100,7 +100,7 @@ fn conclude(conn: &Connection, state: &State, name: &str) -> Result<()> {
     } else {
         backfill::missing_rows(conn, state, &table, version.get())?;
     }
-    conn.execute_batch(&format!("DROP TABLE {}", altering(name)))?;
+    conn.execute_batch(&format!("DROP TABLE main.{}", altering(name)))?;
     triggers::create(conn, &table)?;
     state.forget_tables();
     rewrite_log(conn, state)
@@ -108,16 +108,16 @@ fn conclude(conn: &Connection, state: &State, name: &str) -> Result<()> {
 
 /// The columns that the clocks may speak of.
 fn columns(conn: &Connection, name: &str) -> Result<Vec<ColumnId>> {
-    let mut ids =
-        conn.prepare("SELECT c.id FROM crsql_columns c JOIN crsql_tables t ON t.id = c.tbl WHERE t.name = ?")?;
+    let mut ids = conn
+        .prepare("SELECT c.id FROM main.crsql_columns c JOIN main.crsql_tables t ON t.id = c.tbl WHERE t.name = ?")?;
     let ids = ids.query_map([name], |row| Ok(ColumnId(row.get(0)?)))?;
     Ok(ids.collect::<Result<_, _>>()?)
 }
 
 fn forget_dropped_columns(conn: &Connection, name: &str) -> Result<()> {
     conn.execute(
-        "DELETE FROM crsql_columns WHERE tbl = (SELECT id FROM crsql_tables WHERE name = ?1)
-         AND name NOT IN (SELECT name FROM pragma_table_info(?1) WHERE pk = 0)",
+        "DELETE FROM main.crsql_columns WHERE tbl = (SELECT id FROM main.crsql_tables WHERE name = ?1)
+         AND name NOT IN (SELECT name FROM pragma_table_info(?1, 'main') WHERE pk = 0)",
         [name],
     )?;
     Ok(())
@@ -129,7 +129,7 @@ fn restore(conn: &Connection, table: &Table) -> Result<()> {
     let same = join(table.pks.iter().map(|pk| format!("t.{0} = a.{0}", identifier(&pk.name))), " AND ");
     let number = if renumbered { "NULL".to_owned() } else { format!("nullif(a.__crsql_number, {})", table.sql.key) };
     conn.execute_batch(&format!(
-        "INSERT INTO {} (key, clock, number) SELECT {}, a.__crsql_clock, {number} FROM {} a CROSS JOIN {} t ON {same}",
+        "INSERT INTO main.{} (key, clock, number) SELECT {}, a.__crsql_clock, {number} FROM main.{} a CROSS JOIN main.{} t ON {same}",
         Table::clocks(&table.name),
         table.sql.key,
         altering(&table.name),
@@ -144,7 +144,7 @@ fn drop_cells(conn: &Connection, table: &Arc<Table>, known: &[ColumnId]) -> Resu
     if known.iter().all(|&id| stays(id)) {
         return Ok(());
     }
-    let mut scan = conn.prepare(&format!("SELECT key, clock FROM {}", Table::clocks(&table.name)))?;
+    let mut scan = conn.prepare(&format!("SELECT key, clock FROM main.{}", Table::clocks(&table.name)))?;
     let clocks: Vec<(i64, Vec<u8>)> =
         scan.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
     let mut rows = Rows::new(conn, table.clone());

@@ -39,7 +39,7 @@ const DESCENDING: c_int = 2;
 pub(super) fn register(conn: &Connection, shared: Shared) -> rusqlite::Result<()> {
     let module: &'static Module<'static, Changes> = const { &Module::update_module() };
     conn.create_module("crsql_changes", module, Some(shared))?;
-    conn.prepare("SELECT 1 FROM crsql_changes")?;
+    conn.prepare("SELECT 1 FROM main.crsql_changes")?;
     Ok(())
 }
 

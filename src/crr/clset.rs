@@ -96,7 +96,7 @@ fn base_name(name: &[u8]) -> Result<String> {
 /// fails, SQLite takes back all that was done in it.
 fn create(shared: &Shared, table: &str, columns: &[&[u8]]) -> Result<()> {
     let columns = list(columns.iter().map(|column| String::from_utf8_lossy(column)));
-    shared.conn().execute_batch(&format!("CREATE TABLE {} ({columns})", identifier(table)))?;
+    shared.conn().execute_batch(&format!("CREATE TABLE main.{} ({columns})", identifier(table)))?;
     replicate::as_crr_within_statement(shared.conn(), shared.state(), table)
 }
 
@@ -105,7 +105,7 @@ fn drop_table(shared: &Shared, table: &str) -> Result<()> {
     let conn = shared.conn();
     flush(conn, shared.state())?;
     fract::drop_all(conn, table)?;
-    conn.execute_batch(&format!("DROP TABLE IF EXISTS {}", identifier(table)))?;
+    conn.execute_batch(&format!("DROP TABLE IF EXISTS main.{}", identifier(table)))?;
     let removed = catalog::remove_table(conn, table);
     shared.state().forget_tables();
     removed

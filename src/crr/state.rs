@@ -161,9 +161,18 @@ impl State {
     /// virtual table only after that was written to.
     pub(super) fn join(&self, conn: &Connection) -> Result<()> {
         if !self.transaction.joined.get() {
-            conn.prepare_cached("INSERT INTO crsql_journal (joined) VALUES (1)")?.execute([])?;
+            conn.prepare_cached("INSERT INTO main.crsql_journal (joined) VALUES (1)")?.execute([])?;
         }
         Ok(())
+    }
+
+    /// Joins a transaction in which a replicated table was written to. The triggers of an attached database call the same
+    /// functions, but its tables are not this engine's, whatever their names.
+    pub(super) fn join_write(&self, conn: &Connection) -> Result<()> {
+        if !self.transaction.joined.get() && conn.transaction_state(Some(MAIN_DB))? != TransactionState::Write {
+            return Err(Error::Attached);
+        }
+        self.join(conn)
     }
 
     pub(super) fn set_merge_equal_values(&self, conn: &Connection, on: bool) -> Result<()> {
@@ -179,7 +188,7 @@ impl State {
 
     /// The replicated tables as they are now.
     pub(super) fn tables(&self, conn: &Connection) -> Result<Arc<Tables>> {
-        let current = conn.prepare_cached("PRAGMA schema_version")?.query_row([], |row| row.get(0))?;
+        let current = conn.prepare_cached("PRAGMA main.schema_version")?.query_row([], |row| row.get(0))?;
         if let Some(tables) = self.catalog.borrow().at(current) {
             return Ok(tables);
         }

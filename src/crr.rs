@@ -21,6 +21,7 @@ mod fract;
 mod functions;
 pub mod ids;
 pub mod import;
+mod incoming;
 mod journal;
 mod journal_vtab;
 mod layout;

@@ -137,13 +137,16 @@ pub(super) fn ordinal(conn: &Connection, site: SiteId) -> Result<Option<i64>> {
     Ok(get.query_row([site.as_bytes()], |row| row.get(0)).optional()?)
 }
 
-/// The ordinal of a site, given to it now if it had none.
+/// Gives an ordinal to a site that has none.
 pub(super) fn add_site(conn: &Connection, site: SiteId) -> Result<i64> {
-    if let Some(ordinal) = ordinal(conn, site)? {
-        return Ok(ordinal);
-    }
     let mut add = conn.prepare_cached("INSERT INTO main.crsql_site_id (site_id) VALUES (?) RETURNING ordinal")?;
     Ok(add.query_row([site.as_bytes()], |row| row.get(0))?)
+}
+
+/// Takes back [`add_site`].
+pub(super) fn remove_site(conn: &Connection, site: SiteId) -> Result<()> {
+    conn.execute("DELETE FROM main.crsql_site_id WHERE site_id = ?", [site.as_bytes()])?;
+    Ok(())
 }
 
 /// Enters a table and its columns, or brings the columns of a known one up to date.

@@ -161,5 +161,10 @@ pub(super) fn check(conn: &Connection, name: &str) -> Result<()> {
             "Table {} has a NOT NULL column without a DEFAULT VALUE. This is not allowed as it prevents forwards and backwards compatibility between schema versions. Make the column nullable or assign a default value to it.",
         );
     }
+    if any("SELECT count(*) FROM pragma_table_xinfo(?, 'main') WHERE pk = 0 AND name = '-1'")? {
+        return refuse(
+            "Table {} has a column named -1. This is not allowed for CRRs, whose changes call the row itself so",
+        );
+    }
     Ok(())
 }

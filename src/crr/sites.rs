@@ -16,14 +16,17 @@ pub(super) struct SiteCache {
 }
 
 impl SiteCache {
-    /// The ordinal of `site`, which gets one now if it has none.
-    pub(super) fn ordinal(&mut self, conn: &Connection, site: SiteId) -> Result<i64> {
+    /// The ordinal of `site`, and whether it got it only now.
+    pub(super) fn ordinal(&mut self, conn: &Connection, site: SiteId) -> Result<(i64, bool)> {
         if let Some(&ordinal) = self.ordinals.get(&site) {
-            return Ok(ordinal);
+            return Ok((ordinal, false));
         }
-        let ordinal = catalog::add_site(conn, site)?;
+        let (ordinal, is_new) = match catalog::ordinal(conn, site)? {
+            Some(ordinal) => (ordinal, false),
+            None => (catalog::add_site(conn, site)?, true),
+        };
         self.ordinals.insert(site, ordinal);
-        Ok(ordinal)
+        Ok((ordinal, is_new))
     }
 
     /// The site that has `ordinal`.

@@ -151,6 +151,15 @@ impl State {
         kept.push(unsafe { std::mem::transmute::<Rows<'a>, Rows<'static>>(rows) });
     }
 
+    /// Asks the sites that the transaction has met. Meanwhile nobody else has them: what is asked may end the transaction,
+    /// and then they are forgotten.
+    pub(super) fn ask_sites<T>(&self, ask: impl FnOnce(&mut SiteCache) -> Result<T>) -> Result<T> {
+        let mut sites = self.transaction.sites.take();
+        let answer = ask(&mut sites)?;
+        self.transaction.sites.replace(sites);
+        Ok(answer)
+    }
+
     /// What was learnt about rows and sites no longer holds.
     fn forget_rows(&self) {
         self.rows.borrow_mut().iter_mut().for_each(Rows::forget);
@@ -233,7 +242,8 @@ impl Shared {
 
     pub(super) fn savepoint(&self, savepoint: i32) {
         let transaction = &self.0.transaction;
-        self.journal().savepoint(savepoint, transaction.seq.get(), transaction.touched.borrow().len());
+        let touched = transaction.touched.borrow().len();
+        self.journal().savepoint(savepoint, transaction.seq.get(), touched, transaction.rows_impacted.get());
     }
 
     pub(super) fn rolled_back_to(&self, savepoint: i32) {
@@ -241,6 +251,7 @@ impl Shared {
         let transaction = &self.0.transaction;
         transaction.seq.set(mark.seq);
         transaction.touched.borrow_mut().truncate(mark.touched);
+        transaction.rows_impacted.set(mark.rows_impacted);
         transaction.log_is_stale.set(mark.touched > 0);
         self.0.forget_rows();
         self.0.forget_tables();

@@ -6,7 +6,7 @@ use rusqlite::{ToSql, params_from_iter};
 use super::super::clock::{ColumnId, RowClock, Stamp};
 use super::super::log::Touched;
 use super::super::quote::{identifier, list};
-use super::super::rows::{Clocked, Rows, Tombstone};
+use super::super::rows::{Clocked, Rows, Tombstone, written};
 use super::super::table::{Key, Table};
 use super::super::{Error, Result, Version};
 
@@ -187,7 +187,7 @@ impl<'v> Row<'v> {
             let set = list(self.columns(table).map(|name| format!("{name} = ?")));
             let sql = format!("UPDATE main.{} SET {set} WHERE {}", identifier(&table.name), table.sql.has_key);
             let values = self.values.iter().map(|(_, value)| *value as &dyn ToSql);
-            rows.conn.prepare_cached(&sql)?.execute(params_from_iter(values.chain([&key as &dyn ToSql])))?;
+            written(rows.conn.prepare_cached(&sql)?.execute(params_from_iter(values.chain([&key as &dyn ToSql])))?)?;
         }
         Ok(key)
     }
@@ -201,7 +201,7 @@ impl<'v> Row<'v> {
             let columns = list(table.pks.iter().map(|pk| identifier(&pk.name)).chain(self.columns(table)));
             let marks = list(values.clone().map(|_| "?"));
             let sql = format!("INSERT INTO main.{} ({columns}) VALUES ({marks})", identifier(&table.name));
-            rows.conn.prepare_cached(&sql)?.execute(params_from_iter(values))?;
+            written(rows.conn.prepare_cached(&sql)?.execute(params_from_iter(values))?)?;
         }
         match rows.table.key {
             Key::Mapped => rows.mapped(&self.pk),

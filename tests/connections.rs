@@ -433,3 +433,19 @@ fn a_file_is_read_where_it_is_read_only_and_where_it_never_changes() {
         }
     }
 }
+
+#[test]
+fn a_setting_that_another_connection_made_is_followed_at_once() {
+    pairs(|mode, a, b| {
+        let tie = |site| format!("INSERT INTO crsql_changes VALUES ('foo', x'010901', 'b', 1, 1, 1, x'{site}', 1, 0)");
+        a.execute_batch(&format!("{}; {}", tie("aa"), tie("bb"))).unwrap();
+        assert_eq!(rows(a, "SELECT site_id FROM crsql_changes"), ["aa"], "{mode}");
+        b.execute_batch("SELECT crsql_config_set('merge-equal-values', 1)").unwrap();
+        a.execute_batch(&tie("bb")).unwrap();
+        assert_eq!(
+            rows(a, "SELECT site_id, crsql_config_get('merge-equal-values') FROM crsql_changes"),
+            ["bb 1"],
+            "{mode}"
+        );
+    });
+}

@@ -120,8 +120,15 @@ pub(super) fn set_version(conn: &Connection, version: Version) -> Result<()> {
     set_master(conn, "db_version", version.get())
 }
 
-pub(super) fn merge_equal_values(conn: &Connection) -> Result<bool> {
-    Ok(master::<i64>(conn, "config.merge-equal-values")?.unwrap_or_default() == 1)
+/// `crsql_master`: the one setting there is.
+const MERGE_EQUAL_VALUES: &str = "config.merge-equal-values";
+
+pub(super) fn merge_equal_values(conn: &Connection) -> Result<i64> {
+    Ok(master(conn, MERGE_EQUAL_VALUES)?.unwrap_or_default())
+}
+
+pub(super) fn set_merge_equal_values(conn: &Connection, value: i64) -> Result<()> {
+    set_master(conn, MERGE_EQUAL_VALUES, value)
 }
 
 /// The site with an ordinal.

@@ -215,7 +215,7 @@ impl<'a> Merge<'a> {
     fn equal_sentinel(&mut self, row: &mut Row<'_>, change: &Change) -> Result<()> {
         let wins = match row.sentinel() {
             Some(current) => self.author_wins(change, current)?,
-            None => self.state.merge_equal_values.get(),
+            None => self.state.merges_equal_values(self.conn)?,
         };
         if wins {
             let stamp = self.stamp(row, change, change.cl.get())?;
@@ -249,7 +249,7 @@ impl<'a> Merge<'a> {
     }
 
     fn author_wins(&mut self, change: &Change, current: Stamp) -> Result<bool> {
-        Ok(self.state.merge_equal_values.get()
+        Ok(self.state.merges_equal_values(self.conn)?
             && change.site > self.state.ask_sites(|sites| sites.site(self.conn, current.site))?)
     }
 

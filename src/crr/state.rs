@@ -42,7 +42,6 @@ impl Shared {
             transaction: Transaction::default(),
             sync_bit: Cell::new(0),
             merging: Cell::new(None),
-            merge_equal_values: Cell::new(catalog::merge_equal_values(conn)?),
         })))
     }
 }
@@ -71,7 +70,6 @@ pub(super) struct State {
     pub(super) sync_bit: Cell<i64>,
     /// The table whose rows a merge is writing. Its triggers report nothing; those of other tables do.
     pub(super) merging: Cell<Option<TableId>>,
-    pub(super) merge_equal_values: Cell<bool>,
 }
 
 /// What is true until the open transaction ends.
@@ -85,6 +83,8 @@ pub(super) struct Transaction {
     pub(super) pending: Cell<Option<Version>>,
     /// The next seq.
     pub(super) seq: Cell<i64>,
+    /// Whether ties go to the larger site id, once a merge needed to know.
+    merge_equal_values: Cell<Option<bool>>,
     /// Merged changes that won.
     pub(super) rows_impacted: Cell<i64>,
     /// The sites that it has met.
@@ -184,10 +184,22 @@ impl State {
         self.join(conn)
     }
 
-    pub(super) fn set_merge_equal_values(&self, conn: &Connection, on: bool) -> Result<()> {
-        catalog::set_master(conn, "config.merge-equal-values", i64::from(on))?;
-        self.merge_equal_values.set(on);
-        Ok(())
+    /// Whether ties go to the larger site id.
+    pub(super) fn merges_equal_values(&self, conn: &Connection) -> Result<bool> {
+        if let Some(on) = self.transaction.merge_equal_values.get() {
+            return Ok(on);
+        }
+        let on = catalog::merge_equal_values(conn)? == 1;
+        if self.transaction.joined.get() {
+            self.transaction.merge_equal_values.set(Some(on));
+        }
+        Ok(on)
+    }
+
+    /// 1 turns it on. Any other number is kept as it is, and means nothing.
+    pub(super) fn set_merge_equal_values(&self, conn: &Connection, value: i64) -> Result<()> {
+        self.transaction.merge_equal_values.set(None);
+        catalog::set_merge_equal_values(conn, value)
     }
 
     /// Hands out `count` consecutive seqs, and returns the first.
@@ -252,6 +264,7 @@ impl Shared {
         transaction.seq.set(mark.seq);
         transaction.touched.borrow_mut().truncate(mark.touched);
         transaction.rows_impacted.set(mark.rows_impacted);
+        transaction.merge_equal_values.set(None);
         transaction.log_is_stale.set(mark.touched > 0);
         self.0.forget_rows();
         self.0.forget_tables();
@@ -273,6 +286,7 @@ impl Shared {
         transaction.pending.set(None);
         transaction.seq.set(0);
         transaction.rows_impacted.set(0);
+        transaction.merge_equal_values.set(None);
         transaction.touched.borrow_mut().clear();
         transaction.log_is_stale.set(false);
         self.0.forget_rows();

@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 
 use super::catalog::{self, end_savepoint};
 use super::clock::{ColumnId, RowClock};
@@ -21,7 +21,8 @@ use super::state::State;
 use super::table::Table;
 use super::{Error, Result, Version, backfill, compact, layout, log, replicate, triggers};
 
-/// What begins with `begin`; the name is cr-sqlite's.
+/// What begins with `begin`; the name is cr-sqlite's. Each table that is being altered has opened one, and each commit ends
+/// one, whichever that is.
 const SAVEPOINT: &str = "alter_crr";
 
 /// Begins to alter `name`. What is not replicated may be altered too, which does nothing.
@@ -41,14 +42,31 @@ pub(super) fn begin(conn: &Connection, state: &State, name: &str) -> Result<()> 
     if begun.is_err() { end_savepoint(conn, SAVEPOINT, begun) } else { begun }
 }
 
-/// Ends what [`begin`] began. On an error all is as it was before that.
+/// Ends what [`begin`] began. On an error all is as it was before that; where several tables are being altered, as it was
+/// before the first of them.
 pub(super) fn commit(conn: &Connection, state: &State, name: &str) -> Result<()> {
     if catalog::master::<i64>(conn, &marker(name))?.is_none() {
         return Err(Error::NotAltering(name.to_owned()));
     }
+    conn.execute_batch("SAVEPOINT crsql_commit_alter")?;
     let committed = flush(conn, state).and_then(|()| conclude(conn, state, name));
+    let committed = end_savepoint(conn, "crsql_commit_alter", committed);
     state.forget_tables();
-    end_savepoint(conn, SAVEPOINT, committed)
+    let ended = committed.and_then(|()| end(conn, "RELEASE"));
+    if ended.is_err() {
+        while end(conn, "ROLLBACK TO")? && end(conn, "RELEASE")? {}
+    }
+    ended.map(drop)
+}
+
+/// Ends the innermost savepoint of an alteration. False if there is none: the application may have committed the transaction
+/// in which an alteration began.
+fn end(conn: &Connection, how: &str) -> Result<bool> {
+    match conn.execute_batch(&format!("{how} {SAVEPOINT}")) {
+        Ok(()) => Ok(true),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::Unknown) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// `crsql_master`: that a table is being altered.

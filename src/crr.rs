@@ -27,6 +27,7 @@ mod journal_vtab;
 mod layout;
 mod log;
 mod merge;
+mod module;
 mod notes;
 pub mod pack;
 mod quote;

@@ -84,6 +84,7 @@ fn what_triggers_of_the_application_write_during_a_merge_reaches_every_copy() {
     for by_sql in [true, false] {
         let [writer, db, copy] = [(); 3].map(|()| Peer::new(schema));
         db.run(triggers);
+        db.run("INSERT INTO mark VALUES (1), (2)");
         writer.run("INSERT INTO foo VALUES (1, 'a'), (2, 'b'), (3, 'c'); DELETE FROM foo WHERE a = 2");
         let changes = writer.changes_since(0);
         if by_sql {

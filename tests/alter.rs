@@ -254,3 +254,63 @@ fn a_thousand_replicated_tables_are_read_and_written() {
     db.run("COMMIT; INSERT INTO t0 VALUES (1, 1); INSERT INTO t999 VALUES (1, 1)");
     assert_eq!(db.rows("SELECT \"table\", db_version FROM crsql_changes"), ["t0 1", "t999 2"]);
 }
+
+const BAR: &str = "CREATE TABLE bar (a PRIMARY KEY NOT NULL, b); SELECT crsql_as_crr('bar');";
+
+#[test]
+fn two_tables_are_altered_at_once_and_committed_in_any_order() {
+    for (first, second) in [("foo", "bar"), ("bar", "foo")] {
+        let db = Peer::new(&format!("{FOO} {BAR}"));
+        db.run("INSERT INTO foo VALUES (1, 1, 1); INSERT INTO bar VALUES (1, 1)");
+        db.run("SELECT crsql_begin_alter('foo'); SELECT crsql_begin_alter('bar')");
+        db.run(
+            "ALTER TABLE foo ADD COLUMN x; ALTER TABLE bar ADD COLUMN x; UPDATE foo SET x = 1; UPDATE bar SET x = 1",
+        );
+        db.run(&format!("SELECT crsql_commit_alter('{first}')"));
+        assert!(!db.conn.is_autocommit());
+        db.run(&format!("SELECT crsql_commit_alter('{second}')"));
+        assert!(db.conn.is_autocommit());
+        assert_eq!(db.rows("SELECT count(*) FROM crsql_changes WHERE cid = 'x'"), ["2"]);
+        db.run("UPDATE foo SET x = 2; UPDATE bar SET x = 2");
+        assert_eq!(db.rows("SELECT col_version FROM crsql_changes WHERE cid = 'x'"), ["2", "2"]);
+    }
+}
+
+#[test]
+fn an_alteration_that_fails_takes_back_all_that_are_under_way() {
+    for (fails, other) in [("foo", "bar"), ("bar", "foo")] {
+        let db = Peer::new(&format!("{FOO} {BAR}"));
+        db.run("BEGIN; INSERT INTO foo VALUES (1, 1, 1); INSERT INTO bar VALUES (1, 1)");
+        let schema = db.rows("SELECT name, sql FROM sqlite_master ORDER BY 1");
+        let before = db.changes();
+        db.run("SELECT crsql_begin_alter('foo'); SELECT crsql_begin_alter('bar')");
+        db.run(&format!(
+            "ALTER TABLE foo ADD COLUMN x; ALTER TABLE bar ADD COLUMN x; CREATE UNIQUE INDEX i ON {fails} (x)"
+        ));
+        let commit =
+            |table| db.conn.execute_batch(&format!("SELECT crsql_commit_alter('{table}')")).unwrap_err().to_string();
+        assert!(commit(fails).contains("unique"));
+        assert_eq!(db.rows("SELECT name, sql FROM sqlite_master ORDER BY 1"), schema);
+        assert!(commit(other).contains("not being altered"));
+        db.run("UPDATE foo SET b = 2; UPDATE bar SET b = 2; COMMIT");
+        assert_eq!(db.changes().len(), before.len());
+        assert_eq!(db.rows("SELECT col_version FROM crsql_changes WHERE cid = 'b'"), ["2", "2"]);
+    }
+}
+
+#[test]
+fn an_alteration_whose_transaction_was_committed_can_still_be_ended() {
+    let db = Peer::new(FOO);
+    db.run("INSERT INTO foo VALUES (1, 1, 1); BEGIN; SELECT crsql_begin_alter('foo'); ALTER TABLE foo ADD COLUMN x; COMMIT");
+    db.run("UPDATE foo SET x = 5");
+    db.run(COMMIT);
+    assert!(db.conn.is_autocommit());
+    db.run("UPDATE foo SET b = 2");
+    assert_eq!(db.rows("SELECT cid, val FROM crsql_changes"), ["x 5", "c 1", "b 2"]);
+    db.run("BEGIN; SELECT crsql_begin_alter('foo'); COMMIT; CREATE UNIQUE INDEX i ON foo (x)");
+    assert!(db.conn.execute_batch(COMMIT).is_err());
+    db.run("DROP INDEX i");
+    db.run(COMMIT);
+    db.run("UPDATE foo SET b = 3");
+    assert_eq!(db.rows("SELECT val FROM crsql_changes WHERE cid = 'b'"), ["3"]);
+}

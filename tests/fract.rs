@@ -227,3 +227,23 @@ fn a_database_with_a_clset_opens_again() {
     db.run("INSERT INTO foo VALUES (2, 3); DROP TABLE foo_schema");
     assert_eq!(db.rows("SELECT name FROM sqlite_master WHERE name LIKE '%foo%'"), [""; 0]);
 }
+
+#[test]
+fn a_clset_cannot_be_renamed_so_it_never_stands_for_another_table() {
+    let db =
+        Peer::new("CREATE VIRTUAL TABLE foo_schema USING clset (a PRIMARY KEY NOT NULL, b); CREATE TABLE bar (mine)");
+    db.run("INSERT INTO foo VALUES (1, 1)");
+    for name in ["bar_schema", "bars", "new_schema"] {
+        let error = fails(&db, &format!("ALTER TABLE foo_schema RENAME TO {name}"));
+        assert!(error.contains("keeps its name"), "{error}");
+        db.run("UPDATE foo SET b = b + 1");
+    }
+    db.run("ALTER TABLE foo RENAME TO new; UPDATE new SET b = 9");
+    assert_eq!(db.rows("SELECT \"table\", val FROM crsql_changes"), ["new 9"]);
+    db.run("DROP TABLE foo_schema; UPDATE new SET b = 10");
+    assert_eq!(db.rows("SELECT \"table\", val FROM crsql_changes"), ["new 10"]);
+    assert_eq!(
+        db.rows("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE '%crsql%' ORDER BY 1"),
+        ["bar", "new"]
+    );
+}

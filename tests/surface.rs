@@ -191,3 +191,30 @@ fn a_setting_is_stored_and_an_unknown_one_refused() {
     let unknown = db.conn.query_row("SELECT crsql_config_set('other', 1)", [], |_| Ok(()));
     assert!(unknown.unwrap_err().to_string().contains("Unknown setting name"));
 }
+
+#[test]
+fn a_setting_keeps_its_number_and_follows_its_transaction() {
+    let db = Peer::new(FOO);
+    let get = || db.rows("SELECT crsql_config_get('merge-equal-values')").concat();
+    assert_eq!(db.rows("SELECT crsql_config_set('merge-equal-values', 2)"), ["2"]);
+    assert_eq!(get(), "2");
+    assert_eq!(db.rows("SELECT value FROM crsql_master WHERE key = 'config.merge-equal-values'"), ["2"]);
+    let tie = "INSERT INTO crsql_changes VALUES ('foo', x'010901', 'b', 1, 1, 1, ";
+    db.run(&format!("{tie} x'aa', 1, 0); {tie} x'bb', 1, 0)"));
+    let author = || db.rows("SELECT lower(hex(site_id)) FROM crsql_changes").concat();
+    assert_eq!(author(), "aa", "any number but 1 is off");
+    db.run(&format!("BEGIN; SELECT crsql_config_set('merge-equal-values', 1); {tie} x'bb', 1, 0)"));
+    assert_eq!(author(), "bb");
+    db.run("ROLLBACK");
+    assert_eq!(get(), "2");
+    db.run(&format!("{tie} x'cc', 1, 0)"));
+    assert_eq!(author(), "aa");
+    for bad in ["'1'", "NULL", "1.5", "x'01'"] {
+        assert!(
+            db.conn
+                .query_row(&format!("SELECT crsql_config_set('merge-equal-values', {bad})"), [], |_| Ok(()))
+                .is_err()
+        );
+    }
+    assert_eq!(get(), "2");
+}

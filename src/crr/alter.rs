@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 
 use super::catalog::{self, end_savepoint};
 use super::clock::{ColumnId, RowClock};
@@ -21,7 +21,8 @@ use super::state::State;
 use super::table::Table;
 use super::{Error, Result, Version, backfill, compact, layout, log, replicate, triggers};
 
-/// What begins with `begin`; the name is cr-sqlite's.
+/// What begins with `begin`; the name is cr-sqlite's. Each table that is being altered has opened one, and each commit ends
+/// one, whichever that is.
 const SAVEPOINT: &str = "alter_crr";
 
 /// Begins to alter `name`. What is not replicated may be altered too, which does nothing.
@@ -41,14 +42,31 @@ pub(super) fn begin(conn: &Connection, state: &State, name: &str) -> Result<()> 
     if begun.is_err() { end_savepoint(conn, SAVEPOINT, begun) } else { begun }
 }
 
-/// Ends what [`begin`] began. On an error all is as it was before that.
+/// Ends what [`begin`] began. On an error all is as it was before that; where several tables are being altered, as it was
+/// before the first of them.
 pub(super) fn commit(conn: &Connection, state: &State, name: &str) -> Result<()> {
     if catalog::master::<i64>(conn, &marker(name))?.is_none() {
         return Err(Error::NotAltering(name.to_owned()));
     }
+    conn.execute_batch("SAVEPOINT crsql_commit_alter")?;
     let committed = flush(conn, state).and_then(|()| conclude(conn, state, name));
+    let committed = end_savepoint(conn, "crsql_commit_alter", committed);
     state.forget_tables();
-    end_savepoint(conn, SAVEPOINT, committed)
+    let ended = committed.and_then(|()| end(conn, "RELEASE"));
+    if ended.is_err() {
+        while end(conn, "ROLLBACK TO")? && end(conn, "RELEASE")? {}
+    }
+    ended.map(drop)
+}
+
+/// Ends the innermost savepoint of an alteration. False if there is none: the application may have committed the transaction
+/// in which an alteration began.
+fn end(conn: &Connection, how: &str) -> Result<bool> {
+    match conn.execute_batch(&format!("{how} {SAVEPOINT}")) {
+        Ok(()) => Ok(true),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::Unknown) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// `crsql_master`: that a table is being altered.
@@ -64,8 +82,8 @@ fn altering(name: &str) -> String {
 fn keep(conn: &Connection, table: &Table) -> Result<()> {
     let pks = list(table.pks.iter().map(|pk| format!("t.{}", identifier(&pk.name))));
     conn.execute_batch(&format!(
-        "CREATE TABLE {} AS SELECT coalesce(c.number, c.key) AS __crsql_number, c.clock AS __crsql_clock, {pks}
-         FROM {} t JOIN {} c ON c.key = {}",
+        "CREATE TABLE main.{} AS SELECT coalesce(c.number, c.key) AS __crsql_number, c.clock AS __crsql_clock, {pks}
+         FROM main.{} t JOIN main.{} c ON c.key = {}",
         altering(&table.name),
         identifier(&table.name),
         Table::clocks(&table.name),
@@ -75,15 +93,15 @@ fn keep(conn: &Connection, table: &Table) -> Result<()> {
 }
 
 fn conclude(conn: &Connection, state: &State, name: &str) -> Result<()> {
-    conn.execute("DELETE FROM crsql_master WHERE key = ?", [marker(name)])?;
-    let kept = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?";
+    conn.execute("DELETE FROM main.crsql_master WHERE key = ?", [marker(name)])?;
+    let kept = "SELECT count(*) FROM main.sqlite_master WHERE type = 'table' AND name = ?";
     if !conn.query_row(kept, [format!("{name}__crsql_altering")], |row| row.get::<_, bool>(0))? {
         return Ok(());
     }
     replicate::check(conn, name)?;
     let version = state.committed_version(conn)?;
     catalog::set_master(conn, "pre_compact_dbversion", version.get())?;
-    conn.execute_batch(&format!("DELETE FROM {}", Table::clocks(name)))?;
+    conn.execute_batch(&format!("DELETE FROM main.{}", Table::clocks(name)))?;
     let rebuilt = replicate::has_other_pks(conn, name)?;
     if rebuilt {
         layout::drop_pks(conn, name)?;
@@ -100,7 +118,7 @@ fn conclude(conn: &Connection, state: &State, name: &str) -> Result<()> {
     } else {
         backfill::missing_rows(conn, state, &table, version.get())?;
     }
-    conn.execute_batch(&format!("DROP TABLE {}", altering(name)))?;
+    conn.execute_batch(&format!("DROP TABLE main.{}", altering(name)))?;
     triggers::create(conn, &table)?;
     state.forget_tables();
     rewrite_log(conn, state)
@@ -108,16 +126,16 @@ fn conclude(conn: &Connection, state: &State, name: &str) -> Result<()> {
 
 /// The columns that the clocks may speak of.
 fn columns(conn: &Connection, name: &str) -> Result<Vec<ColumnId>> {
-    let mut ids =
-        conn.prepare("SELECT c.id FROM crsql_columns c JOIN crsql_tables t ON t.id = c.tbl WHERE t.name = ?")?;
+    let mut ids = conn
+        .prepare("SELECT c.id FROM main.crsql_columns c JOIN main.crsql_tables t ON t.id = c.tbl WHERE t.name = ?")?;
     let ids = ids.query_map([name], |row| Ok(ColumnId(row.get(0)?)))?;
     Ok(ids.collect::<Result<_, _>>()?)
 }
 
 fn forget_dropped_columns(conn: &Connection, name: &str) -> Result<()> {
     conn.execute(
-        "DELETE FROM crsql_columns WHERE tbl = (SELECT id FROM crsql_tables WHERE name = ?1)
-         AND name NOT IN (SELECT name FROM pragma_table_info(?1) WHERE pk = 0)",
+        "DELETE FROM main.crsql_columns WHERE tbl = (SELECT id FROM main.crsql_tables WHERE name = ?1)
+         AND name NOT IN (SELECT name FROM pragma_table_info(?1, 'main') WHERE pk = 0)",
         [name],
     )?;
     Ok(())
@@ -129,7 +147,7 @@ fn restore(conn: &Connection, table: &Table) -> Result<()> {
     let same = join(table.pks.iter().map(|pk| format!("t.{0} = a.{0}", identifier(&pk.name))), " AND ");
     let number = if renumbered { "NULL".to_owned() } else { format!("nullif(a.__crsql_number, {})", table.sql.key) };
     conn.execute_batch(&format!(
-        "INSERT INTO {} (key, clock, number) SELECT {}, a.__crsql_clock, {number} FROM {} a CROSS JOIN {} t ON {same}",
+        "INSERT INTO main.{} (key, clock, number) SELECT {}, a.__crsql_clock, {number} FROM main.{} a CROSS JOIN main.{} t ON {same}",
         Table::clocks(&table.name),
         table.sql.key,
         altering(&table.name),
@@ -144,7 +162,7 @@ fn drop_cells(conn: &Connection, table: &Arc<Table>, known: &[ColumnId]) -> Resu
     if known.iter().all(|&id| stays(id)) {
         return Ok(());
     }
-    let mut scan = conn.prepare(&format!("SELECT key, clock FROM {}", Table::clocks(&table.name)))?;
+    let mut scan = conn.prepare(&format!("SELECT key, clock FROM main.{}", Table::clocks(&table.name)))?;
     let clocks: Vec<(i64, Vec<u8>)> =
         scan.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
     let mut rows = Rows::new(conn, table.clone());

@@ -54,7 +54,7 @@ pub(super) fn missing_cells(conn: &Connection, state: &State, table: &Arc<Table>
     }
     let set = table.columns.iter().map(|column| is_set(conn, table, column)).collect::<Result<Vec<_>>>()?;
     let mut scan = conn.prepare(&format!(
-        "SELECT c.key, c.clock, {} FROM {} c JOIN {} t ON {} = c.key ORDER BY c.key",
+        "SELECT c.key, c.clock, {} FROM main.{} c JOIN main.{} t ON {} = c.key ORDER BY c.key",
         list(&set),
         Table::clocks(&table.stored_as),
         identifier(&table.name),
@@ -90,7 +90,7 @@ pub(super) fn missing_cells(conn: &Connection, state: &State, table: &Arc<Table>
 /// The condition by which a cell holds something else than its column's default.
 fn is_set(conn: &Connection, table: &Table, column: &Column) -> Result<String> {
     let default: Option<String> = conn
-        .prepare_cached("SELECT dflt_value FROM pragma_table_info(?) WHERE name = ?")?
+        .prepare_cached("SELECT dflt_value FROM pragma_table_info(?, 'main') WHERE name = ?")?
         .query_row((&*table.name, &*column.name), |row| row.get(0))?;
     Ok(format!("(t.{} IS NOT ({}))", identifier(&column.name), default.as_deref().unwrap_or("NULL")))
 }

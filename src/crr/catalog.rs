@@ -25,16 +25,16 @@ const FORMAT: i64 = 2;
 const CRSQLITE_VERSION: i64 = 160_300;
 
 const DDL: &str = "
-CREATE TABLE IF NOT EXISTS crsql_master (key TEXT PRIMARY KEY, value ANY);
-CREATE TABLE IF NOT EXISTS crsql_site_id (site_id BLOB NOT NULL, ordinal INTEGER PRIMARY KEY);
-CREATE UNIQUE INDEX IF NOT EXISTS crsql_site_id_site_id ON crsql_site_id (site_id);
-CREATE TABLE IF NOT EXISTS crsql_tracked_peers (
+CREATE TABLE IF NOT EXISTS main.crsql_master (key TEXT PRIMARY KEY, value ANY);
+CREATE TABLE IF NOT EXISTS main.crsql_site_id (site_id BLOB NOT NULL, ordinal INTEGER PRIMARY KEY);
+CREATE UNIQUE INDEX IF NOT EXISTS main.crsql_site_id_site_id ON crsql_site_id (site_id);
+CREATE TABLE IF NOT EXISTS main.crsql_tracked_peers (
   site_id BLOB NOT NULL, version INTEGER NOT NULL, seq INTEGER DEFAULT 0, tag INTEGER, event INTEGER,
   PRIMARY KEY (site_id, tag, event)
 ) STRICT;
-CREATE TABLE IF NOT EXISTS crsql_tables (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
-CREATE TABLE IF NOT EXISTS crsql_columns (tbl INTEGER NOT NULL, id INTEGER NOT NULL, name TEXT NOT NULL, PRIMARY KEY (tbl, id)) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS crsql_log (version INTEGER PRIMARY KEY, touched BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS main.crsql_tables (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE IF NOT EXISTS main.crsql_columns (tbl INTEGER NOT NULL, id INTEGER NOT NULL, name TEXT NOT NULL, PRIMARY KEY (tbl, id)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS main.crsql_log (version INTEGER PRIMARY KEY, touched BLOB NOT NULL) STRICT;
 ";
 
 /// Makes a new database one of the engine's, and returns its site id.
@@ -50,7 +50,7 @@ pub(super) fn initialize(conn: &Connection) -> Result<SiteId> {
         return Err(Error::UnknownFormat(format.unwrap_or_default()));
     }
     let site: Vec<u8> = conn
-        .query_row("SELECT site_id FROM crsql_site_id WHERE ordinal = 0", [], |row| row.get(0))
+        .query_row("SELECT site_id FROM main.crsql_site_id WHERE ordinal = 0", [], |row| row.get(0))
         .optional()?
         .ok_or(Error::Corrupt("the site id is missing"))?;
     match site.try_into() {
@@ -61,7 +61,7 @@ pub(super) fn initialize(conn: &Connection) -> Result<SiteId> {
 
 /// Whether the file has a table of this name.
 pub(super) fn has_table(conn: &Connection, name: &str) -> Result<bool> {
-    let known = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?";
+    let known = "SELECT count(*) FROM main.sqlite_master WHERE type = 'table' AND name = ?";
     Ok(conn.query_row(known, [name], |row| row.get(0))?)
 }
 
@@ -74,7 +74,7 @@ fn create(conn: &Connection) -> Result<()> {
         // The bits of a version 4 UUID (RFC 9562, section 5.4).
         site[6] = site[6] & 0x0f | 0x40;
         site[8] = site[8] & 0x3f | 0x80;
-        conn.execute("INSERT INTO crsql_site_id (site_id, ordinal) VALUES (?, 0)", [site])?;
+        conn.execute("INSERT INTO main.crsql_site_id (site_id, ordinal) VALUES (?, 0)", [site])?;
         Ok(())
     })();
     end_savepoint(conn, "crsql_install", created)
@@ -98,14 +98,14 @@ pub(super) fn end_savepoint<T>(conn: &Connection, savepoint: &str, outcome: Resu
 
 /// A value of `crsql_master`.
 pub(super) fn master<T: rusqlite::types::FromSql>(conn: &Connection, key: &str) -> Result<Option<T>> {
-    let mut get = conn.prepare_cached("SELECT value FROM crsql_master WHERE key = ?")?;
+    let mut get = conn.prepare_cached("SELECT value FROM main.crsql_master WHERE key = ?")?;
     Ok(get.query_row([key], |row| row.get(0)).optional()?)
 }
 
 /// Sets a value of `crsql_master`.
 pub(super) fn set_master(conn: &Connection, key: &str, value: impl rusqlite::ToSql) -> Result<()> {
     conn.prepare_cached(
-        "INSERT INTO crsql_master (key, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+        "INSERT INTO main.crsql_master (key, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
     )?
     .execute(params![key, value])?;
     Ok(())
@@ -120,40 +120,50 @@ pub(super) fn set_version(conn: &Connection, version: Version) -> Result<()> {
     set_master(conn, "db_version", version.get())
 }
 
-pub(super) fn merge_equal_values(conn: &Connection) -> Result<bool> {
-    Ok(master::<i64>(conn, "config.merge-equal-values")?.unwrap_or_default() == 1)
+/// `crsql_master`: the one setting there is.
+const MERGE_EQUAL_VALUES: &str = "config.merge-equal-values";
+
+pub(super) fn merge_equal_values(conn: &Connection) -> Result<i64> {
+    Ok(master(conn, MERGE_EQUAL_VALUES)?.unwrap_or_default())
+}
+
+pub(super) fn set_merge_equal_values(conn: &Connection, value: i64) -> Result<()> {
+    set_master(conn, MERGE_EQUAL_VALUES, value)
 }
 
 /// The site with an ordinal.
 pub(super) fn site(conn: &Connection, ordinal: i64) -> Result<SiteId> {
-    let mut get = conn.prepare_cached("SELECT site_id FROM crsql_site_id WHERE ordinal = ?")?;
+    let mut get = conn.prepare_cached("SELECT site_id FROM main.crsql_site_id WHERE ordinal = ?")?;
     let site: Option<Vec<u8>> = get.query_row([ordinal], |row| row.get(0)).optional()?;
     SiteId::from_slice(&site.ok_or(Error::Corrupt("a clock names an unknown site"))?)
 }
 
 /// The ordinal of a site, if one of its changes was ever kept here.
 pub(super) fn ordinal(conn: &Connection, site: SiteId) -> Result<Option<i64>> {
-    let mut get = conn.prepare_cached("SELECT ordinal FROM crsql_site_id WHERE site_id = ?")?;
+    let mut get = conn.prepare_cached("SELECT ordinal FROM main.crsql_site_id WHERE site_id = ?")?;
     Ok(get.query_row([site.as_bytes()], |row| row.get(0)).optional()?)
 }
 
-/// The ordinal of a site, given to it now if it had none.
+/// Gives an ordinal to a site that has none.
 pub(super) fn add_site(conn: &Connection, site: SiteId) -> Result<i64> {
-    if let Some(ordinal) = ordinal(conn, site)? {
-        return Ok(ordinal);
-    }
-    let mut add = conn.prepare_cached("INSERT INTO crsql_site_id (site_id) VALUES (?) RETURNING ordinal")?;
+    let mut add = conn.prepare_cached("INSERT INTO main.crsql_site_id (site_id) VALUES (?) RETURNING ordinal")?;
     Ok(add.query_row([site.as_bytes()], |row| row.get(0))?)
+}
+
+/// Takes back [`add_site`].
+pub(super) fn remove_site(conn: &Connection, site: SiteId) -> Result<()> {
+    conn.execute("DELETE FROM main.crsql_site_id WHERE site_id = ?", [site.as_bytes()])?;
+    Ok(())
 }
 
 /// Enters a table and its columns, or brings the columns of a known one up to date.
 pub(super) fn add_table(conn: &Connection, name: &str, shape: &Shape) -> Result<TableId> {
-    conn.execute("INSERT OR IGNORE INTO crsql_tables (name) VALUES (?)", [name])?;
-    let id: i64 = conn.query_row("SELECT id FROM crsql_tables WHERE name = ?", [name], |row| row.get(0))?;
+    conn.execute("INSERT OR IGNORE INTO main.crsql_tables (name) VALUES (?)", [name])?;
+    let id: i64 = conn.query_row("SELECT id FROM main.crsql_tables WHERE name = ?", [name], |row| row.get(0))?;
     let mut add = conn.prepare_cached(
-        "INSERT INTO crsql_columns (tbl, id, name)
-         SELECT ?1, coalesce((SELECT max(id) FROM crsql_columns WHERE tbl = ?1), 0) + 1, ?2
-         WHERE NOT EXISTS (SELECT 1 FROM crsql_columns WHERE tbl = ?1 AND name = ?2)",
+        "INSERT INTO main.crsql_columns (tbl, id, name)
+         SELECT ?1, coalesce((SELECT max(id) FROM main.crsql_columns WHERE tbl = ?1), 0) + 1, ?2
+         WHERE NOT EXISTS (SELECT 1 FROM main.crsql_columns WHERE tbl = ?1 AND name = ?2)",
     )?;
     for column in &shape.columns {
         add.execute((id, column))?;
@@ -167,7 +177,7 @@ pub(super) fn remove_table(conn: &Connection, name: &str) -> Result<()> {
     layout::drop_clocks(conn, name)?;
     layout::drop_pks(conn, name)?;
     // The number stays taken: the log still speaks of it, and another table's rows must not be found under it.
-    conn.execute("UPDATE crsql_tables SET name = '__crsql_gone_' || id WHERE name = ?", [name])?;
+    conn.execute("UPDATE main.crsql_tables SET name = '__crsql_gone_' || id WHERE name = ?", [name])?;
     Ok(())
 }
 
@@ -236,7 +246,7 @@ impl Catalog {
 
 /// Reads the replicated tables.
 pub(super) fn load(conn: &Connection) -> Result<Tables> {
-    let mut list = conn.prepare_cached("SELECT id, name FROM crsql_tables ORDER BY id")?;
+    let mut list = conn.prepare_cached("SELECT id, name FROM main.crsql_tables ORDER BY id")?;
     let tables = list.query_map([], |row| Ok((TableId(row.get(0)?), row.get::<_, String>(1)?)))?;
     let mut loaded = Vec::new();
     for table in tables {

@@ -6,9 +6,8 @@
 use std::borrow::Cow;
 use std::ffi::{CStr, c_int};
 use std::marker::PhantomData;
-use std::sync::Arc;
 
-use rusqlite::types::{Value, ValueRef};
+use rusqlite::types::ValueRef;
 use rusqlite::vtab::{
     Context, CreateVTab, Filters, IndexConstraintOp, IndexInfo, Inserts, Module, UpdateVTab, Updates, VTab, VTabConfig,
     VTabConnection, VTabCursor, VTabKind, sqlite3_vtab, sqlite3_vtab_cursor,
@@ -18,11 +17,9 @@ use rusqlite::{Connection, Error as SqlError, ffi};
 use super::error::to_sql_error;
 use super::flush::flush;
 use super::ids::MAX_COUNTER;
-use super::log;
-use super::merge::merge_one;
 use super::read::{Cells, Reader, Selection, Sites};
 use super::state::Shared;
-use super::{CausalLength, Change, ColVersion, Error, Result, SENTINEL, Seq, SiteId, Version};
+use super::{Result, SENTINEL, SiteId, incoming, log, merge};
 
 const SCHEMA: &CStr = c"CREATE TABLE x (\"table\" TEXT NOT NULL, pk BLOB NOT NULL, cid TEXT NOT NULL, val ANY, col_version INTEGER NOT NULL, db_version INTEGER NOT NULL, site_id BLOB NOT NULL, cl INTEGER NOT NULL, seq INTEGER NOT NULL, site_version INTEGER HIDDEN)";
 
@@ -40,7 +37,7 @@ const DESCENDING: c_int = 2;
 pub(super) fn register(conn: &Connection, shared: Shared) -> rusqlite::Result<()> {
     let module: &'static Module<'static, Changes> = const { &Module::update_module() };
     conn.create_module("crsql_changes", module, Some(shared))?;
-    conn.prepare("SELECT 1 FROM crsql_changes")?;
+    conn.prepare("SELECT 1 FROM main.crsql_changes")?;
     Ok(())
 }
 
@@ -149,9 +146,9 @@ impl CreateVTab<'_> for Changes {
 
 impl UpdateVTab<'_> for Changes {
     fn insert(&mut self, args: &Inserts<'_>) -> rusqlite::Result<i64> {
-        let shared = &self.shared;
-        let change = incoming(shared, args).map_err(to_sql_error)?;
-        merge_one(shared.conn(), shared.state(), &change).map_err(to_sql_error)?;
+        let (conn, state) = (self.shared.conn(), self.shared.state());
+        let change = incoming::change(args, state.site).map_err(to_sql_error)?;
+        merge::merge_one(conn, state, &change).map_err(to_sql_error)?;
         Ok(-1)
     }
 
@@ -169,32 +166,6 @@ fn read_only() -> rusqlite::Result<()> {
         ffi::Error::new(ffi::SQLITE_MISUSE),
         Some("Only INSERT and SELECT statements are allowed against the crsql changes table".into()),
     ))
-}
-
-/// Reads an inserted row. Numbers left out are 0, a site left out is this one.
-fn incoming(shared: &Shared, args: &Inserts<'_>) -> Result<Change> {
-    let integer = |i| -> Result<i64> { Ok(args.get::<Option<i64>>(i)?.unwrap_or_default()) };
-    let site: Option<Value> = args.get(8)?;
-    let site = match site {
-        None | Some(Value::Null) => shared.state().site,
-        Some(Value::Blob(bytes)) if bytes.is_empty() => shared.state().site,
-        Some(Value::Blob(bytes)) => SiteId::from_slice(&bytes)?,
-        Some(Value::Text(text)) => SiteId::from_slice(text.as_bytes())?,
-        Some(_) => return Err(Error::InvalidSiteId),
-    };
-    let db_version = integer(7)?;
-    Ok(Change {
-        table: args.get::<Option<Arc<str>>>(2)?.unwrap_or_default(),
-        pk: args.get::<Option<Vec<u8>>>(3)?.unwrap_or_default(),
-        cid: args.get::<Option<Arc<str>>>(4)?.unwrap_or_default(),
-        val: args.get(5)?,
-        col_version: ColVersion::new(integer(6)?)?,
-        // cr-sqlite writes 0 for rows that an alteration added to a fresh database: they count to the first transaction.
-        version: Version::new(args.get::<Option<i64>>(11)?.unwrap_or(db_version).max(1))?,
-        site,
-        cl: CausalLength::new(integer(9)?)?,
-        seq: Seq::new(integer(10)?)?,
-    })
 }
 
 /// Reads one local version at a time.

@@ -2,14 +2,15 @@
 //! virtual table that stands for its schema.
 
 use std::borrow::Cow;
-use std::ffi::CStr;
+use std::ffi::{CStr, c_char, c_int};
 
 use rusqlite::vtab::{CreateVTab, IndexInfo, Module, VTab, VTabConnection, VTabKind, sqlite3_vtab};
-use rusqlite::{Connection, Error as SqlError};
+use rusqlite::{Connection, Error as SqlError, ffi};
 
 use super::error::to_sql_error;
 use super::flush::flush;
 use super::journal_vtab::NoRows;
+use super::module::{self, StaticModule};
 use super::quote::{identifier, list};
 use super::state::Shared;
 use super::{Error, Result, catalog, fract, replicate};
@@ -19,8 +20,23 @@ const SUFFIX: &str = "_schema";
 
 /// Registers the module.
 pub(super) fn register(conn: &Connection, shared: Shared) -> rusqlite::Result<()> {
-    let module: &'static Module<'static, ClSet> = const { &Module::read_only_module() };
-    conn.create_module("clset", module, Some(shared))
+    module::register(conn, c"clset", &MODULE, shared)
+}
+
+/// rusqlite's module, with the method for renames that it does not offer. SQLite lets a table without that method take any
+/// name, and from then on it would stand for another table.
+static MODULE: StaticModule = StaticModule({
+    // SAFETY: `Module` is `repr(transparent)` over `sqlite3_module`.
+    let base: ffi::sqlite3_module = unsafe { std::mem::transmute(Module::<ClSet>::read_only_module()) };
+    ffi::sqlite3_module { xRename: Some(refuse_rename), ..base }
+});
+
+unsafe extern "C" fn refuse_rename(vtab: *mut sqlite3_vtab, _: *const c_char) -> c_int {
+    // SAFETY: SQLite passes a table of this module, whose `ClSet` is `repr(C)` and begins with it.
+    let clset = unsafe { &mut *vtab.cast::<ClSet>() };
+    let error = SqlError::ModuleError(format!("{}{SUFFIX} keeps its name for as long as its table", clset.table));
+    // SAFETY: SQLite frees the text.
+    unsafe { rusqlite::to_sqlite_error(&error, &raw mut clset.base.zErrMsg) }
 }
 
 #[repr(C)]
@@ -96,16 +112,19 @@ fn base_name(name: &[u8]) -> Result<String> {
 /// fails, SQLite takes back all that was done in it.
 fn create(shared: &Shared, table: &str, columns: &[&[u8]]) -> Result<()> {
     let columns = list(columns.iter().map(|column| String::from_utf8_lossy(column)));
-    shared.conn().execute_batch(&format!("CREATE TABLE {} ({columns})", identifier(table)))?;
+    shared.conn().execute_batch(&format!("CREATE TABLE main.{} ({columns})", identifier(table)))?;
     replicate::as_crr_within_statement(shared.conn(), shared.state(), table)
 }
 
-/// Drops the table with all that the engine keeps of it.
+/// Drops the table with all that the engine keeps of it. One that was renamed goes its own way.
 fn drop_table(shared: &Shared, table: &str) -> Result<()> {
     let conn = shared.conn();
     flush(conn, shared.state())?;
+    if shared.state().tables(conn)?.iter().any(|other| *other.stored_as == *table && *other.name != *table) {
+        return Ok(());
+    }
     fract::drop_all(conn, table)?;
-    conn.execute_batch(&format!("DROP TABLE IF EXISTS {}", identifier(table)))?;
+    conn.execute_batch(&format!("DROP TABLE IF EXISTS main.{}", identifier(table)))?;
     let removed = catalog::remove_table(conn, table);
     shared.state().forget_tables();
     removed

@@ -48,7 +48,7 @@ pub(super) fn compact(conn: &Connection, tables: &Tables) -> Result<i64> {
             (false, Table::clocks(&table.stored_as), "key", "clock"),
             (true, Table::tombstones(&table.stored_as), "__crsql_id", "__crsql_clock"),
         ] {
-            let sql = format!("SELECT {}, {} FROM {name} ORDER BY 1", identifier(key), identifier(clock));
+            let sql = format!("SELECT {}, {} FROM main.{name} ORDER BY 1", identifier(key), identifier(clock));
             let mut scan = conn.prepare(&sql)?;
             let mut rows = scan.query([])?;
             while let Some(row) = rows.next()? {
@@ -63,7 +63,7 @@ pub(super) fn compact(conn: &Connection, tables: &Tables) -> Result<i64> {
             }
         }
     }
-    conn.execute("DELETE FROM crsql_log", [])?;
+    conn.execute("DELETE FROM main.crsql_log", [])?;
     let records = touched.len() as i64;
     for (version, mut rows) in touched {
         rows.sort_unstable();

@@ -79,6 +79,6 @@ impl Engine {
     /// Sets `merge-equal-values`: whether ties go to the larger site id, so that copies agree on authors too. All copies
     /// of a database must set it alike.
     pub fn set_merge_equal_values(&self, conn: &Connection, on: bool) -> Result<()> {
-        self.shared.state_for(conn)?.set_merge_equal_values(conn, on)
+        self.shared.state_for(conn)?.set_merge_equal_values(conn, on.into())
     }
 }

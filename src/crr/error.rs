@@ -1,3 +1,4 @@
+use rusqlite::ErrorCode;
 use thiserror::Error;
 
 /// What can go wrong in the engine. An error leaves the database as it was.
@@ -61,6 +62,9 @@ pub enum Error {
     /// An engine was used with a connection that it was not installed on.
     #[error("the engine belongs to another connection")]
     ForeignConnection,
+    /// A write to a replicated table of an attached database, whose clocks this connection does not keep.
+    #[error("replicated tables of an attached database can be written to only where it is the main database")]
+    Attached,
     /// The engine's own tables hold something that it did not write.
     #[error("the clock tables are damaged: {0}")]
     Corrupt(&'static str),
@@ -69,6 +73,13 @@ pub enum Error {
 /// The engine's error as SQLite reports it: its own unchanged, ours as a message.
 pub(super) fn to_sql_error(error: Error) -> rusqlite::Error {
     match error {
+        // An error of a function reaches the caller either with its text or with its code. Of a locked database or a full
+        // disk the code says all.
+        Error::Sqlite(rusqlite::Error::SqliteFailure(error, Some(_)))
+            if !matches!(error.code, ErrorCode::Unknown | ErrorCode::ConstraintViolation) =>
+        {
+            rusqlite::Error::SqliteFailure(error, None)
+        }
         Error::Sqlite(error) => error,
         other => rusqlite::Error::UserFunctionError(Box::new(other)),
     }

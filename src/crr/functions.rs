@@ -8,7 +8,7 @@ use super::error::to_sql_error;
 use super::flush::flush;
 use super::pack::{self, Packer};
 use super::state::Shared;
-use super::{Error, Result, Version, alter, replicate};
+use super::{Error, Result, Version, alter, catalog, replicate};
 
 pub(super) const INNOCUOUS: FunctionFlags = FunctionFlags::SQLITE_UTF8.union(FunctionFlags::SQLITE_INNOCUOUS);
 pub(super) const DETERMINISTIC: FunctionFlags = INNOCUOUS.union(FunctionFlags::SQLITE_DETERMINISTIC);
@@ -123,13 +123,13 @@ fn unpack_column(_: &Shared, context: &Context<'_>) -> Result<Value> {
 fn config_set(shared: &Shared, context: &Context<'_>) -> Result<Value> {
     let (name, value): (String, i64) = (context.get(0)?, context.get(1)?);
     known_setting(&name)?;
-    shared.state().set_merge_equal_values(shared.conn(), value == 1)?;
+    shared.state().set_merge_equal_values(shared.conn(), value)?;
     Ok(Value::Integer(value))
 }
 
 fn config_get(shared: &Shared, context: &Context<'_>) -> Result<Value> {
     known_setting(&context.get::<String>(0)?)?;
-    Ok(Value::Integer(shared.state().merge_equal_values.get().into()))
+    Ok(Value::Integer(catalog::merge_equal_values(shared.conn())?))
 }
 
 fn known_setting(name: &str) -> Result<()> {

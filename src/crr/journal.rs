@@ -75,6 +75,8 @@ pub(super) struct Mark {
     pub(super) seq: i64,
     /// How many rows the transaction had touched.
     pub(super) touched: usize,
+    /// How many merged changes had won.
+    pub(super) rows_impacted: i64,
 }
 
 impl Journal {
@@ -120,9 +122,10 @@ impl Journal {
     }
 
     /// A savepoint begins; `seq` is the next that a flush would hand out, `touched` how many rows were touched.
-    pub(super) fn savepoint(&mut self, savepoint: i32, seq: i64, touched: usize) {
+    pub(super) fn savepoint(&mut self, savepoint: i32, seq: i64, touched: usize, rows_impacted: i64) {
         self.marks.retain(|mark| mark.savepoint < savepoint);
-        self.marks.push(Mark { savepoint, events: self.events.len(), flushed: self.flushed, seq, touched });
+        let (events, flushed) = (self.events.len(), self.flushed);
+        self.marks.push(Mark { savepoint, events, flushed, seq, touched, rows_impacted });
     }
 
     pub(super) fn release(&mut self, savepoint: i32) {
@@ -133,7 +136,7 @@ impl Journal {
     pub(super) fn rollback_to(&mut self, savepoint: i32) -> Mark {
         self.marks.retain(|mark| mark.savepoint <= savepoint);
         // Without a mark, the savepoint is older than the first write.
-        let start = Mark { savepoint, events: 0, flushed: 0, seq: 0, touched: 0 };
+        let start = Mark { savepoint, events: 0, flushed: 0, seq: 0, touched: 0, rows_impacted: 0 };
         let mark = self.marks.last().filter(|mark| mark.savepoint == savepoint).copied().unwrap_or(start);
         let burnt = self.events.drain(mark.events.min(self.events.len())..).map(|event| event.seqs()).sum();
         self.flushed = mark.flushed;
@@ -164,7 +167,7 @@ mod tests {
     fn a_rollback_to_a_savepoint_brings_back_what_was_flushed_since() {
         let mut journal = Journal::default();
         journal.push(insert(1));
-        journal.savepoint(0, 0, 0);
+        journal.savepoint(0, 0, 0, 0);
         journal.push(insert(2));
         assert_eq!(journal.take().len(), 2);
         journal.rollback_to(0);
@@ -176,7 +179,7 @@ mod tests {
     fn what_was_flushed_under_a_savepoint_is_not_flushed_again_after_its_release() {
         let mut journal = Journal::default();
         journal.push(insert(1));
-        journal.savepoint(0, 0, 0);
+        journal.savepoint(0, 0, 0, 0);
         assert_eq!(journal.take(), [insert(1)]);
         journal.release(0);
         journal.push(insert(2));
@@ -186,7 +189,7 @@ mod tests {
     #[test]
     fn released_savepoints_keep_their_writes() {
         let mut journal = Journal::default();
-        journal.savepoint(0, 0, 0);
+        journal.savepoint(0, 0, 0, 0);
         journal.push(insert(1));
         journal.release(0);
         assert_eq!(journal.take(), [insert(1)]);

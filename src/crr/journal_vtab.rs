@@ -2,7 +2,7 @@
 //! after it was written to in the transaction.
 
 use std::borrow::Cow;
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{CStr, c_int};
 
 use rusqlite::types::ValueRef;
 use rusqlite::vtab::{
@@ -13,37 +13,15 @@ use rusqlite::{Connection, Error, ffi};
 
 use super::error::to_sql_error;
 use super::flush::flush;
+use super::module::{self, StaticModule};
 use super::state::Shared;
 
 const SCHEMA: &CStr = c"CREATE TABLE x (joined)";
 
 /// Registers the module.
 pub(super) fn register(conn: &Connection, shared: Shared) -> rusqlite::Result<()> {
-    extern "C" fn drop_shared(shared: *mut c_void) {
-        // SAFETY: the pointer is the box given to sqlite3_create_module_v2 below, and SQLite calls this once.
-        drop(unsafe { Box::from_raw(shared.cast::<Shared>()) });
-    }
-    let aux = Box::into_raw(Box::new(shared));
-    // SAFETY: the handle is open, the module is static, and SQLite takes the box over even when it fails.
-    let code = unsafe {
-        ffi::sqlite3_create_module_v2(
-            conn.handle(),
-            c"crsql_journal".as_ptr(),
-            &raw const MODULE.0,
-            aux.cast(),
-            Some(drop_shared),
-        )
-    };
-    if code != ffi::SQLITE_OK {
-        return Err(Error::SqliteFailure(ffi::Error::new(code), None));
-    }
-    Ok(())
+    module::register(conn, c"crsql_journal", &MODULE, shared)
 }
-
-struct StaticModule(ffi::sqlite3_module);
-
-// SAFETY: SQLite only reads a module, and nothing writes to this one.
-unsafe impl Sync for StaticModule {}
 
 /// rusqlite's transactional module, with the savepoint methods that it does not offer.
 static MODULE: StaticModule = StaticModule({

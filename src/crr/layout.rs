@@ -12,10 +12,10 @@ use super::table::{Key, Shape, Table};
 pub(super) fn create(conn: &Connection, name: &str, shape: &Shape) -> Result<()> {
     let (pks, names) = (shape.declare_pks(), shape.pk_list(""));
     conn.execute_batch(&format!(
-        "CREATE TABLE IF NOT EXISTS {clocks} (key INTEGER PRIMARY KEY, clock BLOB NOT NULL, number INTEGER) STRICT;
-         CREATE INDEX IF NOT EXISTS {} ON {clocks} (number) WHERE number IS NOT NULL;
-         CREATE TABLE IF NOT EXISTS {tombstones} (__crsql_id INTEGER PRIMARY KEY, __crsql_clock BLOB NOT NULL, {pks});
-         CREATE UNIQUE INDEX IF NOT EXISTS {} ON {tombstones} ({names});",
+        "CREATE TABLE IF NOT EXISTS main.{clocks} (key INTEGER PRIMARY KEY, clock BLOB NOT NULL, number INTEGER) STRICT;
+         CREATE INDEX IF NOT EXISTS main.{} ON {clocks} (number) WHERE number IS NOT NULL;
+         CREATE TABLE IF NOT EXISTS main.{tombstones} (__crsql_id INTEGER PRIMARY KEY, __crsql_clock BLOB NOT NULL, {pks});
+         CREATE UNIQUE INDEX IF NOT EXISTS main.{} ON {tombstones} ({names});",
         numbers_index(name),
         tombstones_index(name),
         clocks = Table::clocks(name),
@@ -23,8 +23,8 @@ pub(super) fn create(conn: &Connection, name: &str, shape: &Shape) -> Result<()>
     ))?;
     if shape.key == Key::Mapped {
         conn.execute_batch(&format!(
-            "CREATE TABLE IF NOT EXISTS {keys} (__crsql_key INTEGER PRIMARY KEY, {pks});
-             CREATE UNIQUE INDEX IF NOT EXISTS {} ON {keys} ({names});",
+            "CREATE TABLE IF NOT EXISTS main.{keys} (__crsql_key INTEGER PRIMARY KEY, {pks});
+             CREATE UNIQUE INDEX IF NOT EXISTS main.{} ON {keys} ({names});",
             keys_index(name),
             keys = Table::keys(name),
         ))?;
@@ -71,13 +71,13 @@ fn view(name: &str, what: &str) -> String {
 /// Drops what speaks of the rows of `name` as they are; its tombstones stay.
 pub(super) fn drop_clocks(conn: &Connection, name: &str) -> Result<()> {
     drop_views(conn, name)?;
-    Ok(conn.execute_batch(&format!("DROP TABLE IF EXISTS {}", Table::clocks(name)))?)
+    Ok(conn.execute_batch(&format!("DROP TABLE IF EXISTS main.{}", Table::clocks(name)))?)
 }
 
 /// Drops what speaks of primary keys.
 pub(super) fn drop_pks(conn: &Connection, name: &str) -> Result<()> {
     Ok(conn.execute_batch(&format!(
-        "DROP TABLE IF EXISTS {}; DROP TABLE IF EXISTS {}",
+        "DROP TABLE IF EXISTS main.{}; DROP TABLE IF EXISTS main.{}",
         Table::tombstones(name),
         Table::keys(name)
     ))?)
@@ -89,11 +89,11 @@ pub(super) fn rename(conn: &Connection, from: &str, to: &str) -> Result<()> {
     let exists = "SELECT count(*) FROM main.sqlite_master WHERE type = 'table' AND '\"' || replace(name, '\"', '\"\"') || '\"' = ?";
     for of in [Table::clocks, Table::tombstones, Table::keys] {
         if conn.query_row(exists, [of(from)], |row| row.get::<_, bool>(0))? {
-            conn.execute_batch(&format!("ALTER TABLE {} RENAME TO {}", of(from), of(to)))?;
+            conn.execute_batch(&format!("ALTER TABLE main.{} RENAME TO {}", of(from), of(to)))?;
         }
     }
     for index in [numbers_index, tombstones_index, keys_index] {
-        conn.execute_batch(&format!("DROP INDEX IF EXISTS {}", index(from)))?;
+        conn.execute_batch(&format!("DROP INDEX IF EXISTS main.{}", index(from)))?;
     }
     Ok(())
 }
@@ -108,20 +108,20 @@ pub(super) fn number_by_key(conn: &Connection, table: &Table) -> Result<bool> {
         Key::Integer(column) => column.clone(),
         Key::Mapped => {
             conn.execute_batch(&format!(
-                "INSERT OR IGNORE INTO {keys} ({columns}) SELECT {columns} FROM {tombstones}"
+                "INSERT OR IGNORE INTO main.{keys} ({columns}) SELECT {columns} FROM main.{tombstones}"
             ))?;
             conn.execute_batch(&table.sql.add_missing_keys)?;
             format!(
-                "(SELECT __crsql_key FROM {keys} k WHERE ({columns}) = ({}))",
+                "(SELECT __crsql_key FROM main.{keys} k WHERE ({columns}) = ({}))",
                 list(table.pks.iter().map(|pk| format!("d.{}", identifier(&pk.name))))
             )
         }
     };
     // By a copy: one after another, they would stand in each other's way.
     conn.execute_batch(&format!(
-        "CREATE TEMP TABLE crsql_renumbered AS SELECT {number} AS __crsql_id, __crsql_clock, {columns} FROM {tombstones} d;
-         DELETE FROM {tombstones};
-         INSERT INTO {tombstones} (__crsql_id, __crsql_clock, {columns}) SELECT * FROM temp.crsql_renumbered;
+        "CREATE TEMP TABLE crsql_renumbered AS SELECT {number} AS __crsql_id, __crsql_clock, {columns} FROM main.{tombstones} d;
+         DELETE FROM main.{tombstones};
+         INSERT INTO main.{tombstones} (__crsql_id, __crsql_clock, {columns}) SELECT * FROM temp.crsql_renumbered;
          DROP TABLE temp.crsql_renumbered;"
     ))?;
     Ok(true)

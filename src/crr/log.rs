@@ -28,14 +28,14 @@ pub(super) struct Touched {
 pub(super) fn write(conn: &Connection, version: Version, rows: &[Touched]) -> Result<()> {
     let mut record = Vec::new();
     encode(rows, &mut record);
-    conn.prepare_cached("INSERT OR REPLACE INTO crsql_log (version, touched) VALUES (?, ?)")?
+    conn.prepare_cached("INSERT OR REPLACE INTO main.crsql_log (version, touched) VALUES (?, ?)")?
         .execute((version.get(), record))?;
     Ok(())
 }
 
 /// The newest version that touched anything.
 pub(super) fn newest(conn: &Connection) -> Result<Version> {
-    let mut newest = conn.prepare_cached("SELECT coalesce(max(version), 0) FROM crsql_log")?;
+    let mut newest = conn.prepare_cached("SELECT coalesce(max(version), 0) FROM main.crsql_log")?;
     Version::or_zero(newest.query_row([], |row| row.get(0))?)
 }
 
@@ -57,7 +57,7 @@ fn encode(rows: &[Touched], out: &mut Vec<u8>) {
 
 /// The rows that the log has under `version`.
 pub(super) fn read(conn: &Connection, version: Version) -> Result<Vec<Touched>> {
-    let mut read = conn.prepare_cached("SELECT touched FROM crsql_log WHERE version = ?")?;
+    let mut read = conn.prepare_cached("SELECT touched FROM main.crsql_log WHERE version = ?")?;
     let record: Option<Vec<u8>> = read.query_row([version.get()], |row| row.get(0)).optional()?;
     decode(&record.unwrap_or_default())
 }

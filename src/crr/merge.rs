@@ -25,7 +25,7 @@ use super::log::Touched;
 use super::rows::Rows;
 use super::state::State;
 use super::table::{Table, TableId};
-use super::{Change, Error, Result, SENTINEL, Version, value};
+use super::{Change, Error, Result, SENTINEL, Version, catalog, value};
 use row::Row;
 
 /// What a merge did.
@@ -62,9 +62,20 @@ fn is_same_row(a: &Change, b: &Change) -> bool {
 
 /// Merges a change that arrives through SQL. The clock of its row is [noted](super::journal), so that the next change
 /// of the same row finds it there.
+///
+/// SQLite does not take back what was done inside a statement that inserts one row into a virtual table. So a change that
+/// fails must leave nothing: not its author, and no version.
 pub(super) fn merge_one(conn: &Connection, state: &State, change: &Change) -> Result<()> {
+    let pending = state.transaction.pending.get();
     let mut merge = Merge::new(conn, state, Numbering::AtLeastTheirs)?;
-    merge.one(change)?;
+    if let Err(error) = merge.one(change) {
+        state.transaction.pending.set(pending);
+        if merge.has_added_site && !conn.is_autocommit() {
+            state.transaction.sites.take();
+            catalog::remove_site(conn, change.site)?;
+        }
+        return Err(error);
+    }
     merge.finish();
     Ok(())
 }
@@ -87,6 +98,8 @@ struct Merge<'a> {
     state: &'a State,
     numbering: Numbering,
     tables: Arc<Tables>,
+    /// Whether the author of a change was unknown until now.
+    has_added_site: bool,
     applied: u64,
     version: Option<Version>,
 }
@@ -94,7 +107,8 @@ struct Merge<'a> {
 impl<'a> Merge<'a> {
     fn new(conn: &'a Connection, state: &'a State, numbering: Numbering) -> Result<Self> {
         state.join(conn)?;
-        Ok(Self { conn, state, numbering, tables: state.tables(conn)?, applied: 0, version: None })
+        let tables = state.tables(conn)?;
+        Ok(Self { conn, state, numbering, tables, has_added_site: false, applied: 0, version: None })
     }
 
     /// Merges changes of one row, in order.
@@ -210,7 +224,7 @@ impl<'a> Merge<'a> {
     fn equal_sentinel(&mut self, row: &mut Row<'_>, change: &Change) -> Result<()> {
         let wins = match row.sentinel() {
             Some(current) => self.author_wins(change, current)?,
-            None => self.state.merge_equal_values.get(),
+            None => self.state.merges_equal_values(self.conn)?,
         };
         if wins {
             let stamp = self.stamp(row, change, change.cl.get())?;
@@ -244,12 +258,13 @@ impl<'a> Merge<'a> {
     }
 
     fn author_wins(&mut self, change: &Change, current: Stamp) -> Result<bool> {
-        Ok(self.state.merge_equal_values.get()
-            && change.site > self.state.transaction.sites.borrow_mut().site(self.conn, current.site)?)
+        Ok(self.state.merges_equal_values(self.conn)?
+            && change.site > self.state.ask_sites(|sites| sites.site(self.conn, current.site))?)
     }
 
     fn stamp(&mut self, row: &mut Row<'_>, change: &Change, col_version: i64) -> Result<Stamp> {
-        let site = self.state.transaction.sites.borrow_mut().ordinal(self.conn, change.site)?;
+        let (site, is_new) = self.state.ask_sites(|sites| sites.ordinal(self.conn, change.site))?;
+        self.has_added_site |= is_new;
         // A change of our own that comes back (from before a restore) keeps its number, which must not be given again.
         let ours = site == SELF || self.numbering == Numbering::AtLeastTheirs;
         let at_least = if ours { self.plausible(change.version)? } else { Version::ZERO };

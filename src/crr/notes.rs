@@ -43,7 +43,7 @@ pub(super) fn register(conn: &Connection, shared: &Shared) -> Result<()> {
             if !shared.is_tracking(table) {
                 shared.journal().fall_behind();
             } else if let Some(kind) = note(context).map_err(to_sql_error)? {
-                shared.state().join(shared.conn()).map_err(to_sql_error)?;
+                shared.state().join_write(shared.conn()).map_err(to_sql_error)?;
                 shared.journal().push(Event { table, kind });
             }
             Ok(0)

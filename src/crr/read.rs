@@ -153,9 +153,9 @@ impl Reader {
     /// Reads the changes of the next version that has any, in no order. False at the end of the window.
     pub(super) fn next_version(&mut self, conn: &Connection, cells: &mut Cells) -> Result<bool> {
         let next = if self.descending {
-            "SELECT version, touched FROM crsql_log WHERE version > ? AND version <= ? ORDER BY version DESC LIMIT 1"
+            "SELECT version, touched FROM main.crsql_log WHERE version > ? AND version <= ? ORDER BY version DESC LIMIT 1"
         } else {
-            "SELECT version, touched FROM crsql_log WHERE version > ? AND version <= ? ORDER BY version LIMIT 1"
+            "SELECT version, touched FROM main.crsql_log WHERE version > ? AND version <= ? ORDER BY version LIMIT 1"
         };
         cells.clear();
         while cells.cells.is_empty() {

@@ -39,7 +39,7 @@ fn replicate(conn: &Connection, state: &State, name: &str) -> Result<()> {
     forget_predecessor(conn, name)?;
     let table = describe(conn, name)?;
     triggers::create(conn, &table)?;
-    let any = format!("SELECT EXISTS (SELECT 1 FROM {})", identifier(&table.name));
+    let any = format!("SELECT EXISTS (SELECT 1 FROM main.{})", identifier(&table.name));
     // An empty table takes no version.
     if !conn.query_row(&any, [], |row| row.get::<_, bool>(0))? {
         return Ok(());
@@ -73,9 +73,9 @@ pub(super) fn has_other_pks(conn: &Connection, name: &str) -> Result<bool> {
         let names = names.query_map([of], |row| row.get(0))?;
         Ok(names.collect::<Result<_, _>>()?)
     };
-    let now = names("SELECT name FROM pragma_table_info(?) WHERE pk > 0 ORDER BY name", name)?;
+    let now = names("SELECT name FROM pragma_table_info(?, 'main') WHERE pk > 0 ORDER BY name", name)?;
     let then = names(
-        "SELECT name FROM pragma_table_info(?) WHERE name NOT IN ('__crsql_id', '__crsql_clock') ORDER BY name",
+        "SELECT name FROM pragma_table_info(?, 'main') WHERE name NOT IN ('__crsql_id', '__crsql_clock') ORDER BY name",
         &format!("{name}__crsql_tombstones"),
     )?;
     Ok(now != then)
@@ -84,7 +84,7 @@ pub(super) fn has_other_pks(conn: &Connection, name: &str) -> Result<bool> {
 /// Brings the names of clock tables and triggers behind those of tables that were renamed since.
 pub(super) fn settle_renames(conn: &Connection, state: &State) -> Result<()> {
     // One look at the names: reading all tables for each that is replicated would take time that grows with the square.
-    let renamed = "SELECT EXISTS (SELECT 1 FROM sqlite_master m JOIN crsql_tables t
+    let renamed = "SELECT EXISTS (SELECT 1 FROM main.sqlite_master m JOIN main.crsql_tables t
                    ON t.name = substr(m.name, 1, length(m.name) - length('__crsql_itrig'))
                    WHERE m.type = 'trigger' AND m.name LIKE '%__crsql_itrig' AND lower(m.tbl_name) <> lower(t.name))";
     if !conn.query_row(renamed, [], |row| row.get::<_, bool>(0))? {
@@ -94,10 +94,10 @@ pub(super) fn settle_renames(conn: &Connection, state: &State) -> Result<()> {
     for table in tables.iter().filter(|table| table.name != table.stored_as) {
         triggers::drop_all(conn, &table.stored_as)?;
         forget_predecessor(conn, &table.name)?;
-        conn.execute("DELETE FROM crsql_tables WHERE name = ?", [&*table.name])?;
+        conn.execute("DELETE FROM main.crsql_tables WHERE name = ?", [&*table.name])?;
         layout::drop_pks(conn, &table.name)?;
         layout::rename(conn, &table.stored_as, &table.name)?;
-        conn.execute("UPDATE crsql_tables SET name = ? WHERE id = ?", (&*table.name, table.id.0))?;
+        conn.execute("UPDATE main.crsql_tables SET name = ? WHERE id = ?", (&*table.name, table.id.0))?;
         let table = describe(conn, &table.name)?;
         triggers::create(conn, &table)?;
     }
@@ -117,7 +117,8 @@ pub(super) fn as_table(conn: &Connection, state: &State, name: &str) -> Result<(
 }
 
 fn is_crr(conn: &Connection, name: &str) -> Result<bool> {
-    let known = "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND name = ? AND lower(tbl_name) = lower(?)";
+    let known =
+        "SELECT count(*) FROM main.sqlite_master WHERE type = 'trigger' AND name = ? AND lower(tbl_name) = lower(?)";
     Ok(conn.query_row(known, [&format!("{name}__crsql_itrig"), name], |row| row.get(0))?)
 }
 
@@ -125,13 +126,15 @@ fn is_crr(conn: &Connection, name: &str) -> Result<bool> {
 pub(super) fn check(conn: &Connection, name: &str) -> Result<()> {
     let any = |sql: &str| conn.query_row(sql, [name], |row: &Row<'_>| row.get::<_, bool>(0));
     let refuse = |why: &str| Err(Error::NotReplicable(why.replace("{}", name)));
-    if any("SELECT count(*) FROM pragma_index_list(?) WHERE origin <> 'pk' AND \"unique\"")? {
+    if any("SELECT count(*) FROM pragma_index_list(?, 'main') WHERE origin <> 'pk' AND \"unique\"")? {
         return refuse("Table {} has unique indices besides the primary key. This is not allowed for CRRs");
     }
     let implicit = "(SELECT max(wr) FROM pragma_table_list(?1) WHERE schema = 'main')";
-    let nullable =
-        format!("SELECT count(*) FROM pragma_table_info(?1) WHERE pk > 0 AND NOT \"notnull\" AND NOT {implicit}");
-    let solid = format!("SELECT count(*) FROM pragma_table_info(?1) WHERE pk > 0 AND (\"notnull\" OR {implicit})");
+    let nullable = format!(
+        "SELECT count(*) FROM pragma_table_info(?1, 'main') WHERE pk > 0 AND NOT \"notnull\" AND NOT {implicit}"
+    );
+    let solid =
+        format!("SELECT count(*) FROM pragma_table_info(?1, 'main') WHERE pk > 0 AND (\"notnull\" OR {implicit})");
     if !any(&solid)? {
         return refuse(
             "Table {} has no primary key or primary key is nullable. CRRs must have a non nullable primary key",
@@ -142,19 +145,25 @@ pub(super) fn check(conn: &Connection, name: &str) -> Result<()> {
             "Table {} has a composite primary key part of which is nullable. CRRs must have a non nullable primary key",
         );
     }
-    if any("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ? AND sql LIKE '%autoincrement%'")? {
+    if any("SELECT count(*) FROM main.sqlite_master WHERE type = 'table' AND name = ? AND sql LIKE '%autoincrement%'")?
+    {
         return refuse(
             "{} has auto-increment primary keys. This is likely a mistake as two concurrent nodes will assign unrelated rows the same primary key. Either use a primary key that represents the identity of your row or use a database friendly UUID such as UUIDv7",
         );
     }
-    if any("SELECT count(*) FROM pragma_foreign_key_list(?)")? {
+    if any("SELECT count(*) FROM pragma_foreign_key_list(?, 'main')")? {
         return refuse(
             "Table {} has checked foreign key constraints. CRRs may have foreign keys but must not have checked foreign key constraints as they can be violated by row level security or replication.",
         );
     }
-    if any("SELECT count(*) FROM pragma_table_xinfo(?) WHERE pk = 0 AND \"notnull\" AND dflt_value IS NULL")? {
+    if any("SELECT count(*) FROM pragma_table_xinfo(?, 'main') WHERE pk = 0 AND \"notnull\" AND dflt_value IS NULL")? {
         return refuse(
             "Table {} has a NOT NULL column without a DEFAULT VALUE. This is not allowed as it prevents forwards and backwards compatibility between schema versions. Make the column nullable or assign a default value to it.",
+        );
+    }
+    if any("SELECT count(*) FROM pragma_table_xinfo(?, 'main') WHERE pk = 0 AND name = '-1'")? {
+        return refuse(
+            "Table {} has a column named -1. This is not allowed for CRRs, whose changes call the row itself so",
         );
     }
     Ok(())

@@ -181,13 +181,12 @@ impl<'c> Rows<'c> {
 
     /// Inserts a row with all its columns.
     pub(super) fn insert_row<'v>(&mut self, values: impl Iterator<Item = &'v Value>) -> Result<()> {
-        self.insert_row.get(self.conn, &self.table.sql.insert_row)?.execute(params_from_iter(values))?;
-        Ok(())
+        written(self.insert_row.get(self.conn, &self.table.sql.insert_row)?.execute(params_from_iter(values))?)
     }
 
     /// Deletes a row and its clock.
     pub(super) fn delete_row(&mut self, key: i64) -> Result<()> {
-        self.conn.prepare_cached(&self.table.sql.delete_row)?.execute([key])?;
+        written(self.conn.prepare_cached(&self.table.sql.delete_row)?.execute([key])?)?;
         self.drop(key)
     }
 
@@ -298,6 +297,12 @@ impl<'c> Rows<'c> {
         self.has_numbers = Some(any);
         Ok(any)
     }
+}
+
+/// Refuses a write that a trigger or a constraint of the table passed over (IGNORE): its clock would speak of a row that is not
+/// so.
+pub(super) fn written(rows: usize) -> Result<()> {
+    if rows == 0 { Err(Error::InvalidChange("its table ignores it")) } else { Ok(()) }
 }
 
 /// A row's clock and number, which stand in the columns from `first`, if it has a clock.

@@ -42,7 +42,6 @@ impl Shared {
             transaction: Transaction::default(),
             sync_bit: Cell::new(0),
             merging: Cell::new(None),
-            merge_equal_values: Cell::new(catalog::merge_equal_values(conn)?),
         })))
     }
 }
@@ -71,7 +70,6 @@ pub(super) struct State {
     pub(super) sync_bit: Cell<i64>,
     /// The table whose rows a merge is writing. Its triggers report nothing; those of other tables do.
     pub(super) merging: Cell<Option<TableId>>,
-    pub(super) merge_equal_values: Cell<bool>,
 }
 
 /// What is true until the open transaction ends.
@@ -85,6 +83,8 @@ pub(super) struct Transaction {
     pub(super) pending: Cell<Option<Version>>,
     /// The next seq.
     pub(super) seq: Cell<i64>,
+    /// Whether ties go to the larger site id, once a merge needed to know.
+    merge_equal_values: Cell<Option<bool>>,
     /// Merged changes that won.
     pub(super) rows_impacted: Cell<i64>,
     /// The sites that it has met.
@@ -151,6 +151,15 @@ impl State {
         kept.push(unsafe { std::mem::transmute::<Rows<'a>, Rows<'static>>(rows) });
     }
 
+    /// Asks the sites that the transaction has met. Meanwhile nobody else has them: what is asked may end the transaction,
+    /// and then they are forgotten.
+    pub(super) fn ask_sites<T>(&self, ask: impl FnOnce(&mut SiteCache) -> Result<T>) -> Result<T> {
+        let mut sites = self.transaction.sites.take();
+        let answer = ask(&mut sites)?;
+        self.transaction.sites.replace(sites);
+        Ok(answer)
+    }
+
     /// What was learnt about rows and sites no longer holds.
     fn forget_rows(&self) {
         self.rows.borrow_mut().iter_mut().for_each(Rows::forget);
@@ -161,15 +170,36 @@ impl State {
     /// virtual table only after that was written to.
     pub(super) fn join(&self, conn: &Connection) -> Result<()> {
         if !self.transaction.joined.get() {
-            conn.prepare_cached("INSERT INTO crsql_journal (joined) VALUES (1)")?.execute([])?;
+            conn.prepare_cached("INSERT INTO main.crsql_journal (joined) VALUES (1)")?.execute([])?;
         }
         Ok(())
     }
 
-    pub(super) fn set_merge_equal_values(&self, conn: &Connection, on: bool) -> Result<()> {
-        catalog::set_master(conn, "config.merge-equal-values", i64::from(on))?;
-        self.merge_equal_values.set(on);
-        Ok(())
+    /// Joins a transaction in which a replicated table was written to. The triggers of an attached database call the same
+    /// functions, but its tables are not this engine's, whatever their names.
+    pub(super) fn join_write(&self, conn: &Connection) -> Result<()> {
+        if !self.transaction.joined.get() && conn.transaction_state(Some(MAIN_DB))? != TransactionState::Write {
+            return Err(Error::Attached);
+        }
+        self.join(conn)
+    }
+
+    /// Whether ties go to the larger site id.
+    pub(super) fn merges_equal_values(&self, conn: &Connection) -> Result<bool> {
+        if let Some(on) = self.transaction.merge_equal_values.get() {
+            return Ok(on);
+        }
+        let on = catalog::merge_equal_values(conn)? == 1;
+        if self.transaction.joined.get() {
+            self.transaction.merge_equal_values.set(Some(on));
+        }
+        Ok(on)
+    }
+
+    /// 1 turns it on. Any other number is kept as it is, and means nothing.
+    pub(super) fn set_merge_equal_values(&self, conn: &Connection, value: i64) -> Result<()> {
+        self.transaction.merge_equal_values.set(None);
+        catalog::set_merge_equal_values(conn, value)
     }
 
     /// Hands out `count` consecutive seqs, and returns the first.
@@ -179,7 +209,7 @@ impl State {
 
     /// The replicated tables as they are now.
     pub(super) fn tables(&self, conn: &Connection) -> Result<Arc<Tables>> {
-        let current = conn.prepare_cached("PRAGMA schema_version")?.query_row([], |row| row.get(0))?;
+        let current = conn.prepare_cached("PRAGMA main.schema_version")?.query_row([], |row| row.get(0))?;
         if let Some(tables) = self.catalog.borrow().at(current) {
             return Ok(tables);
         }
@@ -224,7 +254,8 @@ impl Shared {
 
     pub(super) fn savepoint(&self, savepoint: i32) {
         let transaction = &self.0.transaction;
-        self.journal().savepoint(savepoint, transaction.seq.get(), transaction.touched.borrow().len());
+        let touched = transaction.touched.borrow().len();
+        self.journal().savepoint(savepoint, transaction.seq.get(), touched, transaction.rows_impacted.get());
     }
 
     pub(super) fn rolled_back_to(&self, savepoint: i32) {
@@ -232,6 +263,8 @@ impl Shared {
         let transaction = &self.0.transaction;
         transaction.seq.set(mark.seq);
         transaction.touched.borrow_mut().truncate(mark.touched);
+        transaction.rows_impacted.set(mark.rows_impacted);
+        transaction.merge_equal_values.set(None);
         transaction.log_is_stale.set(mark.touched > 0);
         self.0.forget_rows();
         self.0.forget_tables();
@@ -253,6 +286,7 @@ impl Shared {
         transaction.pending.set(None);
         transaction.seq.set(0);
         transaction.rows_impacted.set(0);
+        transaction.merge_equal_values.set(None);
         transaction.touched.borrow_mut().clear();
         transaction.log_is_stale.set(false);
         self.0.forget_rows();

@@ -133,7 +133,7 @@ impl Table {
     /// table, so the one that carries the insert trigger is the table, whatever it is called by now.
     pub(super) fn load(conn: &Connection, id: TableId, stored_as: &str) -> Result<Option<Self>> {
         let mut owner =
-            conn.prepare_cached("SELECT tbl_name FROM sqlite_master WHERE type = 'trigger' AND name = ?")?;
+            conn.prepare_cached("SELECT tbl_name FROM main.sqlite_master WHERE type = 'trigger' AND name = ?")?;
         let owner: Option<String> =
             owner.query_row([format!("{stored_as}__crsql_itrig")], |row| row.get(0)).optional()?;
         let Some(owner) = owner else {
@@ -149,7 +149,7 @@ impl Table {
         if shape.pks.is_empty() {
             return Ok(None);
         }
-        let mut ids = conn.prepare_cached("SELECT id FROM crsql_columns WHERE tbl = ? AND name = ?")?;
+        let mut ids = conn.prepare_cached("SELECT id FROM main.crsql_columns WHERE tbl = ? AND name = ?")?;
         let mut columns = Vec::new();
         for column in &shape.columns {
             // A column that was added without telling the engine is not replicated yet.

@@ -30,7 +30,7 @@ pub(super) fn create(conn: &Connection, table: &Table) -> Result<()> {
 /// Drops the triggers of the table called `name`.
 pub(super) fn drop_all(conn: &Connection, name: &str) -> Result<()> {
     for suffix in SUFFIXES {
-        conn.execute_batch(&format!("DROP TRIGGER IF EXISTS {}", trigger(name, suffix)))?;
+        conn.execute_batch(&format!("DROP TRIGGER IF EXISTS main.{}", trigger(name, suffix)))?;
     }
     Ok(())
 }

@@ -35,10 +35,10 @@ pub(super) fn fix(conn: &Connection, context: &Context<'_>) -> Result<String> {
     let (old, previous) = conn
         .query_row(
             &format!(
-                "SELECT anchor.{order}, (SELECT max(other.{order} COLLATE BINARY) FROM {table} other
+                "SELECT anchor.{order}, (SELECT max(other.{order} COLLATE BINARY) FROM main.{table} other
                   WHERE {same_list} other.{order} COLLATE BINARY < anchor.{order}
                     AND CAST(other.{order} AS INTEGER) NOT IN (-1, 1))
-                 FROM {table} anchor WHERE {}",
+                 FROM main.{table} anchor WHERE {}",
                 by_pk("anchor")?
             ),
             params_from_iter(&values),
@@ -48,8 +48,8 @@ pub(super) fn fix(conn: &Connection, context: &Context<'_>) -> Result<String> {
     let (old, previous) = (old?.ok_or(FAILED)?, previous?);
     let lowered = keys::between(previous.as_deref(), Some(&old))?;
     let new = keys::between(Some(&lowered), Some(&old))?;
-    let by_pk = by_pk(&table)?;
+    let by_pk = by_pk("moved")?;
     let parameters = std::iter::once(Value::Text(lowered)).chain(values);
-    conn.execute(&format!("UPDATE {table} SET {order} = ? WHERE {by_pk}"), params_from_iter(parameters))?;
+    conn.execute(&format!("UPDATE main.{table} AS moved SET {order} = ? WHERE {by_pk}"), params_from_iter(parameters))?;
     Ok(new)
 }

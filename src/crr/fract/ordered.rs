@@ -24,7 +24,7 @@ pub(super) fn as_ordered(conn: &Connection, names: &[String]) -> Result<()> {
 /// Drops the triggers and the view of the table called `name`, if it has them.
 pub(in super::super) fn drop_all(conn: &Connection, name: &str) -> Result<()> {
     Ok(conn.execute_batch(&format!(
-        "DROP TRIGGER IF EXISTS {}; DROP TRIGGER IF EXISTS {}; DROP VIEW IF EXISTS {};",
+        "DROP TRIGGER IF EXISTS main.{}; DROP TRIGGER IF EXISTS main.{}; DROP VIEW IF EXISTS main.{};",
         pend_trigger(name),
         move_trigger(name),
         view(name),
@@ -57,7 +57,7 @@ struct Ordered<'a> {
 
 impl<'a> Ordered<'a> {
     fn load(conn: &Connection, name: &'a str, order: &str, lists: &[String]) -> Result<Self> {
-        let mut info = conn.prepare("SELECT name, pk, hidden FROM pragma_table_xinfo(?) ORDER BY cid")?;
+        let mut info = conn.prepare("SELECT name, pk, hidden FROM pragma_table_xinfo(?, 'main') ORDER BY cid")?;
         let columns: Vec<(String, i64, i64)> = info
             .query_map([name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
             .collect::<rusqlite::Result<_>>()?;
@@ -91,14 +91,14 @@ impl<'a> Ordered<'a> {
         let make_room = self.make_room();
         let place = self.place();
         conn.execute_batch(&format!(
-            "CREATE TRIGGER {} AFTER INSERT ON {table} WHEN {pending} BEGIN {settle} END;
-             CREATE TRIGGER {} AFTER UPDATE OF {order} ON {table} WHEN {pending} BEGIN {settle} END;
-             CREATE VIEW {view} AS SELECT {all}, {afters} FROM {table};
-             CREATE TRIGGER {} INSTEAD OF INSERT ON {view} BEGIN
+            "CREATE TRIGGER main.{} AFTER INSERT ON {table} WHEN {pending} BEGIN {settle} END;
+             CREATE TRIGGER main.{} AFTER UPDATE OF {order} ON {table} WHEN {pending} BEGIN {settle} END;
+             CREATE VIEW main.{view} AS SELECT {all}, {afters} FROM {table};
+             CREATE TRIGGER main.{} INSTEAD OF INSERT ON {view} BEGIN
                {make_room}
                INSERT INTO {table} ({}) VALUES ({});
              END;
-             CREATE TRIGGER {} INSTEAD OF UPDATE ON {view} BEGIN
+             CREATE TRIGGER main.{} INSTEAD OF UPDATE ON {view} BEGIN
                {make_room}
                UPDATE {table} SET {} WHERE {};
              END;",

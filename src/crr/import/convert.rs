@@ -81,7 +81,7 @@ impl<'a> Converter<'a> {
         layout::create_views(self.conn, name, &shape)?;
         triggers::create(self.conn, &table)?;
         self.tables += 1;
-        let count = format!("SELECT count(*) FROM {}", identifier(name));
+        let count = format!("SELECT count(*) FROM main.{}", identifier(name));
         let all: i64 = self.conn.query_row(&count, [], |row| row.get(0))?;
         self.irregular.untracked += all.cast_unsigned().saturating_sub(self.rows - before);
         Ok(())
@@ -91,7 +91,7 @@ impl<'a> Converter<'a> {
     fn keys(&self, table: &Table) -> Result<()> {
         let columns = list(table.pks.iter().map(|pk| identifier(&pk.name)));
         self.conn.execute_batch(&format!(
-            "INSERT OR IGNORE INTO {} (__crsql_key, {columns}) SELECT __crsql_key, {columns} FROM {}",
+            "INSERT OR IGNORE INTO main.{} (__crsql_key, {columns}) SELECT __crsql_key, {columns} FROM main.{}",
             Table::keys(&table.name),
             source::pks(&table.name),
         ))?;
@@ -101,7 +101,7 @@ impl<'a> Converter<'a> {
     /// Reads keys and clocks side by side, both in the order of cr-sqlite's keys.
     fn clocks(&mut self, table: &Arc<Table>, progress: &mut dyn FnMut(Progress<'_>)) -> Result<()> {
         let (name, conn) = (&*table.name, self.conn);
-        let count = format!("SELECT count(*) FROM {}", source::pks(name));
+        let count = format!("SELECT count(*) FROM main.{}", source::pks(name));
         let total = conn.query_row(&count, [], |row| row.get::<_, i64>(0))?.cast_unsigned();
         let mut report = |done| progress(Progress { table: name, done, total });
         report(0);
@@ -109,7 +109,7 @@ impl<'a> Converter<'a> {
         let mut keys = conn.prepare(&select_keys(table))?;
         let mut keys = keys.query([])?;
         let mut cells = conn.prepare(&format!(
-            "SELECT key, col_name, col_version, db_version, site_id, seq FROM {} ORDER BY key, col_name",
+            "SELECT key, col_name, col_version, db_version, site_id, seq FROM main.{} ORDER BY key, col_name",
             source::clocks(name)
         ))?;
         let mut cells = Cells::new(cells.query([])?)?;
@@ -305,7 +305,7 @@ impl<'stmt> Cells<'stmt> {
 /// Whether cr-sqlite's keys of `name` are those of the table as it is now.
 fn knows_keys(conn: &Connection, name: &str, shape: &Shape) -> Result<bool> {
     let mut list =
-        conn.prepare_cached("SELECT name FROM pragma_table_info(?) WHERE name <> '__crsql_key' ORDER BY 1")?;
+        conn.prepare_cached("SELECT name FROM pragma_table_info(?, 'main') WHERE name <> '__crsql_key' ORDER BY 1")?;
     let known = list.query_map([format!("{name}__crsql_pks")], |row| row.get(0))?;
     let known: Vec<String> = known.collect::<Result<_, _>>()?;
     let mut now: Vec<String> = shape.pks.iter().map(|pk| pk.name.clone()).collect();
@@ -320,7 +320,7 @@ fn select_keys(table: &Table) -> String {
     let same = join(columns.iter().map(|pk| format!("t.{pk} IS o.{pk}")), " AND ");
     let alike = columns.iter().map(|pk| format!("t.{pk} COLLATE BINARY IS o.{pk} AND typeof(t.{pk}) = typeof(o.{pk})"));
     format!(
-        "SELECT o.__crsql_key, CASE WHEN t.{} IS NOT NULL THEN {} END, {}, {} FROM {} o LEFT JOIN {} t ON {same} ORDER BY o.__crsql_key",
+        "SELECT o.__crsql_key, CASE WHEN t.{} IS NOT NULL THEN {} END, {}, {} FROM main.{} o LEFT JOIN main.{} t ON {same} ORDER BY o.__crsql_key",
         columns.first().map_or("NULL", String::as_str),
         table.sql.key,
         join(alike, " AND "),

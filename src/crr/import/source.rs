@@ -14,7 +14,7 @@ const CLOCK: &str = "__crsql_clock";
 /// This copy's own site id, if it is one.
 pub(super) fn own_site(conn: &Connection) -> Result<Option<SiteId>> {
     let site: Option<Value> =
-        conn.query_row("SELECT site_id FROM crsql_site_id WHERE ordinal = 0", [], |row| row.get(0)).optional()?;
+        conn.query_row("SELECT site_id FROM main.crsql_site_id WHERE ordinal = 0", [], |row| row.get(0)).optional()?;
     match site {
         Some(Value::Blob(site)) => Ok(<[u8; 16]>::try_from(site).ok().map(SiteId::new)),
         _ => Ok(None),
@@ -24,16 +24,16 @@ pub(super) fn own_site(conn: &Connection) -> Result<Option<SiteId>> {
 /// The ordinals by which clocks may name a site.
 pub(super) fn sites(conn: &Connection) -> Result<HashSet<i64>> {
     // cr-sqlite keeps a name that was given as text as text, and compares it with blobs.
-    conn.execute("UPDATE crsql_site_id SET site_id = CAST(site_id AS BLOB) WHERE typeof(site_id) = 'text'", [])?;
+    conn.execute("UPDATE main.crsql_site_id SET site_id = CAST(site_id AS BLOB) WHERE typeof(site_id) = 'text'", [])?;
     let mut list =
-        conn.prepare("SELECT ordinal FROM crsql_site_id WHERE ordinal >= 0 AND length(site_id) BETWEEN 1 AND 16")?;
+        conn.prepare("SELECT ordinal FROM main.crsql_site_id WHERE ordinal >= 0 AND length(site_id) BETWEEN 1 AND 16")?;
     let ordinals = list.query_map([], |row| row.get(0))?;
     Ok(ordinals.collect::<Result<_, _>>()?)
 }
 
 /// The names of the tables that have clocks, in the order in which cr-sqlite reads them.
 pub(super) fn clocked_tables(conn: &Connection) -> Result<Vec<String>> {
-    let mut list = conn.prepare("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY rowid")?;
+    let mut list = conn.prepare("SELECT name FROM main.sqlite_master WHERE type = 'table' ORDER BY rowid")?;
     let names = list.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
     Ok(names.iter().filter_map(|name| name.strip_suffix(CLOCK)).map(str::to_owned).collect())
 }
@@ -42,7 +42,7 @@ pub(super) fn clocked_tables(conn: &Connection) -> Result<Vec<String>> {
 pub(super) fn version(conn: &Connection, clocked: &[String]) -> Result<Version> {
     let mut newest: i64 = catalog::master(conn, "pre_compact_dbversion")?.unwrap_or_default();
     for name in clocked {
-        let sql = format!("SELECT max(max(db_version), 1) FROM {}", clocks(name));
+        let sql = format!("SELECT max(max(db_version), 1) FROM main.{}", clocks(name));
         let version: Option<i64> = conn.query_row(&sql, [], |row| row.get(0))?;
         newest = newest.max(version.unwrap_or_default());
     }
@@ -61,7 +61,7 @@ pub(super) fn pks(name: &str) -> String {
 
 /// Drops cr-sqlite's tables and triggers for `name`, also on a table that was renamed, and those of earlier releases.
 pub(super) fn discard(conn: &Connection, name: &str) -> Result<()> {
-    let mut list = conn.prepare_cached("SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger'")?;
+    let mut list = conn.prepare_cached("SELECT name, tbl_name FROM main.sqlite_master WHERE type = 'trigger'")?;
     let triggers = list.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     for trigger in triggers.collect::<Result<Vec<(String, String)>, _>>()? {
         let (trigger, table) = trigger;
@@ -72,9 +72,13 @@ pub(super) fn discard(conn: &Connection, name: &str) -> Result<()> {
                 && trigger.ends_with("utrig")
         };
         if stem.is_some_and(|stem| stem == name || legacy(stem)) {
-            conn.execute_batch(&format!("DROP TRIGGER {}", identifier(&trigger)))?;
+            conn.execute_batch(&format!("DROP TRIGGER main.{}", identifier(&trigger)))?;
         }
     }
-    conn.execute_batch(&format!("DROP TABLE IF EXISTS {}; DROP TABLE IF EXISTS {}", clocks(name), pks(name)))?;
+    conn.execute_batch(&format!(
+        "DROP TABLE IF EXISTS main.{}; DROP TABLE IF EXISTS main.{}",
+        clocks(name),
+        pks(name)
+    ))?;
     Ok(())
 }

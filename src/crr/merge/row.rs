@@ -6,7 +6,7 @@ use rusqlite::{ToSql, params_from_iter};
 use super::super::clock::{ColumnId, RowClock, Stamp};
 use super::super::log::Touched;
 use super::super::quote::{identifier, list};
-use super::super::rows::{Clocked, Rows, Tombstone};
+use super::super::rows::{Clocked, Rows, Tombstone, written};
 use super::super::table::{Key, Table};
 use super::super::{Error, Result, Version};
 
@@ -190,7 +190,7 @@ impl<'v> Row<'v> {
             };
             let values = self.values.iter().map(|(_, value)| *value as &dyn ToSql);
             let update = rows.update_cells.get(rows.conn, self.positions(), sql)?;
-            update.execute(params_from_iter(values.chain([&key as &dyn ToSql])))?;
+            written(update.execute(params_from_iter(values.chain([&key as &dyn ToSql])))?)?;
         }
         Ok(key)
     }
@@ -207,7 +207,7 @@ impl<'v> Row<'v> {
                 format!("INSERT INTO main.{} ({columns}) VALUES ({marks})", identifier(&table.name))
             };
             let insert = rows.insert_cells.get(rows.conn, self.positions(), sql)?;
-            insert.execute(params_from_iter(values.clone()))?;
+            written(insert.execute(params_from_iter(values.clone()))?)?;
         }
         match rows.table.key {
             Key::Mapped => rows.mapped(&self.pk),

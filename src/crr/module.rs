@@ -1,0 +1,35 @@
+//! Virtual tables with methods that rusqlite's modules do not offer.
+
+use std::ffi::{CStr, c_void};
+
+use rusqlite::{Connection, Error, ffi};
+
+use super::state::Shared;
+
+/// A module that is the same for all connections.
+pub(super) struct StaticModule(pub(super) ffi::sqlite3_module);
+
+// SAFETY: SQLite only reads a module, and nothing writes to one that is static.
+unsafe impl Sync for StaticModule {}
+
+/// Registers a module whose tables get `shared` as their `Aux`.
+pub(super) fn register(
+    conn: &Connection,
+    name: &CStr,
+    module: &'static StaticModule,
+    shared: Shared,
+) -> rusqlite::Result<()> {
+    extern "C" fn drop_shared(shared: *mut c_void) {
+        // SAFETY: the pointer is the box given to sqlite3_create_module_v2 below, and SQLite calls this once.
+        drop(unsafe { Box::from_raw(shared.cast::<Shared>()) });
+    }
+    let aux = Box::into_raw(Box::new(shared));
+    // SAFETY: the handle is open, the module is static, and SQLite takes the box over even when it fails.
+    let code = unsafe {
+        ffi::sqlite3_create_module_v2(conn.handle(), name.as_ptr(), &raw const module.0, aux.cast(), Some(drop_shared))
+    };
+    if code != ffi::SQLITE_OK {
+        return Err(Error::SqliteFailure(ffi::Error::new(code), None));
+    }
+    Ok(())
+}

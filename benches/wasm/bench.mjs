@@ -26,12 +26,12 @@ const CHANGES_AT_ONCE = 5_000;
 const OPERATIONS = [
   { name: "insert", ours: "insert", plain: "plain insert", goal: 3 },
   { name: "insert, all in SQL", ours: "insert in SQL", plain: "plain insert in SQL", goal: 3 },
-  { name: "read all, SQL", ours: "read" },
-  { name: "read all, all in SQL", ours: "read in SQL" },
+  { name: "read all, SQL", ours: "read", goal: 5 },
+  { name: "read all, all in SQL", ours: "read in SQL", goal: 5 },
   { name: "read all, library call / SQL", ours: "read by call", theirs: "read", goal: 5 },
   { name: "read all, library call / all in SQL", ours: "read by call", theirs: "read in SQL", goal: 5 },
-  { name: "merge row by row, SQL", ours: "merge" },
-  { name: "merge, all in SQL", ours: "merge in SQL" },
+  { name: "merge row by row, SQL", ours: "merge", goal: 2 },
+  { name: "merge, all in SQL", ours: "merge in SQL", goal: 2 },
   { name: "merge in batches, library call / SQL", ours: "merge by call", theirs: "merge", goal: 5 },
   { name: "merge in batches, library call / all in SQL", ours: "merge by call", theirs: "merge in SQL", goal: 5 },
 ];

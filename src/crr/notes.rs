@@ -16,11 +16,14 @@ use rusqlite::Connection;
 use rusqlite::functions::{Context, FunctionFlags};
 
 use super::error::to_sql_error;
-use super::journal::{Event, Kind};
+use super::journal::{COLUMNS_PER_WORD, Event, Kind};
 use super::pack::Packer;
 use super::state::Shared;
 use super::table::TableId;
 use super::{Error, Result, value};
+
+/// How many columns a table can have.
+const MAX_COLUMNS: i64 = 32_767;
 
 const FLAGS: FunctionFlags = FunctionFlags::SQLITE_UTF8.union(FunctionFlags::SQLITE_INNOCUOUS);
 
@@ -58,11 +61,11 @@ pub(super) fn register(conn: &Connection, shared: &Shared) -> Result<()> {
 
 fn insert(context: &Context<'_>) -> Result<Option<Kind>> {
     let pk = if context.len() > 3 { Some(packed(context, 3, context.len())?) } else { None };
-    Ok(Some(Kind::Insert { key: context.get(1)?, cells: context.get(2)?, pk }))
+    Ok(Some(Kind::Insert { key: context.get(1)?, cells: context.get::<i64>(2)?.clamp(0, MAX_COLUMNS), pk }))
 }
 
 fn update(context: &Context<'_>) -> Result<Option<Kind>> {
-    let pairs = context.len().saturating_sub(3) / 2;
+    let pairs = (context.len().saturating_sub(3) / 2).min(COLUMNS_PER_WORD);
     let changed = |i: &usize| value::compare(context.get_raw(3 + 2 * i), context.get_raw(4 + 2 * i)).is_ne();
     let mask = (0..pairs).filter(changed).fold(0u64, |mask, i| mask | 1 << i);
     if mask == 0 {

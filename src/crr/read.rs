@@ -193,7 +193,7 @@ impl Reader {
             };
             self.reading = version..=version;
             if self.descending {
-                self.until = version - 1;
+                self.until = version.saturating_sub(1);
             } else {
                 self.since = version;
             }

@@ -7,7 +7,7 @@ use rusqlite::{Connection, MAIN_DB, TransactionState};
 
 use super::catalog::{self, Catalog, Tables};
 use super::flush::CellWrites;
-use super::journal::Journal;
+use super::journal::{Journal, Point};
 use super::log::Touched;
 use super::rows::Rows;
 use super::sites::SiteCache;
@@ -93,6 +93,8 @@ pub(super) struct Transaction {
     pub(super) touched: RefCell<Vec<(Version, Touched)>>,
     /// Whether the log lacks some of them.
     pub(super) log_is_stale: Cell<bool>,
+    /// Whether writes were taken from the journal whose clocks could not be written: the transaction must not commit.
+    pub(super) is_broken: Cell<bool>,
 }
 
 impl State {
@@ -254,18 +256,24 @@ impl Shared {
 
     pub(super) fn savepoint(&self, savepoint: i32) {
         let transaction = &self.0.transaction;
-        let touched = transaction.touched.borrow().len();
-        self.journal().savepoint(savepoint, transaction.seq.get(), touched, transaction.rows_impacted.get());
+        let point = Point {
+            seq: transaction.seq.get(),
+            touched: transaction.touched.borrow().len(),
+            rows_impacted: transaction.rows_impacted.get(),
+            is_broken: transaction.is_broken.get(),
+        };
+        self.journal().savepoint(savepoint, point);
     }
 
     pub(super) fn rolled_back_to(&self, savepoint: i32) {
-        let mark = self.journal().rollback_to(savepoint);
+        let point = self.journal().rollback_to(savepoint);
         let transaction = &self.0.transaction;
-        transaction.seq.set(mark.seq);
-        transaction.touched.borrow_mut().truncate(mark.touched);
-        transaction.rows_impacted.set(mark.rows_impacted);
+        transaction.seq.set(point.seq);
+        transaction.touched.borrow_mut().truncate(point.touched);
+        transaction.rows_impacted.set(point.rows_impacted);
+        transaction.is_broken.set(point.is_broken);
         transaction.merge_equal_values.set(None);
-        transaction.log_is_stale.set(mark.touched > 0);
+        transaction.log_is_stale.set(point.touched > 0);
         self.0.forget_rows();
         self.0.forget_tables();
     }
@@ -289,6 +297,7 @@ impl Shared {
         transaction.merge_equal_values.set(None);
         transaction.touched.borrow_mut().clear();
         transaction.log_is_stale.set(false);
+        transaction.is_broken.set(false);
         self.0.forget_rows();
         self.journal().clear();
     }

@@ -93,6 +93,13 @@ impl Journal {
         self.is_behind = false;
     }
 
+    /// Forgets the last event, which was not flushed.
+    pub(super) fn take_back(&mut self) {
+        if self.events.len() > self.flushed {
+            self.events.pop();
+        }
+    }
+
     /// Rows were written and not noted.
     pub(super) fn fall_behind(&mut self) {
         self.is_behind = true;

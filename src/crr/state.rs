@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, MAIN_DB, TransactionState};
 
+use super::attached::Token;
 use super::catalog::{self, Catalog, Tables};
 use super::flush::CellWrites;
 use super::journal::{Journal, Point};
@@ -85,6 +86,8 @@ pub(super) struct Transaction {
     pub(super) seq: Cell<i64>,
     /// Whether ties go to the larger site id, once a merge needed to know.
     merge_equal_values: Cell<Option<bool>>,
+    /// What it left in `main` to tell its triggers from those of attached databases.
+    pub(super) token: Cell<Option<Token>>,
     /// Merged changes that won.
     pub(super) rows_impacted: Cell<i64>,
     /// The sites that it has met.
@@ -95,6 +98,13 @@ pub(super) struct Transaction {
     pub(super) log_is_stale: Cell<bool>,
     /// Whether writes were taken from the journal whose clocks could not be written: the transaction must not commit.
     pub(super) is_broken: Cell<bool>,
+}
+
+impl Transaction {
+    /// Whether SQLite will tell of its end.
+    pub(super) fn is_joined(&self) -> bool {
+        self.joined.get()
+    }
 }
 
 impl State {
@@ -175,15 +185,6 @@ impl State {
             conn.prepare_cached("INSERT INTO main.crsql_journal (joined) VALUES (1)")?.execute([])?;
         }
         Ok(())
-    }
-
-    /// Joins a transaction in which a replicated table was written to. The triggers of an attached database call the same
-    /// functions, but its tables are not this engine's, whatever their names.
-    pub(super) fn join_write(&self, conn: &Connection) -> Result<()> {
-        if !self.transaction.joined.get() && conn.transaction_state(Some(MAIN_DB))? != TransactionState::Write {
-            return Err(Error::Attached);
-        }
-        self.join(conn)
     }
 
     /// Whether ties go to the larger site id.
@@ -273,6 +274,7 @@ impl Shared {
         transaction.rows_impacted.set(point.rows_impacted);
         transaction.is_broken.set(point.is_broken);
         transaction.merge_equal_values.set(None);
+        transaction.token.set(None);
         transaction.log_is_stale.set(point.touched > 0);
         self.0.forget_rows();
         self.0.forget_tables();
@@ -295,6 +297,7 @@ impl Shared {
         transaction.seq.set(0);
         transaction.rows_impacted.set(0);
         transaction.merge_equal_values.set(None);
+        transaction.token.set(None);
         transaction.touched.borrow_mut().clear();
         transaction.log_is_stale.set(false);
         transaction.is_broken.set(false);

@@ -6,6 +6,7 @@
 //! the storage is not: a row has one clock record, and the per-cell view is computed.
 
 mod alter;
+mod attached;
 mod backfill;
 mod catalog;
 pub mod change;

@@ -183,6 +183,23 @@ fn an_attached_copy_is_left_alone() {
     let error = conn.execute("UPDATE copy.foo SET b = 5", []).unwrap_err().to_string();
     assert!(error.contains("attached"), "{error}");
     assert_eq!(rows(&conn, all), before);
+    // Also where both are written to.
+    for sql in [
+        "UPDATE copy.foo SET b = 5",
+        "INSERT INTO copy.foo VALUES (7, 7)",
+        "DELETE FROM copy.foo",
+        "REPLACE INTO copy.foo VALUES (1, 9)",
+        "UPDATE copy.foo SET a = 9",
+    ] {
+        conn.execute_batch("BEGIN IMMEDIATE; INSERT INTO foo VALUES (50, 1, 1); DELETE FROM foo WHERE a = 50; SAVEPOINT s; INSERT INTO foo VALUES (51, 1, 1); ROLLBACK TO s").unwrap();
+        assert!(conn.execute_batch(sql).unwrap_err().to_string().contains("attached"), "{sql}");
+        conn.execute_batch("INSERT INTO foo VALUES (60, 2, 2); REPLACE INTO foo VALUES (60, 3, 3); COMMIT").unwrap();
+        assert_eq!(rows(&conn, all), before);
+        let changes = "SELECT cid, val, col_version FROM crsql_changes WHERE pk IN (crsql_pack_columns(60), crsql_pack_columns(7), crsql_pack_columns(9))";
+        assert_eq!(rows(&conn, changes), ["b 3 2", "c 3 2"], "{sql}");
+        conn.execute_batch("DELETE FROM foo WHERE a = 60; SELECT crsql_as_table('foo'); SELECT crsql_as_crr('foo')")
+            .unwrap();
+    }
     // With the sync bit on, nobody asks for clocks.
     conn.execute_batch(
         "SELECT crsql_internal_sync_bit(1); UPDATE copy.foo SET b = 6; SELECT crsql_internal_sync_bit(0)",

@@ -3,35 +3,26 @@
 //! Hidden behind the nine columns of cr-sqlite stands `site_version`, the version under which the author made the
 //! change. `db_version` is the one under which this copy stored it; for local changes they are the same.
 
+mod plan;
+
 use std::borrow::Cow;
 use std::ffi::{CStr, c_int};
 use std::marker::PhantomData;
 
 use rusqlite::types::ValueRef;
 use rusqlite::vtab::{
-    Context, CreateVTab, Filters, IndexConstraintOp, IndexInfo, Inserts, Module, UpdateVTab, Updates, VTab, VTabConfig,
-    VTabConnection, VTabCursor, VTabKind, sqlite3_vtab, sqlite3_vtab_cursor,
+    Context, CreateVTab, Filters, IndexInfo, Inserts, Module, UpdateVTab, Updates, VTab, VTabConfig, VTabConnection,
+    VTabCursor, VTabKind, sqlite3_vtab, sqlite3_vtab_cursor,
 };
 use rusqlite::{Connection, Error as SqlError, ffi};
 
 use super::error::to_sql_error;
 use super::flush::flush;
-use super::ids::MAX_COUNTER;
-use super::read::{Cells, Reader, Selection, Sites};
+use super::read::{Cells, Reader};
 use super::state::Shared;
-use super::{Result, SENTINEL, SiteId, incoming, log, merge};
+use super::{Result, SENTINEL, incoming, log, merge};
 
 const SCHEMA: &CStr = c"CREATE TABLE x (\"table\" TEXT NOT NULL, pk BLOB NOT NULL, cid TEXT NOT NULL, val ANY, col_version INTEGER NOT NULL, db_version INTEGER NOT NULL, site_id BLOB NOT NULL, cl INTEGER NOT NULL, seq INTEGER NOT NULL, site_version INTEGER HIDDEN)";
-
-const TABLE: c_int = 0;
-const VAL: u32 = 3;
-const DB_VERSION: c_int = 5;
-const SITE_ID: c_int = 6;
-const SEQ: c_int = 8;
-
-/// Flags in `idxNum`.
-const VALUES: c_int = 1;
-const DESCENDING: c_int = 2;
 
 /// Registers the module, and connects it once so that closing the connection finalizes the engine's statements.
 pub(super) fn register(conn: &Connection, shared: Shared) -> rusqlite::Result<()> {
@@ -65,56 +56,8 @@ unsafe impl<'vtab> VTab<'vtab> for Changes {
         Ok((Cow::Borrowed(SCHEMA), Self { base: sqlite3_vtab::default(), shared }))
     }
 
-    /// Bounds on `db_version`, a site and a table narrow what is read; SQLite checks everything again, since it alone
-    /// knows how values of other types compare.
     fn best_index(&self, info: &mut IndexInfo) -> rusqlite::Result<bool> {
-        use IndexConstraintOp as Op;
-        let (mut plan, mut used) = (String::new(), Vec::new());
-        for (i, constraint) in info.constraints().enumerate() {
-            if !constraint.is_usable() {
-                continue;
-            }
-            let step = match (constraint.column(), constraint.operator()) {
-                (DB_VERSION, Op::SQLITE_INDEX_CONSTRAINT_EQ | Op::SQLITE_INDEX_CONSTRAINT_IS) => '=',
-                (DB_VERSION, Op::SQLITE_INDEX_CONSTRAINT_GT) => '>',
-                (DB_VERSION, Op::SQLITE_INDEX_CONSTRAINT_GE) => 'g',
-                (DB_VERSION, Op::SQLITE_INDEX_CONSTRAINT_LT) => '<',
-                (DB_VERSION, Op::SQLITE_INDEX_CONSTRAINT_LE) => 'l',
-                (SITE_ID, Op::SQLITE_INDEX_CONSTRAINT_EQ | Op::SQLITE_INDEX_CONSTRAINT_IS) => 's',
-                (SITE_ID, Op::SQLITE_INDEX_CONSTRAINT_NE | Op::SQLITE_INDEX_CONSTRAINT_ISNOT) => 'x',
-                (TABLE, Op::SQLITE_INDEX_CONSTRAINT_EQ | Op::SQLITE_INDEX_CONSTRAINT_IS)
-                    if info.collation(i)? == "BINARY" =>
-                {
-                    't'
-                }
-                _ => continue,
-            };
-            plan.push(step);
-            used.push(i);
-        }
-        for (argument, i) in (1..).zip(used) {
-            info.constraint_usage(i).set_argv_index(argument);
-        }
-        info.set_idx_str(&plan);
-        let versions = if plan.contains('=') {
-            1e2
-        } else if plan.contains(['>', 'g']) {
-            1e4
-        } else {
-            1e8
-        };
-        let share = if plan.contains(['s', 't']) { 0.1 } else { 1.0 };
-        info.set_estimated_cost(versions * (1.0 + share));
-        info.set_estimated_rows((versions * share) as i64);
-        let order: Vec<_> = info.order_bys().map(|term| (term.column(), term.is_order_by_desc())).collect();
-        let (consumed, descending) = match order.as_slice() {
-            [(DB_VERSION, down)] => (true, *down),
-            [(DB_VERSION, a), (SEQ, b)] if a == b => (true, *a),
-            _ => (false, false),
-        };
-        info.set_order_by_consumed(consumed);
-        let values = if info.col_used() & 1 << VAL == 0 { 0 } else { VALUES };
-        info.set_idx_num(values | if descending { DESCENDING } else { 0 });
+        plan::choose(info)?;
         Ok(true)
     }
 
@@ -125,6 +68,7 @@ unsafe impl<'vtab> VTab<'vtab> for Changes {
             shared,
             reader: None,
             descending: false,
+            lazy: false,
             cells: Cells::default(),
             current: 0,
             vtab: PhantomData,
@@ -175,6 +119,8 @@ struct Cursor<'vtab> {
     shared: Shared,
     reader: Option<Reader>,
     descending: bool,
+    /// Whether values are read when they are asked for.
+    lazy: bool,
     cells: Cells,
     /// The place of the current change among them.
     current: usize,
@@ -182,6 +128,17 @@ struct Cursor<'vtab> {
 }
 
 impl Cursor<'_> {
+    fn open(&mut self, flags: c_int, plan: &str, args: &Filters<'_>) -> Result<()> {
+        let (conn, state) = (self.shared.conn(), self.shared.state());
+        flush(conn, state)?;
+        let (mut selection, lazy) = plan::selection(flags, plan, args);
+        // What is written while the cursor is open is not read: it could go on for ever.
+        selection.until = selection.until.min(log::newest(conn)?.get());
+        (self.lazy, self.descending) = (lazy, selection.descending);
+        self.reader = Some(Reader::new(conn, state, selection)?);
+        self.read()
+    }
+
     fn read(&mut self) -> Result<()> {
         self.current = 0;
         if let Some(reader) = &mut self.reader
@@ -199,45 +156,7 @@ impl Cursor<'_> {
 // SAFETY: `repr(C)`, and the base comes first.
 unsafe impl VTabCursor for Cursor<'_> {
     fn filter(&mut self, flags: c_int, plan: Option<&str>, args: &Filters<'_>) -> rusqlite::Result<()> {
-        flush(self.shared.conn(), self.shared.state()).map_err(to_sql_error)?;
-        let (mut since, mut until) = (-1, MAX_COUNTER);
-        let (mut site, mut table) = (Sites::All, None);
-        for (step, value) in plan.unwrap_or_default().chars().zip(args.iter()) {
-            // Values of other types are left to SQLite.
-            let value = match value {
-                ValueRef::Integer(value) => value,
-                ValueRef::Blob(bytes) => {
-                    match (step, SiteId::from_slice(bytes)) {
-                        ('s', Ok(id)) => site = Sites::Only(id),
-                        ('x', Ok(id)) if matches!(site, Sites::All) => site = Sites::Except(id),
-                        _ => {}
-                    }
-                    continue;
-                }
-                ValueRef::Text(name) if step == 't' => {
-                    table = String::from_utf8(name.to_vec()).ok();
-                    continue;
-                }
-                _ => continue,
-            };
-            let below = value.saturating_sub(1);
-            match step {
-                '=' => (since, until) = (since.max(below), until.min(value)),
-                '>' => since = since.max(value),
-                'g' => since = since.max(below),
-                '<' => until = until.min(below),
-                'l' => until = until.min(value),
-                _ => {}
-            }
-        }
-        self.descending = flags & DESCENDING != 0;
-        // What is written while the cursor is open is not read: it could go on for ever.
-        let newest = log::newest(self.shared.conn()).map_err(to_sql_error)?;
-        let until = until.min(newest.get());
-        let (values, descending) = (flags & VALUES != 0, self.descending);
-        let selection = Selection { since, until, site, table, values, descending };
-        self.reader = Some(Reader::new(self.shared.conn(), self.shared.state(), selection).map_err(to_sql_error)?);
-        self.read().map_err(to_sql_error)
+        self.open(flags, plan.unwrap_or_default(), args).map_err(to_sql_error)
     }
 
     fn next(&mut self) -> rusqlite::Result<()> {
@@ -257,6 +176,7 @@ unsafe impl VTabCursor for Cursor<'_> {
             0 => context.set_result(&*owner.table.name),
             1 => context.set_result(&owner.pk),
             2 => context.set_result(cell.column(owner).map_or(SENTINEL, |name| name)),
+            3 if self.lazy => context.set_result(&cell.read(owner, self.shared.conn()).map_err(to_sql_error)?),
             3 => context.set_result(&cell.val),
             4 => context.set_result(cell.stamp.col_version),
             5 => context.set_result(cell.stamp.local),

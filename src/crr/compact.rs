@@ -32,7 +32,7 @@ pub(super) fn if_due(conn: &Connection, tables: &Tables, version: Version) -> Re
     }
     let compacted: i64 = catalog::master(conn, COMPACTED)?.unwrap_or_default();
     let kept: i64 = catalog::master(conn, KEPT)?.unwrap_or_default();
-    if version.get() - compacted < kept.max(SMALL) {
+    if version.get().saturating_sub(compacted) < kept.max(SMALL) {
         return Ok(());
     }
     let kept = compact(conn, tables)?;

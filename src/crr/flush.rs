@@ -27,7 +27,7 @@ use super::journal::{Event, Kind};
 use super::log;
 use super::state::State;
 use super::table::TableId;
-use super::{Result, Version, catalog, compact};
+use super::{Error, Result, Version, catalog, compact};
 pub(super) use cells::{CellWrites, register};
 use table::Writes;
 
@@ -43,10 +43,16 @@ pub(super) fn flush(conn: &Connection, state: &State) -> Result<()> {
 /// Writes the clocks of the local writes so far: what a merge needs.
 pub(super) fn flush_clocks(conn: &Connection, state: &State) -> Result<()> {
     let events = state.journal.borrow_mut().take();
+    let is_broken = &state.transaction.is_broken;
+    if is_broken.get() {
+        return Err(Error::Corrupt("this transaction has writes without clocks, and can only be rolled back"));
+    }
     if events.is_empty() {
         return Ok(());
     }
-    keeping_rowid(conn, || write_clocks(conn, state, events))
+    let written = keeping_rowid(conn, || write_clocks(conn, state, events));
+    is_broken.set(written.is_err());
+    written
 }
 
 /// What the application inserted last is none of the engine's records.

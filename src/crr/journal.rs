@@ -67,22 +67,37 @@ pub(super) struct Journal {
 
 /// What the journal held when a savepoint began.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Mark {
+struct Mark {
     savepoint: i32,
     events: usize,
     flushed: usize,
+    point: Point,
+}
+
+/// How far the transaction was.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Point {
     /// The next seq, after what had been flushed.
     pub(super) seq: i64,
-    /// How many rows the transaction had touched.
+    /// How many rows it had touched.
     pub(super) touched: usize,
     /// How many merged changes had won.
     pub(super) rows_impacted: i64,
+    /// Whether it had lost the clocks of some writes.
+    pub(super) is_broken: bool,
 }
 
 impl Journal {
     pub(super) fn push(&mut self, event: Event) {
         self.events.push(event);
         self.is_behind = false;
+    }
+
+    /// Forgets the last event, which was not flushed.
+    pub(super) fn take_back(&mut self) {
+        if self.events.len() > self.flushed {
+            self.events.pop();
+        }
     }
 
     /// Rows were written and not noted.
@@ -121,11 +136,10 @@ impl Journal {
         taken
     }
 
-    /// A savepoint begins; `seq` is the next that a flush would hand out, `touched` how many rows were touched.
-    pub(super) fn savepoint(&mut self, savepoint: i32, seq: i64, touched: usize, rows_impacted: i64) {
+    /// A savepoint begins.
+    pub(super) fn savepoint(&mut self, savepoint: i32, point: Point) {
         self.marks.retain(|mark| mark.savepoint < savepoint);
-        let (events, flushed) = (self.events.len(), self.flushed);
-        self.marks.push(Mark { savepoint, events, flushed, seq, touched, rows_impacted });
+        self.marks.push(Mark { savepoint, events: self.events.len(), flushed: self.flushed, point });
     }
 
     pub(super) fn release(&mut self, savepoint: i32) {
@@ -133,15 +147,15 @@ impl Journal {
     }
 
     /// Forgets what was written since `savepoint` began, and returns what the transaction goes on from.
-    pub(super) fn rollback_to(&mut self, savepoint: i32) -> Mark {
+    pub(super) fn rollback_to(&mut self, savepoint: i32) -> Point {
         self.marks.retain(|mark| mark.savepoint <= savepoint);
         // Without a mark, the savepoint is older than the first write.
-        let start = Mark { savepoint, events: 0, flushed: 0, seq: 0, touched: 0, rows_impacted: 0 };
+        let start = Mark { savepoint, events: 0, flushed: 0, point: Point::default() };
         let mark = self.marks.last().filter(|mark| mark.savepoint == savepoint).copied().unwrap_or(start);
         let burnt = self.events.drain(mark.events.min(self.events.len())..).map(|event| event.seqs()).sum();
         self.flushed = mark.flushed;
         self.burn(burnt);
-        mark
+        mark.point
     }
 
     fn burn(&mut self, seqs: i64) {
@@ -167,7 +181,7 @@ mod tests {
     fn a_rollback_to_a_savepoint_brings_back_what_was_flushed_since() {
         let mut journal = Journal::default();
         journal.push(insert(1));
-        journal.savepoint(0, 0, 0, 0);
+        journal.savepoint(0, Point::default());
         journal.push(insert(2));
         assert_eq!(journal.take().len(), 2);
         journal.rollback_to(0);
@@ -179,7 +193,7 @@ mod tests {
     fn what_was_flushed_under_a_savepoint_is_not_flushed_again_after_its_release() {
         let mut journal = Journal::default();
         journal.push(insert(1));
-        journal.savepoint(0, 0, 0, 0);
+        journal.savepoint(0, Point::default());
         assert_eq!(journal.take(), [insert(1)]);
         journal.release(0);
         journal.push(insert(2));
@@ -189,7 +203,7 @@ mod tests {
     #[test]
     fn released_savepoints_keep_their_writes() {
         let mut journal = Journal::default();
-        journal.savepoint(0, 0, 0, 0);
+        journal.savepoint(0, Point::default());
         journal.push(insert(1));
         journal.release(0);
         assert_eq!(journal.take(), [insert(1)]);

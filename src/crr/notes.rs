@@ -8,6 +8,7 @@
 //! | `crsql_note_delete(table, key, pk…)` | a row was deleted |
 //! | `crsql_note_replacing(table, key, pk…)` | the next write of this primary key replaces the row with this key |
 //! | `crsql_notes(table)` | whether writes to the table are noted at the moment |
+//! | `crsql_confirm_note(token)` | that it was `main` that was written to; asked for where a note returns true ([`attached`]) |
 //!
 //! A function costs less than an insert into a virtual table: with nothing else in the trigger, SQLite opens no savepoint
 //! for the statement.
@@ -16,11 +17,14 @@ use rusqlite::Connection;
 use rusqlite::functions::{Context, FunctionFlags};
 
 use super::error::to_sql_error;
-use super::journal::{Event, Kind};
+use super::journal::{COLUMNS_PER_WORD, Event, Kind};
 use super::pack::Packer;
 use super::state::Shared;
 use super::table::TableId;
-use super::{Error, Result, value};
+use super::{Error, Result, attached, value};
+
+/// How many columns a table can have.
+const MAX_COLUMNS: i64 = 32_767;
 
 const FLAGS: FunctionFlags = FunctionFlags::SQLITE_UTF8.union(FunctionFlags::SQLITE_INNOCUOUS);
 
@@ -42,13 +46,21 @@ pub(super) fn register(conn: &Connection, shared: &Shared) -> Result<()> {
             let table = TableId(context.get(0)?);
             if !shared.is_tracking(table) {
                 shared.journal().fall_behind();
-            } else if let Some(kind) = note(context).map_err(to_sql_error)? {
-                shared.state().join_write(shared.conn()).map_err(to_sql_error)?;
-                shared.journal().push(Event { table, kind });
+                return Ok(false);
             }
-            Ok(0)
+            let Some(kind) = note(context).map_err(to_sql_error)? else { return Ok(false) };
+            let (conn, state) = (shared.conn(), shared.state());
+            let must_confirm = attached::must_confirm(conn, state).map_err(to_sql_error)?;
+            state.join(conn).map_err(to_sql_error)?;
+            shared.journal().push(Event { table, kind });
+            Ok(must_confirm)
         })?;
     }
+    let confirming = shared.clone();
+    conn.create_scalar_function("crsql_confirm_note", 1, FLAGS, move |context| {
+        attached::confirm(confirming.state(), context.get_raw(0)).map_err(to_sql_error)?;
+        Ok(false)
+    })?;
     let shared = shared.clone();
     conn.create_scalar_function("crsql_notes", 1, FLAGS, move |context| {
         Ok(shared.is_tracking(TableId(context.get(0)?)))
@@ -58,11 +70,11 @@ pub(super) fn register(conn: &Connection, shared: &Shared) -> Result<()> {
 
 fn insert(context: &Context<'_>) -> Result<Option<Kind>> {
     let pk = if context.len() > 3 { Some(packed(context, 3, context.len())?) } else { None };
-    Ok(Some(Kind::Insert { key: context.get(1)?, cells: context.get(2)?, pk }))
+    Ok(Some(Kind::Insert { key: context.get(1)?, cells: context.get::<i64>(2)?.clamp(0, MAX_COLUMNS), pk }))
 }
 
 fn update(context: &Context<'_>) -> Result<Option<Kind>> {
-    let pairs = context.len().saturating_sub(3) / 2;
+    let pairs = (context.len().saturating_sub(3) / 2).min(COLUMNS_PER_WORD);
     let changed = |i: &usize| value::compare(context.get_raw(3 + 2 * i), context.get_raw(4 + 2 * i)).is_ne();
     let mask = (0..pairs).filter(changed).fold(0u64, |mask, i| mask | 1 << i);
     if mask == 0 {

@@ -1,12 +1,13 @@
 //! Reading changes: from the log to the clocks to the values.
 
 mod cells;
+mod condition;
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::Arc;
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use super::catalog::Tables;
 use super::clock::{ColumnId, RowClock, Stamp};
@@ -17,6 +18,7 @@ use super::table::{Table, TableId};
 use super::{Change, Result, SiteId, Version, catalog, rows};
 pub(super) use cells::Cells;
 use cells::{Cell, Owner};
+pub(super) use condition::{Condition, Counter};
 
 /// Which changes to read: those with `since < local version <= until`.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +41,10 @@ pub(super) struct Selection {
     pub(super) site: Sites,
     /// Only the changes of this table.
     pub(super) table: Option<String>,
+    /// Only those of rows with this packed primary key.
+    pub(super) pk: Option<Vec<u8>>,
+    /// Only those that meet all of these.
+    pub(super) conditions: Vec<Condition>,
     /// Whether values are wanted; without, all are NULL and no base row is read for more than its key.
     pub(super) values: bool,
     /// The newest version first.
@@ -68,6 +74,8 @@ impl From<Window> for Selection {
             until: window.until.get(),
             site: window.exclude.map_or(Sites::All, Sites::Except),
             table: None,
+            pk: None,
+            conditions: Vec::new(),
             values: true,
             descending: false,
         }
@@ -85,11 +93,11 @@ pub(super) fn window(
     // Version 0 is delivered as part of version 1, which no reader has passed that has not read both.
     let (mut zero, mut cells) = (Cells::default(), Cells::default());
     while reader.next_version(conn, &mut cells)? {
-        if reader.current == 0 {
+        if reader.reading == (0..=0) {
             zero = std::mem::take(&mut cells);
             continue;
         }
-        if reader.current == 1 {
+        if reader.reading == (1..=1) {
             cells.append(&mut zero);
         }
         if visit_all(&mut zero, visit)?.is_break() || visit_all(&mut cells, visit)?.is_break() {
@@ -117,10 +125,13 @@ pub(super) struct Reader {
     /// What is left to read.
     since: i64,
     until: i64,
-    /// The version being read.
-    current: i64,
+    /// The version being read, or all of a row.
+    reading: RangeInclusive<i64>,
     ordinals: Ordinals,
     table: Option<TableId>,
+    /// The primary key of the one row that is wanted, in that table, until it was read.
+    row: Option<Vec<Value>>,
+    conditions: Vec<Condition>,
     values: bool,
     descending: bool,
     sites: SiteCache,
@@ -134,23 +145,32 @@ impl Reader {
             Sites::Only(site) => Ordinals::Only(catalog::ordinal(conn, site)?),
             Sites::Except(site) => Ordinals::Except(catalog::ordinal(conn, site)?),
         };
-        let table = selection.table.map(|name| tables.named(&name).map(|table| table.id));
+        let table = selection.table.map(|name| tables.named(&name));
+        // What is no primary key of the table is left to the caller to compare.
+        let row = match (table, selection.pk) {
+            (Some(Some(table)), Some(pk)) => table.unpack_pk(&pk).ok(),
+            _ => None,
+        };
+        let table = table.map(|table| table.map(|table| table.id));
         // A table or a site that is not known here has no changes.
         let nothing = matches!(table, Some(None)) || matches!(ordinals, Ordinals::Only(None));
         Ok(Self {
             tables,
             since: selection.since,
             until: if nothing { -1 } else { selection.until },
-            current: -1,
+            reading: -1..=-1,
             ordinals,
             table: table.flatten(),
+            row,
+            conditions: selection.conditions,
             values: selection.values,
             descending: selection.descending,
             sites: SiteCache::default(),
         })
     }
 
-    /// Reads the changes of the next version that has any, in no order. False at the end of the window.
+    /// Reads the changes of the next version that has any, in no order; of one row, those of all versions. False at the end
+    /// of the window.
     pub(super) fn next_version(&mut self, conn: &Connection, cells: &mut Cells) -> Result<bool> {
         let next = if self.descending {
             "SELECT version, touched FROM main.crsql_log WHERE version > ? AND version <= ? ORDER BY version DESC LIMIT 1"
@@ -158,6 +178,12 @@ impl Reader {
             "SELECT version, touched FROM main.crsql_log WHERE version > ? AND version <= ? ORDER BY version LIMIT 1"
         };
         cells.clear();
+        if let Some(pk) = self.row.take() {
+            self.reading = self.since.saturating_add(1)..=self.until;
+            self.until = -1;
+            self.find(conn, &pk, cells)?;
+            return Ok(!cells.cells.is_empty());
+        }
         while cells.cells.is_empty() {
             let mut log = conn.prepare_cached(next)?;
             let found: Option<(i64, Vec<u8>)> =
@@ -165,9 +191,9 @@ impl Reader {
             let Some((version, touched)) = found else {
                 return Ok(false);
             };
-            self.current = version;
+            self.reading = version..=version;
             if self.descending {
-                self.until = version - 1;
+                self.until = version.saturating_sub(1);
             } else {
                 self.since = version;
             }
@@ -178,7 +204,20 @@ impl Reader {
         Ok(true)
     }
 
-    /// Adds those of the rows' changes that are of the current version.
+    /// Adds the changes of the row with this primary key, alive or dead.
+    fn find(&mut self, conn: &Connection, pk: &[Value], cells: &mut Cells) -> Result<()> {
+        let Some(table) = self.table.and_then(|table| self.tables.get(table)).cloned() else { return Ok(()) };
+        for (tombstone, sql) in [(false, &table.sql.find_row), (true, &table.sql.find_tombstone)] {
+            let mut find = conn.prepare_cached(sql)?;
+            let key: Option<Option<i64>> = find.query_row(params_from_iter(pk), |row| row.get(0)).optional()?;
+            if let Some(Some(key)) = key {
+                self.read(conn, Run { table: table.id, tombstone, first: key, last: key }, cells)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds those of the rows' changes that are of the versions being read.
     fn read(&mut self, conn: &Connection, run: Run, cells: &mut Cells) -> Result<()> {
         if self.table.is_some_and(|only| only != run.table) {
             return Ok(());
@@ -212,7 +251,7 @@ impl Reader {
     ) -> Result<()> {
         let (owner, first) = (cells.owners.len(), cells.cells.len());
         for (id, &stamp) in clock.iter() {
-            if !self.wants(&stamp) {
+            if !self.wants(table, id, clock.cl(), &stamp) {
                 continue;
             }
             let (position, val) = if id == ColumnId::SENTINEL {
@@ -249,7 +288,7 @@ impl Reader {
             return Ok(());
         };
         let stamp = rows::tombstone_stamp(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)?;
-        if self.wants(&stamp) {
+        if self.wants(table, ColumnId::SENTINEL, stamp.col_version, &stamp) {
             let (owner, site) = (cells.owners.len(), self.sites.site(conn, stamp.site)?);
             let (pk, cl) = (table.pack_pk(row, 1)?, stamp.col_version);
             cells.owners.push(Owner { table: table.clone(), index, key: id, tombstone: true, pk, cl });
@@ -258,8 +297,9 @@ impl Reader {
         Ok(())
     }
 
-    fn wants(&self, stamp: &Stamp) -> bool {
-        stamp.local == self.current
+    fn wants(&self, table: &Table, id: ColumnId, cl: i64, stamp: &Stamp) -> bool {
+        self.reading.contains(&stamp.local)
+            && self.conditions.iter().all(|condition| condition.is_met(table, id, cl, stamp))
             && match self.ordinals {
                 Ordinals::All => true,
                 Ordinals::Only(site) => Some(stamp.site) == site,

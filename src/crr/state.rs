@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, MAIN_DB, TransactionState};
 
+use super::attached::Token;
 use super::catalog::{self, Catalog, Tables};
 use super::flush::CellWrites;
-use super::journal::Journal;
+use super::journal::{Journal, Point};
 use super::log::Touched;
 use super::rows::Rows;
 use super::sites::SiteCache;
@@ -85,6 +86,8 @@ pub(super) struct Transaction {
     pub(super) seq: Cell<i64>,
     /// Whether ties go to the larger site id, once a merge needed to know.
     merge_equal_values: Cell<Option<bool>>,
+    /// What it left in `main` to tell its triggers from those of attached databases.
+    pub(super) token: Cell<Option<Token>>,
     /// Merged changes that won.
     pub(super) rows_impacted: Cell<i64>,
     /// The sites that it has met.
@@ -93,6 +96,15 @@ pub(super) struct Transaction {
     pub(super) touched: RefCell<Vec<(Version, Touched)>>,
     /// Whether the log lacks some of them.
     pub(super) log_is_stale: Cell<bool>,
+    /// Whether writes were taken from the journal whose clocks could not be written: the transaction must not commit.
+    pub(super) is_broken: Cell<bool>,
+}
+
+impl Transaction {
+    /// Whether SQLite will tell of its end.
+    pub(super) fn is_joined(&self) -> bool {
+        self.joined.get()
+    }
 }
 
 impl State {
@@ -175,15 +187,6 @@ impl State {
         Ok(())
     }
 
-    /// Joins a transaction in which a replicated table was written to. The triggers of an attached database call the same
-    /// functions, but its tables are not this engine's, whatever their names.
-    pub(super) fn join_write(&self, conn: &Connection) -> Result<()> {
-        if !self.transaction.joined.get() && conn.transaction_state(Some(MAIN_DB))? != TransactionState::Write {
-            return Err(Error::Attached);
-        }
-        self.join(conn)
-    }
-
     /// Whether ties go to the larger site id.
     pub(super) fn merges_equal_values(&self, conn: &Connection) -> Result<bool> {
         if let Some(on) = self.transaction.merge_equal_values.get() {
@@ -254,18 +257,25 @@ impl Shared {
 
     pub(super) fn savepoint(&self, savepoint: i32) {
         let transaction = &self.0.transaction;
-        let touched = transaction.touched.borrow().len();
-        self.journal().savepoint(savepoint, transaction.seq.get(), touched, transaction.rows_impacted.get());
+        let point = Point {
+            seq: transaction.seq.get(),
+            touched: transaction.touched.borrow().len(),
+            rows_impacted: transaction.rows_impacted.get(),
+            is_broken: transaction.is_broken.get(),
+        };
+        self.journal().savepoint(savepoint, point);
     }
 
     pub(super) fn rolled_back_to(&self, savepoint: i32) {
-        let mark = self.journal().rollback_to(savepoint);
+        let point = self.journal().rollback_to(savepoint);
         let transaction = &self.0.transaction;
-        transaction.seq.set(mark.seq);
-        transaction.touched.borrow_mut().truncate(mark.touched);
-        transaction.rows_impacted.set(mark.rows_impacted);
+        transaction.seq.set(point.seq);
+        transaction.touched.borrow_mut().truncate(point.touched);
+        transaction.rows_impacted.set(point.rows_impacted);
+        transaction.is_broken.set(point.is_broken);
         transaction.merge_equal_values.set(None);
-        transaction.log_is_stale.set(mark.touched > 0);
+        transaction.token.set(None);
+        transaction.log_is_stale.set(point.touched > 0);
         self.0.forget_rows();
         self.0.forget_tables();
     }
@@ -287,8 +297,10 @@ impl Shared {
         transaction.seq.set(0);
         transaction.rows_impacted.set(0);
         transaction.merge_equal_values.set(None);
+        transaction.token.set(None);
         transaction.touched.borrow_mut().clear();
         transaction.log_is_stale.set(false);
+        transaction.is_broken.set(false);
         self.0.forget_rows();
         self.journal().clear();
     }

@@ -7,6 +7,7 @@
 use rusqlite::Connection;
 
 use super::Result;
+use super::attached::note;
 use super::journal::COLUMNS_PER_WORD;
 use super::quote::{identifier, join, list};
 use super::table::{Key, Table};
@@ -42,8 +43,8 @@ fn trigger(name: &str, suffix: &str) -> String {
 fn insert(table: &Table) -> String {
     let pk = if has_integer_pk(table) { String::new() } else { pks(table, ", NEW.") };
     let cells = table.columns.len().max(1);
-    let note = format!("SELECT crsql_note_insert({}, {}, {cells}{pk});", table.id.0, key(table, "NEW."));
-    after("itrig", "INSERT", table, &(map_key(table) + &note))
+    let note = note(&format!("crsql_note_insert({}, {}, {cells}{pk})", table.id.0, key(table, "NEW.")));
+    after("itrig", "INSERT", table, &format!("{}SELECT {note};", map_key(table)))
 }
 
 fn update(table: &Table) -> String {
@@ -51,19 +52,19 @@ fn update(table: &Table) -> String {
     let moved = join(table.pks.iter().map(|pk| changed(&pk.name)), " OR ");
     let pk = if has_integer_pk(table) { String::new() } else { pks(table, ", NEW.") + &pks(table, ", OLD.") };
     let mut body = map_key(table);
-    body += &format!(
-        "SELECT crsql_note_move({id}, {new_key}, {old_key}, {moved}{pk}) WHERE {moved} OR {new_key} <> {old_key};\n"
-    );
+    let note_move = note(&format!("crsql_note_move({id}, {new_key}, {old_key}, {moved}{pk})"));
+    body += &format!("SELECT {note_move} WHERE {moved} OR {new_key} <> {old_key};\n");
     for (word, columns) in table.columns.chunks(COLUMNS_PER_WORD).enumerate() {
         let cells = columns.iter().map(|column| identifier(&column.name)).map(|name| format!("NEW.{name}, OLD.{name}"));
-        body += &format!("SELECT crsql_note_update({id}, {new_key}, {word}, {});\n", list(cells));
+        let note_update = note(&format!("crsql_note_update({id}, {new_key}, {word}, {})", list(cells)));
+        body += &format!("SELECT {note_update};\n");
     }
     after("utrig", "UPDATE", table, &body)
 }
 
 fn delete(table: &Table) -> String {
-    let note = format!("SELECT crsql_note_delete({}, {}{});", table.id.0, key(table, "OLD."), pks(table, ", OLD."));
-    after("dtrig", "DELETE", table, &note)
+    let note = note(&format!("crsql_note_delete({}, {}{})", table.id.0, key(table, "OLD."), pks(table, ", OLD.")));
+    after("dtrig", "DELETE", table, &format!("SELECT {note};"))
 }
 
 fn after(suffix: &str, write: &str, table: &Table, body: &str) -> String {
@@ -84,12 +85,11 @@ fn replace_by_update(table: &Table) -> String {
 /// A trigger that notes the row that a write is about to replace.
 fn before(suffix: &str, write: &str, table: &Table, victim: &str) -> String {
     let (trigger, name, id) = (trigger(&table.name, suffix), identifier(&table.name), table.id.0);
+    let note = note(&format!("crsql_note_replacing({id}, {}{})", key(table, ""), pks(table, ", NEW.")));
     format!(
         "CREATE TRIGGER main.{trigger} BEFORE {write} ON {name}
          WHEN crsql_notes({id}) AND EXISTS (SELECT 1 FROM {name} WHERE {victim})
-         BEGIN SELECT crsql_note_replacing({id}, {}{}) FROM {name} WHERE {victim}; END",
-        key(table, ""),
-        pks(table, ", NEW.")
+         BEGIN SELECT {note} FROM {name} WHERE {victim}; END"
     )
 }
 

@@ -1,5 +1,6 @@
 //! Unsigned LEB128, the integer form of the engine's stored records.
 
+use super::ids::MAX_COUNTER;
 use super::{Error, Result};
 
 /// Appends `value`, which must not be negative.
@@ -31,9 +32,10 @@ impl Reader<'_> {
         Ok(first)
     }
 
-    /// What [`put`] wrote.
+    /// What [`put`] wrote: a number that can be counted on from.
     pub(super) fn integer(&mut self) -> Result<i64> {
-        i64::try_from(self.unsigned()?).map_err(|_| Error::Corrupt("a number in a record is too large"))
+        let number = i64::try_from(self.unsigned()?).ok().filter(|number| *number <= MAX_COUNTER);
+        number.ok_or(Error::Corrupt("a number in a record is too large"))
     }
 
     /// What [`put_unsigned`] wrote.

@@ -121,7 +121,7 @@ impl<'c> Writes<'c> {
 
     /// Most rows that are updated are not read here: [`finish`](Self::finish) writes their clocks where they stand.
     fn update(&mut self, key: i64, word: usize, mask: u64) -> Result<()> {
-        let columns = self.table.columns.get(word * COLUMNS_PER_WORD..).unwrap_or_default();
+        let columns = self.table.columns.get(word.saturating_mul(COLUMNS_PER_WORD)..).unwrap_or_default();
         let columns = columns.iter().enumerate().take(COLUMNS_PER_WORD).filter(|(bit, _)| mask >> bit & 1 == 1);
         let writes = columns.map(|(_, column)| CellWrite { column: column.id, seq: self.state.take_seqs(1) });
         match self.rows.entry(key) {

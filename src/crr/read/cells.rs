@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension};
 
 use super::super::clock::Stamp;
+use super::super::quote::identifier;
 use super::super::table::Table;
 use super::super::{CausalLength, Change, ColVersion, Result, SENTINEL, Seq, SiteId, Version};
 
-/// Changes of one version.
+/// Changes of one version, or of one row.
 #[derive(Default)]
 pub(in crate::crr) struct Cells {
     pub(super) owners: Vec<Owner>,
@@ -49,7 +51,7 @@ impl Cells {
         self.cells.clear();
     }
 
-    /// The order of `crsql_changes` within one version: by seq, then by table, row, and column.
+    /// The order of `crsql_changes`: by version and seq, then by table, row, and column.
     pub(in crate::crr) fn sort(&mut self) {
         let owners = &self.owners;
         let row = |cell: &Cell| owners.get(cell.owner);
@@ -59,7 +61,10 @@ impl Cells {
                 key(a).cmp(&key(b))
             };
             let name = |cell| row(cell).map(|owner| Cell::column(cell, owner).map_or(SENTINEL, |name| name));
-            a.stamp.seq.cmp(&b.stamp.seq).then_with(by_row).then_with(|| name(a).cmp(&name(b)))
+            (a.stamp.local, a.stamp.seq)
+                .cmp(&(b.stamp.local, b.stamp.seq))
+                .then_with(by_row)
+                .then_with(|| name(a).cmp(&name(b)))
         });
     }
 
@@ -93,6 +98,15 @@ impl Cell {
     /// The name of its column; none for a sentinel.
     pub(in crate::crr) fn column<'o>(&self, owner: &'o Owner) -> Option<&'o Arc<str>> {
         owner.table.columns.get(self.position?).map(|column| &column.name)
+    }
+
+    /// Its value as it is now, where it was not read with the clock of its row.
+    pub(in crate::crr) fn read(&self, owner: &Owner, conn: &Connection) -> Result<Value> {
+        let Some(column) = self.column(owner) else { return Ok(Value::Null) };
+        let Table { name, sql, .. } = &*owner.table;
+        let sql = format!("SELECT {} FROM main.{} WHERE {}", identifier(column), identifier(name), sql.has_key);
+        let value = conn.prepare_cached(&sql)?.query_row([owner.key], |row| row.get(0)).optional()?;
+        Ok(value.unwrap_or(Value::Null))
     }
 
     fn change(self, owner: &Owner) -> Result<(Version, Change)> {

@@ -18,6 +18,7 @@ use rusqlite::{Connection, Error as SqlError, ffi};
 
 use super::error::to_sql_error;
 use super::flush::flush;
+use super::module::{self, StaticModule};
 use super::read::{Cells, Reader};
 use super::state::Shared;
 use super::{Result, SENTINEL, incoming, log, merge};
@@ -26,11 +27,18 @@ const SCHEMA: &CStr = c"CREATE TABLE x (\"table\" TEXT NOT NULL, pk BLOB NOT NUL
 
 /// Registers the module, and connects it once so that closing the connection finalizes the engine's statements.
 pub(super) fn register(conn: &Connection, shared: Shared) -> rusqlite::Result<()> {
-    let module: &'static Module<'static, Changes> = const { &Module::update_module() };
-    conn.create_module("crsql_changes", module, Some(shared))?;
+    module::register(conn, c"crsql_changes", &MODULE, shared)?;
     conn.prepare("SELECT 1 FROM main.crsql_changes")?;
     Ok(())
 }
+
+/// rusqlite's module for tables that can be written, with a shorter way from a change to SQLite: nine columns are asked
+/// for in each row.
+static MODULE: StaticModule = StaticModule({
+    // SAFETY: `Module` is `repr(transparent)` over `sqlite3_module`.
+    let base: ffi::sqlite3_module = unsafe { std::mem::transmute(Module::<Changes>::update_module()) };
+    ffi::sqlite3_module { xColumn: Some(column), ..base }
+});
 
 #[repr(C)]
 struct Changes {
@@ -168,28 +176,72 @@ unsafe impl VTabCursor for Cursor<'_> {
         self.cells.get(self.current).is_none()
     }
 
-    fn column(&self, context: &mut Context, i: c_int) -> rusqlite::Result<()> {
-        let Some((owner, cell)) = self.cells.get(self.current) else {
-            return Ok(());
-        };
-        match i {
-            0 => context.set_result(&*owner.table.name),
-            1 => context.set_result(&owner.pk),
-            2 => context.set_result(cell.column(owner).map_or(SENTINEL, |name| name)),
-            3 if self.lazy => context.set_result(&cell.read(owner, self.shared.conn()).map_err(to_sql_error)?),
-            3 => context.set_result(&cell.val),
-            4 => context.set_result(cell.stamp.col_version),
-            5 => context.set_result(cell.stamp.local),
-            6 => context.set_result(cell.site.as_bytes()),
-            7 => context.set_result(owner.cl),
-            8 => context.set_result(cell.stamp.seq),
-            // What an alteration left under version 0 is of the author's first transaction.
-            9 => context.set_result(cell.stamp.version.max(1)),
-            _ => Ok(()),
-        }
+    /// SQLite calls [`column`] instead.
+    fn column(&self, _: &mut Context, _: c_int) -> rusqlite::Result<()> {
+        Ok(())
     }
 
     fn rowid(&self) -> rusqlite::Result<i64> {
         Ok(self.cells.get(self.current).map_or(0, |(owner, cell)| cell.rowid(owner)))
+    }
+}
+
+/// Hands one column of the current change to SQLite.
+unsafe extern "C" fn column(cursor: *mut sqlite3_vtab_cursor, context: *mut ffi::sqlite3_context, i: c_int) -> c_int {
+    // SAFETY: SQLite passes a cursor of this module, and `Cursor` is `repr(C)` and begins with the `sqlite3_vtab_cursor`.
+    let cursor = unsafe { &*cursor.cast::<Cursor<'_>>() };
+    let Some((owner, cell)) = cursor.cells.get(cursor.current) else {
+        return ffi::SQLITE_OK;
+    };
+    let read;
+    let value = match i {
+        0 => ValueRef::Text(owner.table.name.as_bytes()),
+        1 => ValueRef::Blob(&owner.pk),
+        2 => ValueRef::Text(cell.column(owner).map_or(SENTINEL, |name| name).as_bytes()),
+        3 if cursor.lazy => match cell.read(owner, cursor.shared.conn()) {
+            Ok(value) => {
+                read = value;
+                ValueRef::from(&read)
+            }
+            Err(error) => {
+                let message = error.to_string();
+                // SAFETY: SQLite passes a context, and copies the message.
+                unsafe { ffi::sqlite3_result_error(context, message.as_ptr().cast(), message.len() as c_int) };
+                return ffi::SQLITE_ERROR;
+            }
+        },
+        3 => ValueRef::from(&cell.val),
+        4 => ValueRef::Integer(cell.stamp.col_version),
+        5 => ValueRef::Integer(cell.stamp.local),
+        6 => ValueRef::Blob(cell.site.as_bytes()),
+        7 => ValueRef::Integer(owner.cl),
+        8 => ValueRef::Integer(cell.stamp.seq),
+        // What an alteration left under version 0 is of the author's first transaction.
+        9 => ValueRef::Integer(cell.stamp.version.max(1)),
+        _ => ValueRef::Null,
+    };
+    // SAFETY: SQLite passes a context, and copies what is not a number before this returns.
+    unsafe { result(context, value) };
+    ffi::SQLITE_OK
+}
+
+/// # Safety
+/// `context` must be one that SQLite passed and that awaits a result.
+unsafe fn result(context: *mut ffi::sqlite3_context, value: ValueRef<'_>) {
+    let copied = ffi::SQLITE_TRANSIENT();
+    // SAFETY: the caller answers for the context; the lengths are those of the slices, which SQLite copies.
+    unsafe {
+        match value {
+            ValueRef::Null => ffi::sqlite3_result_null(context),
+            ValueRef::Integer(value) => ffi::sqlite3_result_int64(context, value),
+            ValueRef::Real(value) => ffi::sqlite3_result_double(context, value),
+            ValueRef::Text(text) => {
+                let (start, length) = (text.as_ptr().cast(), text.len() as u64);
+                ffi::sqlite3_result_text64(context, start, length, copied, ffi::SQLITE_UTF8 as u8);
+            }
+            ValueRef::Blob(blob) => {
+                ffi::sqlite3_result_blob64(context, blob.as_ptr().cast(), blob.len() as u64, copied);
+            }
+        }
     }
 }

@@ -10,7 +10,7 @@ use super::catalog::{self, Catalog, Tables};
 use super::flush::CellWrites;
 use super::journal::{Journal, Point};
 use super::log::Touched;
-use super::rows::Rows;
+use super::rows::{Lazy, Rows};
 use super::sites::SiteCache;
 use super::table::{Table, TableId};
 use super::{Error, Result, SiteId, Version};
@@ -35,6 +35,7 @@ impl Shared {
             site,
             // SAFETY: only compared.
             handle: unsafe { conn.handle() } as usize,
+            schema_version: RefCell::default(),
             rows: RefCell::default(),
             conn: inner,
             catalog: RefCell::default(),
@@ -58,7 +59,9 @@ unsafe impl Sync for Shared {}
 pub(super) struct State {
     pub(super) site: SiteId,
     handle: usize,
-    /// Prepared on `conn`, and thus dropped before it; the tables used last come last.
+    /// Prepared on `conn`, and thus dropped before it; so are `rows`.
+    schema_version: RefCell<Lazy<'static>>,
+    /// The tables used last come last.
     rows: RefCell<Vec<Rows<'static>>>,
     /// The same connection, for callbacks; it does not own it.
     conn: Connection,
@@ -212,7 +215,7 @@ impl State {
 
     /// The replicated tables as they are now.
     pub(super) fn tables(&self, conn: &Connection) -> Result<Arc<Tables>> {
-        let current = conn.prepare_cached("PRAGMA main.schema_version")?.query_row([], |row| row.get(0))?;
+        let current = self.schema_version()?;
         if let Some(tables) = self.catalog.borrow().at(current) {
             return Ok(tables);
         }
@@ -223,6 +226,15 @@ impl State {
         let tables = Arc::new(catalog::load(conn)?);
         self.catalog.borrow_mut().set(current, tables.clone());
         Ok(tables)
+    }
+
+    fn schema_version(&self) -> Result<i64> {
+        // SAFETY: what is prepared on it is dropped before it.
+        let conn = unsafe { &*(&raw const self.conn) };
+        let mut statement = self.schema_version.take();
+        let version = statement.get(conn, "PRAGMA main.schema_version")?.query_row([], |row| row.get(0))?;
+        self.schema_version.replace(statement);
+        Ok(version)
     }
 
     /// Forgets cached table definitions, after the engine itself changed them.
@@ -307,6 +319,7 @@ impl Shared {
 
     /// Lets go of all prepared statements.
     pub(super) fn finalize(&self) {
+        self.0.schema_version.take();
         self.0.rows.borrow_mut().clear();
         self.0.conn.flush_prepared_statement_cache();
     }

@@ -154,10 +154,13 @@ fn a_batch_that_is_wrong_is_refused_whole() {
         spoil(&|batch| batch.changes[last].table = "nothing".into()),
         spoil(&|batch| batch.changes[last].cid = "nothing".into()),
         spoil(&|batch| batch.changes[last].cid = "id".into()),
-        spoil(&|batch| batch.changes[last].pk.clear()),
-        spoil(&|batch| batch.changes[last].pk.push(0)),
-        spoil(&|batch| batch.changes[last].pk = vec![2, 9, 1, 9, 1]),
-        spoil(&|batch| batch.changes[last].pk = vec![0]),
+        spoil(&|batch| batch.changes[last].pk = [].into()),
+        spoil(&|batch| {
+            let pk = &mut batch.changes[last].pk;
+            *pk = [&pk[..], &[0]].concat().into();
+        }),
+        spoil(&|batch| batch.changes[last].pk = [2, 9, 1, 9, 1].into()),
+        spoil(&|batch| batch.changes[last].pk = [0].into()),
         spoil(&|batch| batch.start = batch.end.map(|end| end.next().unwrap())),
         spoil(&|batch| batch.end = None),
         spoil(&|batch| batch.since = Some(Since::Beginning)),

@@ -106,8 +106,9 @@ impl Database {
         rows.unwrap().collect::<Result<_, _>>().unwrap()
     }
 
-    pub fn sql_merge(&self, changes: &[Row]) {
-        self.in_batches(changes.len() as u64, 5_000, |conn, number| {
+    /// Merges changes row by row, so many in a transaction.
+    pub fn sql_merge(&self, changes: &[Row], batch: u64) {
+        self.in_batches(changes.len() as u64, batch, |conn, number| {
             let mut insert =
                 conn.prepare_cached("INSERT INTO crsql_changes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)").unwrap();
             insert.execute(params_from_iter(&changes[number as usize])).unwrap();
@@ -131,8 +132,9 @@ impl Database {
         all
     }
 
-    pub fn merge(&self, changes: &[Change]) {
-        for batch in changes.chunks(5_000) {
+    /// Merges changes by the library call, so many at a time.
+    pub fn merge(&self, changes: &[Change], batch: u64) {
+        for batch in changes.chunks(batch as usize) {
             self.run("BEGIN");
             self.engine.as_ref().unwrap().merge(&self.conn, batch).unwrap();
             self.run("COMMIT");

@@ -13,6 +13,8 @@ use figures::{Figures, Goal};
 
 const ROWS: u64 = 50_000;
 const BATCH: u64 = 1_000;
+/// The changes of so many rows.
+const CHANGES: u64 = 5 * BATCH;
 const RUNS: usize = 3;
 
 /// Measures some operations under one engine.
@@ -56,7 +58,7 @@ fn rows(figures: &mut Figures, kind: Kind) {
         });
         let changes = a.sql_changes();
         let into = open("by-sql.db");
-        figures.time(kind, "SQL: merge row by row", Goal::OverCrSqlite(2.0), || into.sql_merge(&changes));
+        figures.time(kind, "SQL: merge row by row", Goal::OverCrSqlite(2.0), || into.sql_merge(&changes, CHANGES));
     }
     read_and_merge_by_call(figures, kind, &a, &open);
     figures.time(kind, "update of one column", Goal::OfPlain(2.7), || {
@@ -79,6 +81,7 @@ fn read_and_merge_by_call(figures: &mut Figures, kind: Kind, from: &Database, op
     const READ: (&str, Goal) = ("call: read all", Goal::OverCrSqlite(5.0));
     const POLL: (&str, Goal) = ("call: poll of the last 1,000 rows", Goal::OverCrSqlite(3.0));
     const MERGE: (&str, Goal) = ("call: merge in batches", Goal::OverCrSqlite(8.0));
+    const AT_ONCE: (&str, Goal) = ("at once: merge by call", Goal::OverCrSqlite(8.0));
     match kind {
         Kind::Plain => {}
         Kind::CrSqlite => {
@@ -86,14 +89,18 @@ fn read_and_merge_by_call(figures: &mut Figures, kind: Kind, from: &Database, op
             let changes = figures.time(kind, READ.0, READ.1, || from.sql_changes());
             figures.time(kind, POLL.0, POLL.1, || from.count_changes(last));
             let into = open("by-call.db");
-            figures.time(kind, MERGE.0, MERGE.1, || into.sql_merge(&changes));
+            figures.time(kind, MERGE.0, MERGE.1, || into.sql_merge(&changes, CHANGES));
+            let into = open("at-once.db");
+            figures.time(kind, AT_ONCE.0, AT_ONCE.1, || into.sql_merge(&changes, CHANGES * ROWS));
         }
         Kind::Ours => {
             let last = from.db_version() - 1;
             let changes = figures.time(kind, READ.0, READ.1, || from.changes(0));
             figures.time(kind, POLL.0, POLL.1, || from.changes(last));
             let into = open("by-call.db");
-            figures.time(kind, MERGE.0, MERGE.1, || into.merge(&changes));
+            figures.time(kind, MERGE.0, MERGE.1, || into.merge(&changes, CHANGES));
+            let into = open("at-once.db");
+            figures.time(kind, AT_ONCE.0, AT_ONCE.1, || into.merge(&changes, CHANGES * ROWS));
         }
     }
 }

@@ -149,7 +149,7 @@ impl Typed {
         };
         Some(Change {
             table: TABLES[usize::from(self.table) % TABLES.len()].into(),
-            pk,
+            pk: pk.into(),
             cid: COLUMNS[usize::from(self.cid) % COLUMNS.len()].into(),
             val,
             col_version: ColVersion::new(col_version.get()).ok()?,

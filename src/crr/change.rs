@@ -17,8 +17,8 @@ pub const SENTINEL: &str = "-1";
 pub struct Change {
     /// The replicated table.
     pub table: Arc<str>,
-    /// The primary key's values in the form of [`pack`](super::pack).
-    pub pk: Vec<u8>,
+    /// The primary key's values in the form of [`pack`](super::pack). Changes of one row best share it.
+    pub pk: Arc<[u8]>,
     /// The column, or [`SENTINEL`].
     pub cid: Arc<str>,
     /// The column's value; NULL for a sentinel.

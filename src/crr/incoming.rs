@@ -16,7 +16,7 @@ pub(super) fn change(args: &Inserts<'_>, own: SiteId) -> Result<Change> {
     let mut values = args.iter().skip(2);
     let mut next = || values.next().unwrap_or(ValueRef::Null);
     let table = name(next())?;
-    let pk = bytes(next()).ok_or(Error::InvalidKey("it is a blob"))?.to_vec();
+    let pk = bytes(next()).ok_or(Error::InvalidKey("it is a blob"))?.into();
     let cid = name(next())?;
     let val = next().try_into().map_err(rusqlite::Error::from)?;
     let col_version = ColVersion::new(integer(next())?)?;

@@ -7,6 +7,8 @@
 //! A row that was merged through SQL is noted too, with the clock that it got: changes come cell by cell, and those of one
 //! row one after another.
 
+use std::sync::Arc;
+
 use super::rows::Clocked;
 use super::table::TableId;
 
@@ -34,7 +36,7 @@ pub(super) enum Kind {
     /// The next write of a row with this `pk` replaces the one with this `key`, unless it does not come about.
     Replacing { key: i64, pk: Vec<u8> },
     /// A merge left a row, which has this `pk`, with this clock.
-    Merged { key: i64, pk: Vec<u8>, row: Clocked },
+    Merged { key: i64, pk: Arc<[u8]>, row: Clocked },
     /// Writes that were rolled back had used so many seqs.
     Burnt { seqs: i64 },
 }
@@ -109,13 +111,13 @@ impl Journal {
     pub(super) fn merged_last(&self, table: TableId, pk: &[u8]) -> Option<(i64, &Clocked)> {
         let last = self.events.last().filter(|event| event.table == table && !self.is_behind)?;
         match &last.kind {
-            Kind::Merged { key, pk: its, row } if its == pk => Some((*key, row)),
+            Kind::Merged { key, pk: its, row } if **its == *pk => Some((*key, row)),
             _ => None,
         }
     }
 
     /// Notes what a merge made of a row, instead of what it made of the same row just before.
-    pub(super) fn push_merged(&mut self, table: TableId, key: i64, pk: Vec<u8>, row: Clocked) {
+    pub(super) fn push_merged(&mut self, table: TableId, key: i64, pk: Arc<[u8]>, row: Clocked) {
         let mark = self.marks.last().map_or(0, |mark| mark.events);
         if self.events.len() > self.flushed.max(mark) && self.merged_last(table, &pk).is_some() {
             self.events.pop();

@@ -25,7 +25,7 @@ use super::log::Touched;
 use super::rows::Rows;
 use super::state::State;
 use super::table::{Table, TableId};
-use super::{Change, Error, Result, SENTINEL, Version, catalog, value};
+use super::{Change, Error, Result, SENTINEL, SiteId, Version, catalog, value};
 use row::Row;
 
 /// What a merge did.
@@ -57,7 +57,7 @@ pub(super) fn merge(conn: &Connection, state: &State, changes: &[Change]) -> Res
 }
 
 fn is_same_row(a: &Change, b: &Change) -> bool {
-    a.pk == b.pk && (Arc::ptr_eq(&a.table, &b.table) || a.table == b.table)
+    (Arc::ptr_eq(&a.pk, &b.pk) || a.pk == b.pk) && (Arc::ptr_eq(&a.table, &b.table) || a.table == b.table)
 }
 
 /// Merges a change that arrives through SQL. The clock of its row is [noted](super::journal), so that the next change
@@ -98,6 +98,8 @@ struct Merge<'a> {
     state: &'a State,
     numbering: Numbering,
     tables: Arc<Tables>,
+    /// The author of the change before; usually that of the next one too.
+    author: Option<(SiteId, i64)>,
     /// Whether the author of a change was unknown until now.
     has_added_site: bool,
     applied: u64,
@@ -108,7 +110,7 @@ impl<'a> Merge<'a> {
     fn new(conn: &'a Connection, state: &'a State, numbering: Numbering) -> Result<Self> {
         state.join(conn)?;
         let tables = state.tables(conn)?;
-        Ok(Self { conn, state, numbering, tables, has_added_site: false, applied: 0, version: None })
+        Ok(Self { conn, state, numbering, tables, author: None, has_added_site: false, applied: 0, version: None })
     }
 
     /// Merges changes of one row, in order.
@@ -263,8 +265,7 @@ impl<'a> Merge<'a> {
     }
 
     fn stamp(&mut self, row: &mut Row<'_>, change: &Change, col_version: i64) -> Result<Stamp> {
-        let (site, is_new) = self.state.ask_sites(|sites| sites.ordinal(self.conn, change.site))?;
-        self.has_added_site |= is_new;
+        let site = self.author(change.site)?;
         // A change of our own that comes back (from before a restore) keeps its number, which must not be given again.
         let ours = site == SELF || self.numbering == Numbering::AtLeastTheirs;
         let at_least = if ours { self.plausible(change.version)? } else { Version::ZERO };
@@ -273,6 +274,17 @@ impl<'a> Merge<'a> {
             row.versions.push(local);
         }
         Ok(Stamp { col_version, local: local.get(), site, version: change.version.get(), seq: change.seq.get() })
+    }
+
+    /// The ordinal of the author of a change.
+    fn author(&mut self, author: SiteId) -> Result<i64> {
+        if let Some((_, ordinal)) = self.author.filter(|(last, _)| *last == author) {
+            return Ok(ordinal);
+        }
+        let (ordinal, is_new) = self.state.ask_sites(|sites| sites.ordinal(self.conn, author))?;
+        self.has_added_site |= is_new;
+        self.author = Some((author, ordinal));
+        Ok(ordinal)
     }
 
     /// Refuses a version that is far ahead of this copy's, which would use up its numbers.

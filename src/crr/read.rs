@@ -267,7 +267,7 @@ impl Reader {
             cells.cells.push(Cell { owner, position, val, site, stamp });
         }
         if cells.cells.len() > first {
-            let (key, pk, cl) = (row.get(0)?, table.pack_pk(row, 2)?, clock.cl());
+            let (key, pk, cl) = (row.get(0)?, table.pack_pk(row, 2)?.into(), clock.cl());
             cells.owners.push(Owner { table: table.clone(), index, key, tombstone: false, pk, cl });
         }
         Ok(())
@@ -290,7 +290,7 @@ impl Reader {
         let stamp = rows::tombstone_stamp(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)?;
         if self.wants(table, ColumnId::SENTINEL, stamp.col_version, &stamp) {
             let (owner, site) = (cells.owners.len(), self.sites.site(conn, stamp.site)?);
-            let (pk, cl) = (table.pack_pk(row, 1)?, stamp.col_version);
+            let (pk, cl) = (table.pack_pk(row, 1)?.into(), stamp.col_version);
             cells.owners.push(Owner { table: table.clone(), index, key: id, tombstone: true, pk, cl });
             cells.cells.push(Cell { owner, position: None, val: Value::Null, site, stamp });
         }

@@ -225,7 +225,24 @@ mod changes {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Change>, D::Error> {
         let rows = Vec::<OwnedRow>::deserialize(deserializer)?;
-        Ok(rows.into_iter().map(|row| row.0).collect())
+        let mut changes: Vec<Change> = rows.into_iter().map(|row| row.0).collect();
+        share(&mut changes);
+        Ok(changes)
+    }
+
+    /// Lets neighbours of one row, or of one table, share its names.
+    fn share(changes: &mut [Change]) {
+        let mut changes = changes.iter_mut();
+        let Some(mut last) = changes.next() else { return };
+        for next in changes {
+            if last.pk == next.pk {
+                next.pk = last.pk.clone();
+            }
+            if last.table == next.table {
+                next.table = last.table.clone();
+            }
+            last = next;
+        }
     }
 
     struct Row<'a>(&'a Change);
@@ -268,7 +285,7 @@ mod changes {
             let mut row = Columns { seq: &mut seq, read: 0 };
             let change = Change {
                 table: row.next::<String>()?.into(),
-                pk: row.next::<Hex>()?.0,
+                pk: row.next::<Hex>()?.0.into(),
                 cid: row.next::<String>()?.into(),
                 val: row.next::<JsonValue>()?.0,
                 col_version: row.counter(ColVersion::new)?,
@@ -330,7 +347,7 @@ mod tests {
         let batch = read(BATCH).unwrap();
         assert_eq!(batch.end, Version::new(44).ok());
         assert_eq!(batch.changes[0].val, Value::Text("milk".into()));
-        assert_eq!(batch.changes[0].pk, [1, 9, 1]);
+        assert_eq!(*batch.changes[0].pk, [1, 9, 1]);
         let written = serde_json::to_string(&batch).unwrap();
         assert_eq!(written, BATCH.split_whitespace().collect::<String>());
         assert_eq!(read(&written).unwrap(), batch);

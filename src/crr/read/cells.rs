@@ -36,7 +36,7 @@ pub(in crate::crr) struct Owner {
     /// The key of a live row, or the id of a tombstone.
     pub(super) key: i64,
     pub(super) tombstone: bool,
-    pub(in crate::crr) pk: Vec<u8>,
+    pub(in crate::crr) pk: Arc<[u8]>,
     pub(in crate::crr) cl: i64,
 }
 

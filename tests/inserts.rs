@@ -279,7 +279,12 @@ fn a_column_named_like_the_sentinel_is_refused() {
 
 #[test]
 fn any_name_that_sqlite_takes_is_replicated() {
+    let long = "long".repeat(1000);
     for name in [
+        "",
+        &long,
+        "x__crsql_itrig",
+        "foo__crsql_rows",
         "a'b",
         "a\"b",
         "a[b",

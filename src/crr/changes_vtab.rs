@@ -76,7 +76,6 @@ unsafe impl<'vtab> VTab<'vtab> for Changes {
             shared,
             reader: None,
             descending: false,
-            lazy: false,
             cells: Cells::default(),
             current: 0,
             vtab: PhantomData,
@@ -127,8 +126,6 @@ struct Cursor<'vtab> {
     shared: Shared,
     reader: Option<Reader>,
     descending: bool,
-    /// Whether values are read when they are asked for.
-    lazy: bool,
     cells: Cells,
     /// The place of the current change among them.
     current: usize,
@@ -139,10 +136,10 @@ impl Cursor<'_> {
     fn open(&mut self, flags: c_int, plan: &str, args: &Filters<'_>) -> Result<()> {
         let (conn, state) = (self.shared.conn(), self.shared.state());
         flush(conn, state)?;
-        let (mut selection, lazy) = plan::selection(flags, plan, args);
+        let mut selection = plan::selection(flags, plan, args);
         // What is written while the cursor is open is not read: it could go on for ever.
         selection.until = selection.until.min(log::newest(conn)?.get());
-        (self.lazy, self.descending) = (lazy, selection.descending);
+        self.descending = selection.descending;
         self.reader = Some(Reader::new(conn, state, selection)?);
         self.read()
     }
@@ -198,7 +195,7 @@ unsafe extern "C" fn column(cursor: *mut sqlite3_vtab_cursor, context: *mut ffi:
         0 => ValueRef::Text(owner.table.name.as_bytes()),
         1 => ValueRef::Blob(&owner.pk),
         2 => ValueRef::Text(cell.column(owner).map_or(SENTINEL, |name| name).as_bytes()),
-        3 if cursor.lazy => match cell.read(owner, cursor.shared.conn()) {
+        3 if cursor.reader.as_ref().is_some_and(Reader::left_values) => match cell.read(owner, cursor.shared.conn()) {
             Ok(value) => {
                 read = value;
                 ValueRef::from(&read)

@@ -45,11 +45,24 @@ pub(super) struct Selection {
     pub(super) pk: Option<Vec<u8>>,
     /// Only those that meet all of these.
     pub(super) conditions: Vec<Condition>,
-    /// Whether values are wanted; without, all are NULL and no base row is read for more than its key.
-    pub(super) values: bool,
+    pub(super) values: Values,
     /// The newest version first.
     pub(super) descending: bool,
 }
+
+/// Which values to read. Those that were not are NULL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Values {
+    /// None: no row is read for more than its key.
+    Unwanted,
+    /// All, each row once.
+    All,
+    /// Those of versions of few rows, where reading them costs less than [asking](cells::Cell::read) for each.
+    Few,
+}
+
+/// How many rows are few.
+const FEW: i64 = 32;
 
 /// Whose changes to read.
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +89,7 @@ impl From<Window> for Selection {
             table: None,
             pk: None,
             conditions: Vec::new(),
-            values: true,
+            values: Values::All,
             descending: false,
         }
     }
@@ -132,7 +145,9 @@ pub(super) struct Reader {
     /// The primary key of the one row that is wanted, in that table, until it was read.
     row: Option<Vec<Value>>,
     conditions: Vec<Condition>,
-    values: bool,
+    values: Values,
+    /// Whether those of the version being read are read.
+    reads_values: bool,
     descending: bool,
     sites: SiteCache,
 }
@@ -164,6 +179,7 @@ impl Reader {
             row,
             conditions: selection.conditions,
             values: selection.values,
+            reads_values: selection.values == Values::All,
             descending: selection.descending,
             sites: SiteCache::default(),
         })
@@ -197,11 +213,24 @@ impl Reader {
             } else {
                 self.since = version;
             }
-            for run in log::runs(&touched)? {
+            let runs = log::runs(&touched)?;
+            if self.values == Values::Few {
+                let rows = runs
+                    .iter()
+                    .map(|run| run.last.saturating_sub(run.first))
+                    .fold(runs.len() as i64, i64::saturating_add);
+                self.reads_values = rows <= FEW;
+            }
+            for run in runs {
                 self.read(conn, run, cells)?;
             }
         }
         Ok(true)
+    }
+
+    /// Whether the values of what was read last are still to be asked for.
+    pub(super) fn left_values(&self) -> bool {
+        self.values == Values::Few && !self.reads_values
     }
 
     /// Adds the changes of the row with this primary key, alive or dead.
@@ -229,7 +258,7 @@ impl Reader {
         if run.tombstone {
             return (run.first..=run.last).try_for_each(|id| self.read_tombstone(conn, index, &table, id, cells));
         }
-        let mut read = conn.prepare_cached(if self.values { &table.sql.rows } else { &table.sql.row_pks })?;
+        let mut read = conn.prepare_cached(if self.reads_values { &table.sql.rows } else { &table.sql.row_pks })?;
         // A row deleted without its triggers left its clock behind: there is nothing to say about it.
         let mut found = read.query((run.first, run.last))?;
         while let Some(row) = found.next()? {
@@ -257,7 +286,7 @@ impl Reader {
             let (position, val) = if id == ColumnId::SENTINEL {
                 (None, Value::Null)
             } else if let Some((position, _)) = table.column(id) {
-                let val = if self.values { row.get(2 + table.pks.len() + position)? } else { Value::Null };
+                let val = if self.reads_values { row.get(2 + table.pks.len() + position)? } else { Value::Null };
                 (Some(position), val)
             } else {
                 // The column was dropped since.

@@ -12,7 +12,7 @@ use rusqlite::vtab::{Filters, IndexConstraintOp as Op, IndexInfo};
 
 use super::super::SiteId;
 use super::super::ids::MAX_COUNTER;
-use super::super::read::{Condition, Counter, Selection, Sites};
+use super::super::read::{Condition, Counter, Selection, Sites, Values};
 
 const TABLE: c_int = 0;
 const PK: c_int = 1;
@@ -28,7 +28,7 @@ const SITE_VERSION: c_int = 9;
 /// Flags of a plan.
 const VALUES: c_int = 1;
 const DESCENDING: c_int = 2;
-const LAZY: c_int = 4;
+const FEW: c_int = 4;
 
 /// Chooses the plan.
 pub(super) fn choose(info: &mut IndexInfo) -> rusqlite::Result<()> {
@@ -66,9 +66,9 @@ pub(super) fn choose(info: &mut IndexInfo) -> rusqlite::Result<()> {
     info.set_order_by_consumed(consumed);
     let flag = |set, flag| if set { flag } else { 0 };
     let values = info.col_used() & 1 << VAL != 0;
-    // Values are read one by one where few are likely to be asked for.
-    let lazy = values && (limited || conditions(&plan).any(|(column, _)| is_of_cells(column)));
-    info.set_idx_num(flag(values, VALUES) | flag(descending, DESCENDING) | flag(lazy, LAZY));
+    // Where many changes may be read of which few are asked for.
+    let few = values && (limited || conditions(&plan).any(|(column, _)| is_of_cells(column)));
+    info.set_idx_num(flag(values, VALUES) | flag(descending, DESCENDING) | flag(few, FEW));
     Ok(())
 }
 
@@ -116,9 +116,8 @@ fn estimate(plan: &str) -> (f64, f64) {
     (versions * (1.0 + share * cells), versions * share * cells)
 }
 
-/// What to read, and whether values are to be read only when they are asked for.
-pub(super) fn selection(flags: c_int, plan: &str, arguments: &Filters<'_>) -> (Selection, bool) {
-    let lazy = flags & LAZY != 0;
+/// What to read.
+pub(super) fn selection(flags: c_int, plan: &str, arguments: &Filters<'_>) -> Selection {
     let mut selection = Selection {
         since: -1,
         until: MAX_COUNTER,
@@ -126,13 +125,17 @@ pub(super) fn selection(flags: c_int, plan: &str, arguments: &Filters<'_>) -> (S
         table: None,
         pk: None,
         conditions: Vec::new(),
-        values: flags & VALUES != 0 && !lazy,
+        values: match (flags & VALUES != 0, flags & FEW != 0) {
+            (false, _) => Values::Unwanted,
+            (true, false) => Values::All,
+            (true, true) => Values::Few,
+        },
         descending: flags & DESCENDING != 0,
     };
     for ((column, operator), value) in conditions(plan).zip(arguments.iter()) {
         narrow(&mut selection, column, operator, value);
     }
-    (selection, lazy)
+    selection
 }
 
 fn narrow(selection: &mut Selection, column: c_int, operator: char, value: ValueRef<'_>) {

@@ -28,6 +28,7 @@ mod journal_vtab;
 mod layout;
 mod log;
 mod merge;
+pub mod migrate;
 mod module;
 mod notes;
 pub mod pack;

@@ -6,6 +6,7 @@ use rusqlite::Connection;
 
 use super::flush::{self, flush, flush_clocks};
 use super::merge::{self, Merged};
+use super::migrate::{self, Plan};
 use super::read::{self, Window};
 use super::state::{STATEMENTS, Shared};
 use super::{Change, Result, SiteId, Version};
@@ -74,6 +75,18 @@ impl Engine {
         let state = self.shared.state_for(conn)?;
         flush_clocks(conn, state)?;
         merge::merge(conn, state, changes)
+    }
+
+    /// What has to be done for the database to take the shape that `schema` describes: `CREATE` statements, and calls of
+    /// `crsql_as_crr` and `crsql_fract_as_ordered`.
+    pub fn plan_migration(&self, conn: &Connection, schema: &str) -> Result<Plan> {
+        migrate::plan(conn, self.shared.state_for(conn)?, schema)
+    }
+
+    /// Does what [`plan_migration`](Self::plan_migration) says, also what is destructive, and returns what was done. All or
+    /// nothing, within the caller's transaction if there is one.
+    pub fn migrate(&self, conn: &Connection, schema: &str) -> Result<Plan> {
+        migrate::migrate(conn, self.shared.state_for(conn)?, schema, "")
     }
 
     /// Sets `merge-equal-values`: whether ties go to the larger site id, so that copies agree on authors too. All copies

@@ -39,6 +39,9 @@ pub enum Error {
     /// The table cannot be made a CRR; the text says why.
     #[error("{0}")]
     NotReplicable(String),
+    /// The database cannot take the shape that a schema asks for; the text says why.
+    #[error("cannot migrate: {0}")]
+    Migration(String),
     /// `crsql_commit_alter` of a table that `crsql_begin_alter` was not called for.
     #[error("failed compacting tables post alteration: {0:?} is not being altered")]
     NotAltering(String),

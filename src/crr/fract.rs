@@ -17,7 +17,7 @@ use super::functions::{DETERMINISTIC, DIRECT_ONLY, INNOCUOUS};
 use super::state::Shared;
 use super::{Error, Result};
 
-pub(super) use ordered::drop_all;
+pub(super) use ordered::{as_ordered, drop_all};
 
 /// Registers the functions.
 pub(super) fn register(conn: &Connection, shared: &Shared) -> Result<()> {

@@ -8,7 +8,7 @@ use super::error::to_sql_error;
 use super::flush::flush;
 use super::pack::{self, Packer};
 use super::state::Shared;
-use super::{Error, Result, Version, alter, catalog, replicate};
+use super::{Error, Result, Version, alter, catalog, migrate, replicate};
 
 pub(super) const INNOCUOUS: FunctionFlags = FunctionFlags::SQLITE_UTF8.union(FunctionFlags::SQLITE_INNOCUOUS);
 pub(super) const DETERMINISTIC: FunctionFlags = INNOCUOUS.union(FunctionFlags::SQLITE_DETERMINISTIC);
@@ -41,6 +41,7 @@ pub(super) fn register(conn: &Connection, shared: &Shared) -> Result<()> {
         alter::commit(shared.conn(), shared.state(), &table_name(context)?)?;
         Ok(Value::Null)
     })?;
+    add("crsql_automigrate", -1, DIRECT_ONLY, automigrate)?;
     add("crsql_site_id", 0, DETERMINISTIC, |shared, _| Ok(Value::Blob(shared.state().site.as_bytes().to_vec())))?;
     add("crsql_db_version", 0, INNOCUOUS, db_version)?;
     add("crsql_next_db_version", -1, INNOCUOUS, next_db_version)?;
@@ -60,6 +61,16 @@ pub(super) fn register(conn: &Connection, shared: &Shared) -> Result<()> {
         Ok(Value::Text("finalized".into()))
     })?;
     Ok(())
+}
+
+/// `crsql_automigrate(schema[, cleanup])`.
+fn automigrate(shared: &Shared, context: &Context<'_>) -> Result<Value> {
+    let text = |i| if i < context.len() { context.get(i) } else { Ok(String::new()) };
+    if context.is_empty() {
+        return Err(Error::Migration("crsql_automigrate takes a schema".into()));
+    }
+    migrate::migrate(shared.conn(), shared.state(), &text(0)?, &text(1)?)?;
+    Ok(Value::Text("migration complete".into()))
 }
 
 /// `crsql_as_crr(table)`, `crsql_as_crr(schema, table)`: the schema is always main.

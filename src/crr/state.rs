@@ -230,7 +230,7 @@ impl State {
 
     fn schema_version(&self) -> Result<i64> {
         // SAFETY: what is prepared on it is dropped before it.
-        let conn = unsafe { &*(&raw const self.conn) };
+        let conn = unsafe { std::mem::transmute::<&Connection, &'static Connection>(&self.conn) };
         let mut statement = self.schema_version.take();
         let version = statement.get(conn, "PRAGMA main.schema_version")?.query_row([], |row| row.get(0))?;
         self.schema_version.replace(statement);

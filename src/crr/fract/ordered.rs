@@ -11,7 +11,7 @@ use super::super::{Error, Result};
 
 /// Orders the table `names[0]` by its column `names[1]`, within lists told apart by the other columns. What an earlier
 /// call made is replaced. All or nothing, and the caller's transaction lives on.
-pub(super) fn as_ordered(conn: &Connection, names: &[String]) -> Result<()> {
+pub(in super::super) fn as_ordered(conn: &Connection, names: &[String]) -> Result<()> {
     let [table, order, lists @ ..] = names else {
         return Err(Error::Order("Must provide at least 2 arguments -- the table name and the column to order by"));
     };

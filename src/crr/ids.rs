@@ -14,6 +14,8 @@ pub const MAX_COUNTER: i64 = (1 << 53) - 1;
 
 /// One copy of a database. Ours have 16 random bytes with the bits of a version 4 UUID, as `crsql_site_id()` returns;
 /// cr-sqlite takes changes of sites with shorter names too. Ordered bytewise, a prefix being smaller.
+///
+/// As text, and so on the wire, it has 32 hexadecimal digits: zeros stand behind a shorter name, which comes in by SQL only.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SiteId {
     /// Zeros follow the name.
@@ -45,7 +47,7 @@ impl SiteId {
 
 impl fmt::Display for SiteId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.as_bytes()))
+        f.write_str(&hex::encode(self.bytes))
     }
 }
 
@@ -58,12 +60,11 @@ impl fmt::Debug for SiteId {
 impl FromStr for SiteId {
     type Err = Error;
 
-    /// Reads 32 hexadecimal digits, or fewer for a shorter name.
+    /// Reads 32 hexadecimal digits.
     fn from_str(text: &str) -> Result<Self, Error> {
         let mut bytes = [0; 16];
-        let bytes = bytes.get_mut(..text.len() / 2).ok_or(Error::InvalidSiteId)?;
-        hex::decode_to_slice(text, bytes).map_err(|_| Error::InvalidSiteId)?;
-        Self::from_slice(bytes)
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| Error::InvalidSiteId)?;
+        Ok(Self::new(bytes))
     }
 }
 
@@ -160,13 +161,15 @@ mod tests {
     }
 
     #[test]
-    fn a_site_id_is_one_to_sixteen_bytes() {
+    fn a_site_id_is_one_to_sixteen_bytes_and_always_32_digits() {
         let id: SiteId = "000102030405060708090a0b0c0d0e0f".parse().unwrap();
         assert_eq!(id.to_string(), "000102030405060708090a0b0c0d0e0f");
-        assert_eq!("aa".parse::<SiteId>().unwrap().as_bytes(), [0xaa]);
-        for bad in ["", "a", "aab", "zz", "000102030405060708090a0b0c0d0e0f10"] {
+        for bad in ["", "aa", "aab", "zz", "000102030405060708090a0b0c0d0e0f10"] {
             assert!(bad.parse::<SiteId>().is_err(), "{bad} was taken");
         }
+        let short = SiteId::from_slice(b"\xaa").unwrap();
+        assert_eq!(short.as_bytes(), [0xaa]);
+        assert_eq!(short.to_string(), "aa000000000000000000000000000000");
         assert!(SiteId::from_slice(&[]).is_err());
         assert!(SiteId::from_slice(&[0; 17]).is_err());
     }

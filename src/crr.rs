@@ -8,6 +8,7 @@
 mod alter;
 mod attached;
 mod backfill;
+mod call;
 mod catalog;
 pub mod change;
 mod changes_vtab;

@@ -184,13 +184,9 @@ fn an_attached_copy_is_left_alone() {
     assert!(error.contains("attached"), "{error}");
     assert_eq!(rows(&conn, all), before);
     // Also where both are written to.
-    for sql in [
-        "UPDATE copy.foo SET b = 5",
-        "INSERT INTO copy.foo VALUES (7, 7)",
-        "DELETE FROM copy.foo",
-        "REPLACE INTO copy.foo VALUES (1, 9)",
-        "UPDATE copy.foo SET a = 9",
-    ] {
+    for sql in
+        ["INSERT INTO copy.foo VALUES (7, 7)", "REPLACE INTO copy.foo VALUES (1, 9)", "UPDATE copy.foo SET a = 9"]
+    {
         conn.execute_batch("BEGIN IMMEDIATE; INSERT INTO foo VALUES (50, 1, 1); DELETE FROM foo WHERE a = 50; SAVEPOINT s; INSERT INTO foo VALUES (51, 1, 1); ROLLBACK TO s").unwrap();
         assert!(conn.execute_batch(sql).unwrap_err().to_string().contains("attached"), "{sql}");
         conn.execute_batch("INSERT INTO foo VALUES (60, 2, 2); REPLACE INTO foo VALUES (60, 3, 3); COMMIT").unwrap();
@@ -199,6 +195,16 @@ fn an_attached_copy_is_left_alone() {
         assert_eq!(rows(&conn, changes), ["b 3 2", "c 3 2"], "{sql}");
         conn.execute_batch("DELETE FROM foo WHERE a = 60; SELECT crsql_as_table('foo'); SELECT crsql_as_crr('foo')")
             .unwrap();
+    }
+    // Where SQLite keeps nothing to go back to, the transaction has to go.
+    for sql in ["UPDATE copy.foo SET b = 5", "DELETE FROM copy.foo"] {
+        conn.execute_batch("BEGIN; INSERT INTO foo VALUES (50, 1, 1)").unwrap();
+        assert!(conn.execute_batch(sql).unwrap_err().to_string().contains("attached"), "{sql}");
+        let error = conn.execute_batch("COMMIT").unwrap_err().to_string();
+        assert!(error.contains("rolled back"), "{error}");
+        assert_eq!(rows(&conn, all), before, "{sql}");
+        assert_eq!(rows(&conn, "SELECT count(*) FROM foo WHERE a = 50"), ["0"]);
+        conn.execute_batch("INSERT INTO foo VALUES (50, 1, 1); DELETE FROM foo WHERE a = 50; SELECT crsql_as_table('foo'); SELECT crsql_as_crr('foo')").unwrap();
     }
     // With the sync bit on, nobody asks for clocks.
     conn.execute_batch(

@@ -20,7 +20,9 @@ const NAMES_SINCE: i32 = 3_039_000;
 
 /// The expression that a trigger evaluates to note a write by a `call`.
 pub(super) fn note(call: &str) -> String {
-    format!("CASE WHEN {call} THEN crsql_confirm_note((SELECT value FROM crsql_master WHERE key = '{TOKEN}')) END")
+    // Two SELECTs, so that the function is called also where nothing is found.
+    let found = format!("SELECT value FROM crsql_master WHERE key = '{TOKEN}'");
+    format!("CASE WHEN {call} THEN (SELECT crsql_confirm_note(({found}))) END")
 }
 
 /// Refuses a write that cannot have been one to `main`, before it is noted. Returns whether it must be

@@ -30,7 +30,7 @@ pub(super) fn missing_rows(conn: &Connection, state: &State, table: &Arc<Table>,
         let number = if let (Some(number), Some(record)) = (tombstone, record) {
             let cl = CausalLength::new(tombstone_stamp(&record)?.col_version + 1)?;
             clock.set(ColumnId::SENTINEL, stamp(cl.get()));
-            rows.drop_tombstone(number)?;
+            rows.exhume(number)?;
             number
         } else {
             if table.columns.is_empty() {

@@ -13,7 +13,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, MAIN_DB, OptionalExtension, params};
 
 use super::table::{Shape, Table, TableId};
 use super::{Error, Result, SiteId, Version, layout};
@@ -23,6 +23,9 @@ const FORMAT: i64 = 2;
 
 /// The version of cr-sqlite whose behaviour this is, as `crsql_master` has it.
 const CRSQLITE_VERSION: i64 = 160_300;
+
+/// Those of the engine's tables that cr-sqlite does not have.
+pub(super) const ADDED: [&str; 3] = ["crsql_tables", "crsql_columns", "crsql_log"];
 
 const DDL: &str = "
 CREATE TABLE IF NOT EXISTS main.crsql_master (key TEXT PRIMARY KEY, value ANY);
@@ -42,6 +45,9 @@ pub(super) fn initialize(conn: &Connection) -> Result<SiteId> {
     if !has_table(conn, "crsql_tables")? {
         if has_table(conn, "crsql_master")? {
             return Err(Error::Foreign);
+        }
+        if conn.is_readonly(MAIN_DB)? {
+            return Err(Error::ReadOnly);
         }
         create(conn)?;
     }

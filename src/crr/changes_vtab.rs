@@ -21,7 +21,7 @@ use super::flush::flush;
 use super::module::{self, StaticModule};
 use super::read::{Cells, Reader};
 use super::state::Shared;
-use super::{Result, SENTINEL, incoming, log, merge};
+use super::{Result, SENTINEL, call, incoming, log, merge};
 
 const SCHEMA: &CStr = c"CREATE TABLE x (\"table\" TEXT NOT NULL, pk BLOB NOT NULL, cid TEXT NOT NULL, val ANY, col_version INTEGER NOT NULL, db_version INTEGER NOT NULL, site_id BLOB NOT NULL, cl INTEGER NOT NULL, seq INTEGER NOT NULL, site_version INTEGER HIDDEN)";
 
@@ -201,9 +201,8 @@ unsafe extern "C" fn column(cursor: *mut sqlite3_vtab_cursor, context: *mut ffi:
                 ValueRef::from(&read)
             }
             Err(error) => {
-                let message = error.to_string();
-                // SAFETY: SQLite passes a context, and copies the message.
-                unsafe { ffi::sqlite3_result_error(context, message.as_ptr().cast(), message.len() as c_int) };
+                // SAFETY: SQLite passes a context.
+                unsafe { call::fail(context, error) };
                 return ffi::SQLITE_ERROR;
             }
         },
@@ -217,28 +216,7 @@ unsafe extern "C" fn column(cursor: *mut sqlite3_vtab_cursor, context: *mut ffi:
         9 => ValueRef::Integer(cell.stamp.version.max(1)),
         _ => ValueRef::Null,
     };
-    // SAFETY: SQLite passes a context, and copies what is not a number before this returns.
-    unsafe { result(context, value) };
+    // SAFETY: SQLite passes a context.
+    unsafe { call::answer(context, value) };
     ffi::SQLITE_OK
-}
-
-/// # Safety
-/// `context` must be one that SQLite passed and that awaits a result.
-unsafe fn result(context: *mut ffi::sqlite3_context, value: ValueRef<'_>) {
-    let copied = ffi::SQLITE_TRANSIENT();
-    // SAFETY: the caller answers for the context; the lengths are those of the slices, which SQLite copies.
-    unsafe {
-        match value {
-            ValueRef::Null => ffi::sqlite3_result_null(context),
-            ValueRef::Integer(value) => ffi::sqlite3_result_int64(context, value),
-            ValueRef::Real(value) => ffi::sqlite3_result_double(context, value),
-            ValueRef::Text(text) => {
-                let (start, length) = (text.as_ptr().cast(), text.len() as u64);
-                ffi::sqlite3_result_text64(context, start, length, copied, ffi::SQLITE_UTF8 as u8);
-            }
-            ValueRef::Blob(blob) => {
-                ffi::sqlite3_result_blob64(context, blob.as_ptr().cast(), blob.len() as u64, copied);
-            }
-        }
-    }
 }

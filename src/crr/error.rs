@@ -56,6 +56,9 @@ pub enum Error {
         "this database was made by cr-sqlite: take it over with `crsql-sync import SRC DST`, or replay its crsql_changes into a new one"
     )]
     Foreign,
+    /// A read-only connection to a database that the engine was never in.
+    #[error("this database has no tables of the engine: open it once with a connection that may write")]
+    ReadOnly,
     /// The file cannot be imported; the text says why.
     #[error("{0}")]
     NotImportable(String),
@@ -68,6 +71,9 @@ pub enum Error {
     /// A write to a replicated table of an attached database, whose clocks this connection does not keep.
     #[error("replicated tables of an attached database can be written to only where it is the main database")]
     Attached,
+    /// A write of the open transaction could not be recorded, and so none of it may be committed.
+    #[error("a write of this transaction could not be recorded: it can only be rolled back")]
+    Unrecorded,
     /// The engine's own tables hold something that it did not write.
     #[error("the clock tables are damaged: {0}")]
     Corrupt(&'static str),

@@ -16,6 +16,7 @@
 //! never sees them, and the row arrives there without its values.
 
 mod cells;
+mod pending;
 mod table;
 
 use std::collections::HashMap;
@@ -25,11 +26,19 @@ use rusqlite::{Connection, ffi};
 
 use super::journal::{Event, Kind};
 use super::log;
-use super::state::State;
+use super::state::{Shared, State};
 use super::table::TableId;
 use super::{Error, Result, Version, catalog, compact};
-pub(super) use cells::{CellWrites, register};
+pub(super) use cells::CellWrites;
+pub(super) use pending::Pending;
 use table::Writes;
+
+/// Registers what the statements of a flush call and read.
+pub(super) fn register(conn: &Connection, shared: &Shared) -> Result<()> {
+    cells::register(conn, shared)?;
+    pending::register(conn, shared.clone())?;
+    Ok(())
+}
 
 /// Writes the clocks of the local writes so far, and the log of the open transaction: what readers of changes need.
 pub(super) fn flush(conn: &Connection, state: &State) -> Result<()> {
@@ -45,7 +54,7 @@ pub(super) fn flush_clocks(conn: &Connection, state: &State) -> Result<()> {
     let events = state.journal.borrow_mut().take();
     let is_broken = &state.transaction.is_broken;
     if is_broken.get() {
-        return Err(Error::Corrupt("this transaction has writes without clocks, and can only be rolled back"));
+        return Err(Error::Unrecorded);
     }
     if events.is_empty() {
         return Ok(());

@@ -8,7 +8,8 @@ use super::error::to_sql_error;
 use super::flush::flush;
 use super::pack::{self, Packer};
 use super::state::Shared;
-use super::{Error, Result, Version, alter, catalog, migrate, replicate};
+use super::value::owned;
+use super::{Error, Result, Version, alter, catalog, incoming, migrate, replicate};
 
 pub(super) const INNOCUOUS: FunctionFlags = FunctionFlags::SQLITE_UTF8.union(FunctionFlags::SQLITE_INNOCUOUS);
 pub(super) const DETERMINISTIC: FunctionFlags = INNOCUOUS.union(FunctionFlags::SQLITE_DETERMINISTIC);
@@ -65,11 +66,11 @@ pub(super) fn register(conn: &Connection, shared: &Shared) -> Result<()> {
 
 /// `crsql_automigrate(schema[, cleanup])`.
 fn automigrate(shared: &Shared, context: &Context<'_>) -> Result<Value> {
-    let text = |i| if i < context.len() { context.get(i) } else { Ok(String::new()) };
+    let text = |i| if i < context.len() { context.get::<Option<String>>(i) } else { Ok(None) };
     if context.is_empty() {
         return Err(Error::Migration("crsql_automigrate takes a schema".into()));
     }
-    migrate::migrate(shared.conn(), shared.state(), &text(0)?, &text(1)?)?;
+    migrate::migrate(shared.conn(), shared.state(), &text(0)?.unwrap_or_default(), &text(1)?.unwrap_or_default())?;
     Ok(Value::Text("migration complete".into()))
 }
 
@@ -96,7 +97,7 @@ fn db_version(shared: &Shared, _: &Context<'_>) -> Result<Value> {
 /// `crsql_next_db_version([at_least])`. The answer becomes the version of the open transaction.
 fn next_db_version(shared: &Shared, context: &Context<'_>) -> Result<Value> {
     let at_least = match context.len() {
-        1 => Version::or_zero(context.get::<Option<i64>>(0)?.unwrap_or_default().max(0))?,
+        1 => Version::or_zero(incoming::integer(context.get_raw(0))?.max(0))?,
         _ => Version::ZERO,
     };
     Ok(Value::Integer(shared.state().next_version(shared.conn(), at_least)?.get()))
@@ -110,7 +111,7 @@ fn seq(shared: &Shared, take: i64) -> Result<Value> {
 fn sync_bit(shared: &Shared, context: &Context<'_>) -> Result<Value> {
     let state = shared.state();
     if context.len() == 1 {
-        state.sync_bit.set(context.get::<Option<i64>>(0)?.unwrap_or_default());
+        state.sync_bit.set(incoming::integer(context.get_raw(0))?);
     }
     let merging = state.merging.get().is_some();
     Ok(Value::Integer(if merging { 1 } else { state.sync_bit.get() }))
@@ -127,8 +128,8 @@ fn pack_columns(_: &Shared, context: &Context<'_>) -> Result<Value> {
 /// `crsql_unpack_column(packed, i)`: one of the packed values. For views.
 fn unpack_column(_: &Shared, context: &Context<'_>) -> Result<Value> {
     let at: u16 = context.get(1)?;
-    let values = pack::unpack(context.get_raw(0).as_blob().map_err(rusqlite::Error::from)?)?;
-    Ok(values.into_iter().nth(at.into()).unwrap_or(Value::Null))
+    let values = pack::unpack_borrowed(context.get_raw(0).as_blob().map_err(rusqlite::Error::from)?)?;
+    Ok(values.into_iter().nth(at.into()).map_or(Value::Null, owned))
 }
 
 fn config_set(shared: &Shared, context: &Context<'_>) -> Result<Value> {

@@ -137,6 +137,11 @@ impl Seq {
     pub const ZERO: Self = Self(0);
 }
 
+impl ColVersion {
+    /// Of a cell that was written once.
+    pub const FIRST: Self = Self(1);
+}
+
 impl CausalLength {
     /// A row that was inserted once and never deleted.
     pub const FIRST: Self = Self(1);

@@ -66,8 +66,12 @@ pub struct Irregular {
     pub revived: u64,
     /// Live rows without clocks. They stay, and replicate from their next change on.
     pub untracked: u64,
-    /// Changes of version 0, which no peer would ever ask for: they count to version 1.
+    /// Changes of version 0 or less, which no peer would ever ask for: they count to version 1.
     pub version_zero: u64,
+    /// Column versions and seqs that are negative or over 2^53 − 1: the nearest that are not.
+    pub out_of_range: u64,
+    /// Deleted rows whose primary key cannot be one of their table: left out.
+    pub invalid_keys: u64,
     /// Changes of an author who is not in the list of sites: they count to this copy.
     pub unknown_authors: u64,
 }
@@ -83,11 +87,17 @@ pub fn import(conn: &Connection, progress: &mut dyn FnMut(Progress<'_>)) -> Resu
     let sites = source::sites(conn)?;
     let clocked = source::clocked_tables(conn)?;
     let version = source::version(conn, &clocked)?;
+    for name in catalog::ADDED {
+        source::free(conn, name)?;
+    }
     catalog::create_tables(conn)?;
     catalog::set_master(conn, "imported_version", version.get())?;
     let mut converter = Converter::new(conn, sites, version, irregular)?;
     for name in &clocked {
         converter.table(name, progress)?;
+    }
+    for name in source::clockless_tables(conn, &clocked)? {
+        converter.skip(&name)?;
     }
     converter.finish(site)
 }

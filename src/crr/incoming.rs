@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rusqlite::types::ValueRef;
 use rusqlite::vtab::Inserts;
 
+use super::value::owned;
 use super::{CausalLength, Change, ColVersion, Error, Result, Seq, SiteId, Version};
 
 /// Reads the change. Numbers left out are 0; a site left out is `own`.
@@ -18,7 +19,7 @@ pub(super) fn change(args: &Inserts<'_>, own: SiteId) -> Result<Change> {
     let table = name(next())?;
     let pk = bytes(next()).ok_or(Error::InvalidKey("it is a blob"))?.into();
     let cid = name(next())?;
-    let val = next().try_into().map_err(rusqlite::Error::from)?;
+    let val = owned(next());
     let col_version = ColVersion::new(integer(next())?)?;
     let db_version = integer(next())?;
     let site = match bytes(next()).ok_or(Error::InvalidSiteId)? {
@@ -36,7 +37,8 @@ pub(super) fn change(args: &Inserts<'_>, own: SiteId) -> Result<Change> {
     Ok(Change { table, pk, cid, val, col_version, version, site, cl, seq })
 }
 
-fn integer(value: ValueRef<'_>) -> Result<i64> {
+/// A number, where nothing is lost by taking it for one; NULL is 0.
+pub(super) fn integer(value: ValueRef<'_>) -> Result<i64> {
     let integer = match value {
         ValueRef::Null => Some(0),
         ValueRef::Integer(value) => Some(value),

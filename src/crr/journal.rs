@@ -35,6 +35,8 @@ pub(super) enum Kind {
     Delete { key: i64, pk: Vec<u8> },
     /// The next write of a row with this `pk` replaces the one with this `key`, unless it does not come about.
     Replacing { key: i64, pk: Vec<u8> },
+    /// A row was inserted, perhaps over another one, while the application asked that nothing be tracked.
+    Untracked { key: i64, pk: Vec<u8> },
     /// A merge left a row, which has this `pk`, with this clock.
     Merged { key: i64, pk: Arc<[u8]>, row: Clocked },
     /// Writes that were rolled back had used so many seqs.
@@ -49,7 +51,7 @@ impl Event {
             Kind::Update { mask, .. } => mask.count_ones().into(),
             Kind::Move { .. } => 2,
             Kind::Delete { .. } => 1,
-            Kind::Replacing { .. } | Kind::Merged { .. } => 0,
+            Kind::Replacing { .. } | Kind::Untracked { .. } | Kind::Merged { .. } => 0,
             Kind::Burnt { seqs } => *seqs,
         }
     }
@@ -93,6 +95,13 @@ impl Journal {
     pub(super) fn push(&mut self, event: Event) {
         self.events.push(event);
         self.is_behind = false;
+    }
+
+    /// Notes again that the next write of a row replaces another.
+    pub(super) fn push_hint(&mut self, table: TableId, key: i64, pk: Vec<u8>) {
+        let is_behind = self.is_behind;
+        self.push(Event { table, kind: Kind::Replacing { key, pk } });
+        self.is_behind = is_behind;
     }
 
     /// Forgets the last event, which was not flushed.

@@ -33,6 +33,16 @@ pub(super) fn write(conn: &Connection, version: Version, rows: &[Touched]) -> Re
     Ok(())
 }
 
+/// Adds to what `version`, an earlier one, touched.
+pub(super) fn add(conn: &Connection, version: i64, row: Touched) -> Result<()> {
+    let version = Version::or_zero(version)?;
+    let mut rows = read(conn, version)?;
+    rows.push(row);
+    rows.sort_unstable();
+    rows.dedup();
+    write(conn, version, &rows)
+}
+
 /// The newest version that touched anything.
 pub(super) fn newest(conn: &Connection) -> Result<Version> {
     let mut newest = conn.prepare_cached("SELECT coalesce(max(version), 0) FROM main.crsql_log")?;

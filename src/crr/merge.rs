@@ -11,6 +11,7 @@
 //!
 //! Changes of one row are merged together: one read and one write of the row, however many cells they bring.
 
+mod part;
 mod row;
 
 use std::cmp::{Ordering, Reverse};
@@ -25,7 +26,8 @@ use super::log::Touched;
 use super::rows::Rows;
 use super::state::State;
 use super::table::{Table, TableId};
-use super::{Change, Error, Result, SENTINEL, SiteId, Version, catalog, value};
+use super::{CausalLength, Change, ColVersion, Error, Result, SENTINEL, SiteId, Version, catalog, value};
+use part::{Part, is_same_row, is_same_table};
 use row::Row;
 
 /// What a merge did.
@@ -44,20 +46,12 @@ pub struct Merged {
 pub(super) fn merge(conn: &Connection, state: &State, changes: &[Change]) -> Result<Merged> {
     let mut merge = Merge::new(conn, state, Numbering::Local)?;
     // Those of a row mostly stand together.
-    let mut parts: Vec<&[Change]> = changes.chunk_by(is_same_row).collect();
-    parts.sort_by_key(|part| part.first().map(|change| (&change.table, &change.pk)));
-    let mut row = Vec::new();
-    for parts in parts.chunk_by(|a, b| a.first().zip(b.first()).is_some_and(|(a, b)| is_same_row(a, b))) {
-        row.clear();
-        row.extend(parts.iter().copied().flatten());
-        row.sort_by_key(|change| (Reverse(change.cl), &*change.cid != SENTINEL));
-        merge.row(&row)?;
+    let mut parts: Vec<Part<'_>> = changes.chunk_by(is_same_row).filter_map(Part::new).collect();
+    parts.sort_by(Part::by_row);
+    for of_table in parts.chunk_by(|a, b| is_same_table(a.first, b.first)) {
+        merge.rows(of_table)?;
     }
     Ok(merge.finish())
-}
-
-fn is_same_row(a: &Change, b: &Change) -> bool {
-    (Arc::ptr_eq(&a.pk, &b.pk) || a.pk == b.pk) && (Arc::ptr_eq(&a.table, &b.table) || a.table == b.table)
 }
 
 /// Merges a change that arrives through SQL. The clock of its row is [noted](super::journal), so that the next change
@@ -102,6 +96,8 @@ struct Merge<'a> {
     author: Option<(SiteId, i64)>,
     /// Whether the author of a change was unknown until now.
     has_added_site: bool,
+    /// Whether the last row was not there before, so that the next may be new too.
+    expects_new: bool,
     applied: u64,
     version: Option<Version>,
 }
@@ -110,28 +106,88 @@ impl<'a> Merge<'a> {
     fn new(conn: &'a Connection, state: &'a State, numbering: Numbering) -> Result<Self> {
         state.join(conn)?;
         let tables = state.tables(conn)?;
-        Ok(Self { conn, state, numbering, tables, author: None, has_added_site: false, applied: 0, version: None })
+        Ok(Self {
+            conn,
+            state,
+            numbering,
+            tables,
+            author: None,
+            has_added_site: false,
+            expects_new: false,
+            applied: 0,
+            version: None,
+        })
     }
 
-    /// Merges changes of one row, in order.
-    fn row(&mut self, changes: &[&Change]) -> Result<()> {
-        let Some(first) = changes.first() else {
-            return Ok(());
-        };
-        let table = self.table(first)?;
+    /// Merges changes of one table, row by row.
+    fn rows(&mut self, parts: &[Part<'_>]) -> Result<()> {
+        let Some(first) = parts.first() else { return Ok(()) };
+        let table = self.table(first.first)?;
         let mut stored = self.state.take_rows(&table);
-        let mut row = Row::load(&mut stored, table.unpack_pk(&first.pk)?)?;
-        for change in changes {
-            self.change(&mut stored, &mut row, change)?;
-        }
-        if !row.versions.is_empty() {
-            let guard = Merging::begin(self.state, table.id);
-            let touched = row.store(&mut stored)?;
-            drop(guard);
-            self.touched(&row, touched);
+        let mut row = Vec::new();
+        self.expects_new = true;
+        for parts in parts.chunk_by(|a, b| is_same_row(a.first, b.first)) {
+            row.clear();
+            row.extend(parts.iter().flat_map(|part| part.changes));
+            row.sort_by_key(|change| (Reverse(change.cl), &*change.cid != SENTINEL));
+            self.row(&mut stored, &row)?;
+            if table.has_triggers {
+                // They may have merged something too, by statements of their own.
+                self.state.keep_rows(stored);
+                stored = self.state.take_rows(&table);
+            }
         }
         self.state.keep_rows(stored);
         Ok(())
+    }
+
+    /// Merges changes of one row, in order.
+    fn row(&mut self, stored: &mut Rows<'_>, changes: &[&Change]) -> Result<()> {
+        let Some(first) = changes.first() else { return Ok(()) };
+        if self.is_likely_new(stored, changes)? && self.insert_new(stored, &first.pk, changes)? {
+            return Ok(());
+        }
+        let pk = stored.table.unpack_pk(&first.pk)?;
+        let mut row = Row::load(stored, pk)?;
+        self.expects_new = !row.is_known();
+        for change in changes {
+            self.change(stored, &mut row, change)?;
+        }
+        if !row.versions.is_empty() {
+            let guard = Merging::begin(self.state, stored.table.id);
+            let touched = row.store(stored)?;
+            drop(guard);
+            self.touched(&row, touched);
+        }
+        Ok(())
+    }
+
+    /// Whether a row is best inserted without looking for it: the one before was new, and its cells are of version 1.
+    fn is_likely_new(&self, stored: &mut Rows<'_>, changes: &[&Change]) -> Result<bool> {
+        // Of an author that is known: one whose changes all lose is not to become so.
+        let is_known = |site| self.author.is_some_and(|(last, ordinal)| last == site && ordinal != SELF);
+        let is_first = |change: &&Change| change.cl == CausalLength::FIRST && change.col_version == ColVersion::FIRST;
+        Ok(self.expects_new
+            && !stored.table.has_triggers
+            && changes.iter().all(|change| is_first(change) && is_known(change.site))
+            && !stored.has_tombstones()?)
+    }
+
+    /// Inserts a row. False if it is there.
+    fn insert_new(&mut self, stored: &mut Rows<'_>, pk: &[u8], changes: &[&Change]) -> Result<bool> {
+        let applied = self.applied;
+        let mut row = Row::unknown(stored.table.unpack_pk(pk)?);
+        for change in changes {
+            self.change(stored, &mut row, change)?;
+        }
+        let guard = Merging::begin(self.state, stored.table.id);
+        let inserted = row.insert_new(stored)?;
+        drop(guard);
+        match inserted {
+            Some(touched) => self.touched(&row, touched),
+            None => self.applied = applied,
+        }
+        Ok(inserted.is_some())
     }
 
     /// Merges a change, and notes the clock of its row instead of storing it.
@@ -139,7 +195,10 @@ impl<'a> Merge<'a> {
         let table = self.table(change)?;
         if !change.cl.is_alive() {
             flush_clocks(self.conn, self.state)?;
-            return self.row(&[change]);
+            let mut stored = self.state.take_rows(&table);
+            self.row(&mut stored, &[change])?;
+            self.state.keep_rows(stored);
+            return Ok(());
         }
         let pk = table.unpack_pk(&change.pk)?;
         let known = self.state.journal.borrow().merged_last(table.id, &change.pk).map(|(key, row)| (key, row.clone()));
@@ -156,6 +215,10 @@ impl<'a> Merge<'a> {
             let guard = Merging::begin(self.state, table.id);
             let (key, clocked) = row.write(&mut stored)?;
             drop(guard);
+            if clocked.number != key {
+                // It must not be given to another row before this one is flushed.
+                stored.store(key, &clocked)?;
+            }
             self.state.journal.borrow_mut().push_merged(table.id, key, change.pk.clone(), clocked);
             self.touched(&row, Touched { table: table.id, tombstone: false, key });
         }

@@ -88,7 +88,17 @@ const fn width(number: u64) -> usize {
 }
 
 /// Unpacks a key in canonical form.
+///
+/// # Errors
+/// [`Error::InvalidKey`] also for text that is not UTF-8. SQLite takes any bytes for text, so such a key may come from a
+/// table.
 pub fn unpack(bytes: &[u8]) -> Result<Vec<Value>> {
+    let own = |value: ValueRef<'_>| Value::try_from(value).map_err(|_| Error::InvalidKey("text that is not UTF-8"));
+    unpack_borrowed(bytes)?.into_iter().map(own).collect()
+}
+
+/// The same without a copy; text may be any bytes.
+pub(super) fn unpack_borrowed(bytes: &[u8]) -> Result<Vec<ValueRef<'_>>> {
     let mut reader = Reader { bytes, strict: true };
     let count = reader.take(1)?.first().copied().unwrap_or_default();
     let values = (0..count).map(|_| reader.value()).collect::<Result<Vec<_>>>()?;
@@ -99,7 +109,7 @@ pub fn unpack(bytes: &[u8]) -> Result<Vec<Value>> {
 }
 
 /// Unpacks what cr-sqlite would: numbers may have leading zeros, and bytes after the last value are passed over.
-pub(super) fn unpack_leniently(bytes: &[u8]) -> Result<Vec<Value>> {
+pub(super) fn unpack_leniently(bytes: &[u8]) -> Result<Vec<ValueRef<'_>>> {
     let mut reader = Reader { bytes, strict: false };
     let count = reader.take(1)?.first().copied().unwrap_or_default();
     (0..count).map(|_| reader.value()).collect()
@@ -133,26 +143,25 @@ impl<'a> Reader<'a> {
         usize::try_from(self.number(bytes)?).map_err(|_| Error::InvalidKey("it ends early"))
     }
 
-    fn value(&mut self) -> Result<Value> {
+    fn value(&mut self) -> Result<ValueRef<'a>> {
         let tag = self.take(1)?.first().copied().unwrap_or_default();
         let n = usize::from(tag >> 3);
         match tag & 7 {
-            INTEGER => Ok(Value::Integer(self.number(n)?.cast_signed())),
-            REAL if n == 0 => {
+            INTEGER => Ok(ValueRef::Integer(self.number(n)?.cast_signed())),
+            REAL if n == 0 || !self.strict => {
                 let real = self.take(8)?.iter().fold(0u64, |bits, &byte| bits << 8 | u64::from(byte));
                 let real = f64::from_bits(real);
-                if real.is_nan() { Err(Error::InvalidKey("a NaN")) } else { Ok(Value::Real(real)) }
+                if real.is_nan() { Err(Error::InvalidKey("a NaN")) } else { Ok(ValueRef::Real(real)) }
             }
             TEXT => {
                 let length = self.length(n)?;
-                let text = std::str::from_utf8(self.take(length)?);
-                Ok(Value::Text(text.map_err(|_| Error::InvalidKey("text that is not UTF-8"))?.to_owned()))
+                Ok(ValueRef::Text(self.take(length)?))
             }
             BLOB => {
                 let length = self.length(n)?;
-                Ok(Value::Blob(self.take(length)?.to_vec()))
+                Ok(ValueRef::Blob(self.take(length)?))
             }
-            NULL if n == 0 || !self.strict => Ok(Value::Null),
+            NULL if n == 0 || !self.strict => Ok(ValueRef::Null),
             _ => Err(Error::InvalidKey("an unknown type")),
         }
     }

@@ -6,7 +6,7 @@ mod condition;
 use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::Arc;
 
-use rusqlite::types::Value;
+use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use super::catalog::Tables;
@@ -15,6 +15,7 @@ use super::log::{self, Run};
 use super::sites::SiteCache;
 use super::state::State;
 use super::table::{Table, TableId};
+use super::value::{bound, owned};
 use super::{Change, Result, SiteId, Version, catalog, rows};
 pub(super) use cells::Cells;
 use cells::{Cell, Owner};
@@ -142,8 +143,8 @@ pub(super) struct Reader {
     reading: RangeInclusive<i64>,
     ordinals: Ordinals,
     table: Option<TableId>,
-    /// The primary key of the one row that is wanted, in that table, until it was read.
-    row: Option<Vec<Value>>,
+    /// The packed primary key of the one row that is wanted, in that table, until it was read.
+    row: Option<Vec<u8>>,
     conditions: Vec<Condition>,
     values: Values,
     /// Whether those of the version being read are read.
@@ -163,7 +164,7 @@ impl Reader {
         let table = selection.table.map(|name| tables.named(&name));
         // What is no primary key of the table is left to the caller to compare.
         let row = match (table, selection.pk) {
-            (Some(Some(table)), Some(pk)) => table.unpack_pk(&pk).ok(),
+            (Some(Some(table)), Some(pk)) => table.unpack_pk(&pk).is_ok().then_some(pk),
             _ => None,
         };
         let table = table.map(|table| table.map(|table| table.id));
@@ -234,11 +235,12 @@ impl Reader {
     }
 
     /// Adds the changes of the row with this primary key, alive or dead.
-    fn find(&mut self, conn: &Connection, pk: &[Value], cells: &mut Cells) -> Result<()> {
+    fn find(&mut self, conn: &Connection, pk: &[u8], cells: &mut Cells) -> Result<()> {
         let Some(table) = self.table.and_then(|table| self.tables.get(table)).cloned() else { return Ok(()) };
+        let pk = table.unpack_pk(pk)?;
         for (tombstone, sql) in [(false, &table.sql.find_row), (true, &table.sql.find_tombstone)] {
             let mut find = conn.prepare_cached(sql)?;
-            let key: Option<Option<i64>> = find.query_row(params_from_iter(pk), |row| row.get(0)).optional()?;
+            let key: Option<Option<i64>> = find.query_row(params_from_iter(bound(&pk)), |row| row.get(0)).optional()?;
             if let Some(Some(key)) = key {
                 self.read(conn, Run { table: table.id, tombstone, first: key, last: key }, cells)?;
             }
@@ -286,8 +288,8 @@ impl Reader {
             let (position, val) = if id == ColumnId::SENTINEL {
                 (None, Value::Null)
             } else if let Some((position, _)) = table.column(id) {
-                let val = if self.reads_values { row.get(2 + table.pks.len() + position)? } else { Value::Null };
-                (Some(position), val)
+                let val = if self.reads_values { row.get_ref(2 + table.pks.len() + position)? } else { ValueRef::Null };
+                (Some(position), owned(val))
             } else {
                 // The column was dropped since.
                 continue;

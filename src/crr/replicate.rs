@@ -1,8 +1,9 @@
 //! `crsql_as_crr` and `crsql_as_table`: an ordinary table becomes a replicated one, and back.
 
+use std::ffi::c_int;
 use std::sync::Arc;
 
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, Row, ffi};
 
 use super::backfill;
 use super::catalog::{self, end_savepoint};
@@ -166,5 +167,20 @@ pub(super) fn check(conn: &Connection, name: &str) -> Result<()> {
             "Table {} has a column named -1. This is not allowed for CRRs, whose changes call the row itself so",
         );
     }
+    let columns: i64 = conn.query_row("SELECT count(*) FROM pragma_table_info(?, 'main')", [name], |row| row.get(0))?;
+    if columns + 2 > limit(conn, ffi::SQLITE_LIMIT_COLUMN) {
+        return refuse("Table {} has too many columns: what is kept of a row is read beside them");
+    }
+    let pks: i64 =
+        conn.query_row("SELECT count(*) FROM pragma_table_info(?, 'main') WHERE pk > 0", [name], |row| row.get(0))?;
+    if 4 + 2 * pks > limit(conn, ffi::SQLITE_LIMIT_FUNCTION_ARG) {
+        return refuse("Table {} has too many primary key columns: a trigger names each of them twice");
+    }
     Ok(())
+}
+
+/// One of SQLite's limits on this connection.
+fn limit(conn: &Connection, which: c_int) -> i64 {
+    // SAFETY: the handle is open; a negative number asks and changes nothing.
+    unsafe { ffi::sqlite3_limit(conn.handle(), which, -1) }.into()
 }

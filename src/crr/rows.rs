@@ -8,11 +8,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use rusqlite::types::Value;
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, ToSql, params_from_iter};
+use rusqlite::types::{ToSqlOutput, Value, ValueRef};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params_from_iter};
 
 use super::clock::{ColumnId, RowClock, Stamp};
+use super::flush::Pending;
+use super::state::State;
 use super::table::{Key, Table};
+use super::value::{bound, owned};
 use super::{Error, Result};
 
 /// A row's clock, and its number.
@@ -78,6 +81,7 @@ pub(super) struct Rows<'c> {
     pub(super) table: Arc<Table>,
     load: Lazy<'c>,
     store: Lazy<'c>,
+    write_pending: Lazy<'c>,
     add_writes: Lazy<'c>,
     drop: Lazy<'c>,
     find: Lazy<'c>,
@@ -93,6 +97,7 @@ pub(super) struct Rows<'c> {
     has_numbers: Option<bool>,
     /// Numbers that are not the key of their row, which may not be stored yet.
     given: BTreeSet<i64>,
+    pending: Pending,
 }
 
 impl<'c> Rows<'c> {
@@ -102,6 +107,7 @@ impl<'c> Rows<'c> {
             table,
             load: Lazy::default(),
             store: Lazy::default(),
+            write_pending: Lazy::default(),
             add_writes: Lazy::default(),
             drop: Lazy::default(),
             find: Lazy::default(),
@@ -114,6 +120,7 @@ impl<'c> Rows<'c> {
             has_tombstones: None,
             has_numbers: None,
             given: BTreeSet::new(),
+            pending: Pending::default(),
         }
     }
 
@@ -132,9 +139,9 @@ impl<'c> Rows<'c> {
     }
 
     /// The key of the row with this primary key, and its clock, if it has one.
-    pub(super) fn find(&mut self, pk: &[Value]) -> Result<Option<(i64, Option<Clocked>)>> {
+    pub(super) fn find(&mut self, pk: &[ValueRef<'_>]) -> Result<Option<(i64, Option<Clocked>)>> {
         let find = self.find.get(self.conn, &self.table.sql.find_row)?;
-        let found: Option<Option<i64>> = find.query_row(params_from_iter(pk), |row| row.get(0)).optional()?;
+        let found: Option<Option<i64>> = find.query_row(params_from_iter(bound(pk)), |row| row.get(0)).optional()?;
         match found {
             None => Ok(None),
             Some(Some(key)) => Ok(Some((key, self.load(key)?))),
@@ -149,6 +156,31 @@ impl<'c> Rows<'c> {
         let number = (row.number != key).then_some(row.number);
         self.store.get(self.conn, &self.table.sql.store_clock)?.execute((key, record, number))?;
         Ok(())
+    }
+
+    /// Leaves a row to [`write_pending`](Self::write_pending).
+    pub(super) fn pend(&mut self, key: i64, row: &Clocked) {
+        self.pending.push(key, &row.clock, (row.number != key).then_some(row.number));
+    }
+
+    /// Stores the rows that were left to it, by one statement.
+    pub(super) fn write_pending(&mut self, state: &State) -> Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        self.has_numbers = None;
+        state.pending.replace(std::mem::take(&mut self.pending));
+        let written = self.write_pending.get(self.conn, &self.table.sql.write_pending)?.execute([]);
+        state.pending.take();
+        written?;
+        Ok(())
+    }
+
+    /// The packed primary key of the row with `key`, if it is there.
+    pub(super) fn pk(&self, key: i64) -> Result<Option<Vec<u8>>> {
+        let mut read = self.conn.prepare_cached(&self.table.sql.pk)?;
+        let mut found = read.query([key])?;
+        found.next()?.map(|row| self.table.pack_pk(row, 0)).transpose()
     }
 
     /// Adds the writes that a flush has in hand to the clocks of the rows with keys from `first` to `last`.
@@ -175,13 +207,13 @@ impl<'c> Rows<'c> {
         let mut read = self.conn.prepare_cached(&self.table.sql.row)?;
         let mut found = read.query([key])?;
         let row = found.next()?;
-        let column = |i| row.map_or(Ok(Value::Null), |row| row.get(self.table.pks.len() + i));
-        Ok((0..self.table.columns.len()).map(column).collect::<Result<_, _>>()?)
+        let column = |i| row.map_or(Ok(Value::Null), |row| Ok(owned(row.get_ref(self.table.pks.len() + i)?)));
+        (0..self.table.columns.len()).map(column).collect()
     }
 
-    /// Inserts a row with all its columns.
-    pub(super) fn insert_row<'v>(&mut self, values: impl Iterator<Item = &'v Value>) -> Result<()> {
-        written(self.insert_row.get(self.conn, &self.table.sql.insert_row)?.execute(params_from_iter(values))?)
+    /// Inserts a row with all its columns, unless it is there, and returns how many it inserted.
+    pub(super) fn insert_row<'v>(&mut self, values: impl Iterator<Item = ToSqlOutput<'v>>) -> Result<usize> {
+        Ok(self.insert_row.get(self.conn, &self.table.sql.insert_row)?.execute(params_from_iter(values))?)
     }
 
     /// Deletes a row and its clock.
@@ -191,13 +223,13 @@ impl<'c> Rows<'c> {
     }
 
     /// The tombstone of the row with this primary key.
-    pub(super) fn find_tombstone(&mut self, pk: &[Value]) -> Result<Option<Tombstone>> {
+    pub(super) fn find_tombstone(&mut self, pk: &[ValueRef<'_>]) -> Result<Option<Tombstone>> {
         if !self.has_tombstones()? {
             return Ok(None);
         }
         let find = self.find_tombstone.get(self.conn, &self.table.sql.find_tombstone)?;
         let found: Option<(i64, Vec<u8>)> =
-            find.query_row(params_from_iter(pk), |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+            find.query_row(params_from_iter(bound(pk)), |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
         found.map(|(number, record)| Ok(Tombstone { number, stamp: tombstone_stamp(&record)? })).transpose()
     }
 
@@ -210,19 +242,25 @@ impl<'c> Rows<'c> {
     }
 
     /// Writes the tombstone of the row that had `number`, over the one that is there.
-    pub(super) fn bury(&mut self, number: i64, pk: &[Value], stamp: Stamp) -> Result<()> {
+    pub(super) fn bury(&mut self, number: i64, pk: &[ValueRef<'_>], stamp: Stamp) -> Result<()> {
         let mut clock = RowClock::default();
         clock.set(ColumnId::SENTINEL, stamp);
         let mut record = Vec::with_capacity(16);
         clock.encode(&mut record);
-        let head: [&dyn ToSql; 2] = [&number, &record];
-        let values = head.into_iter().chain(pk.iter().map(|value| value as &dyn ToSql));
+        let head = [ValueRef::Integer(number), ValueRef::Blob(&record)].map(ToSqlOutput::Borrowed);
+        let values = head.into_iter().chain(bound(pk));
         self.store_tombstone.get(self.conn, &self.table.sql.store_tombstone)?.execute(params_from_iter(values))?;
         self.has_tombstones = Some(true);
         Ok(())
     }
 
-    pub(super) fn drop_tombstone(&mut self, number: i64) -> Result<()> {
+    /// Takes away the tombstone with `number`, which goes to the row that comes back.
+    pub(super) fn exhume(&mut self, number: i64) -> Result<()> {
+        self.keep_number(number);
+        self.drop_tombstone(number)
+    }
+
+    fn drop_tombstone(&mut self, number: i64) -> Result<()> {
         self.drop_tombstone.get(self.conn, &self.table.sql.drop_tombstone)?.execute([number])?;
         Ok(())
     }
@@ -258,11 +296,11 @@ impl<'c> Rows<'c> {
     }
 
     /// The number of a primary key that has no row and no tombstone here.
-    pub(super) fn unseen_number(&mut self, pk: &[Value]) -> Result<i64> {
+    pub(super) fn unseen_number(&mut self, pk: &[ValueRef<'_>]) -> Result<i64> {
         match self.table.key {
             Key::Rowid(_) => self.free_number(),
             Key::Integer(_) => match pk {
-                [Value::Integer(key)] => Ok(*key),
+                [ValueRef::Integer(key)] => Ok(*key),
                 _ => Err(Error::InvalidKey("an INTEGER PRIMARY KEY takes an integer")),
             },
             Key::Mapped => self.mapped(pk),
@@ -270,17 +308,17 @@ impl<'c> Rows<'c> {
     }
 
     /// The key of a primary key in the table of keys, which it gets now if it has none.
-    pub(super) fn mapped(&self, pk: &[Value]) -> Result<i64> {
+    pub(super) fn mapped(&self, pk: &[ValueRef<'_>]) -> Result<i64> {
         let mut map = self.conn.prepare_cached(&self.table.sql.map_key)?;
-        if let Some(key) = map.query_row(params_from_iter(pk), |row| row.get(0)).optional()? {
+        if let Some(key) = map.query_row(params_from_iter(bound(pk)), |row| row.get(0)).optional()? {
             return Ok(key);
         }
-        self.conn.prepare_cached(&self.table.sql.add_key)?.execute(params_from_iter(pk))?;
+        self.conn.prepare_cached(&self.table.sql.add_key)?.execute(params_from_iter(bound(pk)))?;
         Ok(self.conn.last_insert_rowid())
     }
 
     /// Whether any row of the table is known to be deleted.
-    fn has_tombstones(&mut self) -> Result<bool> {
+    pub(super) fn has_tombstones(&mut self) -> Result<bool> {
         if let Some(any) = self.has_tombstones {
             return Ok(any);
         }
@@ -299,10 +337,14 @@ impl<'c> Rows<'c> {
     }
 }
 
-/// Refuses a write that a trigger or a constraint of the table passed over (IGNORE): its clock would speak of a row that is not
-/// so.
+/// Refuses a write that the table [ignores](ignored).
 pub(super) fn written(rows: usize) -> Result<()> {
-    if rows == 0 { Err(Error::InvalidChange("its table ignores it")) } else { Ok(()) }
+    if rows == 0 { Err(ignored()) } else { Ok(()) }
+}
+
+/// A trigger or a constraint of the table passed over a write (IGNORE): its clock would speak of a row that is not so.
+pub(super) fn ignored() -> Error {
+    Error::InvalidChange("its table ignores it")
 }
 
 /// A row's clock and number, which stand in the columns from `first`, if it has a clock.

@@ -3,11 +3,11 @@
 use std::cell::{Cell, RefCell, RefMut};
 use std::sync::Arc;
 
-use rusqlite::{Connection, MAIN_DB, TransactionState};
+use rusqlite::{Connection, MAIN_DB, StatementStatus, TransactionState};
 
 use super::attached::Token;
 use super::catalog::{self, Catalog, Tables};
-use super::flush::CellWrites;
+use super::flush::{CellWrites, Pending};
 use super::journal::{Journal, Point};
 use super::log::Touched;
 use super::rows::{Lazy, Rows};
@@ -36,11 +36,14 @@ impl Shared {
             // SAFETY: only compared.
             handle: unsafe { conn.handle() } as usize,
             schema_version: RefCell::default(),
+            schema_repreparations: Cell::new(0),
             rows: RefCell::default(),
             conn: inner,
             catalog: RefCell::default(),
             journal: RefCell::default(),
             cell_writes: RefCell::default(),
+            answer: Cell::new(false),
+            pending: RefCell::default(),
             transaction: Transaction::default(),
             sync_bit: Cell::new(0),
             merging: Cell::new(None),
@@ -61,6 +64,8 @@ pub(super) struct State {
     handle: usize,
     /// Prepared on `conn`, and thus dropped before it; so are `rows`.
     schema_version: RefCell<Lazy<'static>>,
+    /// How often SQLite had to prepare it anew.
+    schema_repreparations: Cell<i32>,
     /// The tables used last come last.
     rows: RefCell<Vec<Rows<'static>>>,
     /// The same connection, for callbacks; it does not own it.
@@ -69,6 +74,10 @@ pub(super) struct State {
     pub(super) journal: RefCell<Journal>,
     /// What a flush that is under way adds to clocks.
     pub(super) cell_writes: RefCell<CellWrites>,
+    /// What the function of a trigger that was called last answers.
+    pub(super) answer: Cell<bool>,
+    /// The clocks that a statement under way stores.
+    pub(super) pending: RefCell<Pending>,
     pub(super) transaction: Transaction,
     /// `crsql_internal_sync_bit`: not 0 while the application asks that nothing be tracked.
     pub(super) sync_bit: Cell<i64>,
@@ -228,11 +237,18 @@ impl State {
         Ok(tables)
     }
 
+    /// The number of the schema of `main`. Forgets the tables when other things changed that they depend on: SQLite prepares
+    /// all statements anew after temporary triggers came or went.
     fn schema_version(&self) -> Result<i64> {
         // SAFETY: what is prepared on it is dropped before it.
         let conn = unsafe { std::mem::transmute::<&Connection, &'static Connection>(&self.conn) };
         let mut statement = self.schema_version.take();
-        let version = statement.get(conn, "PRAGMA main.schema_version")?.query_row([], |row| row.get(0))?;
+        let read = statement.get(conn, "PRAGMA main.schema_version")?;
+        let version = read.query_row([], |row| row.get(0))?;
+        let repreparations = read.get_status(StatementStatus::RePrepare);
+        if self.schema_repreparations.replace(repreparations) != repreparations {
+            self.forget_tables();
+        }
         self.schema_version.replace(statement);
         Ok(version)
     }
@@ -262,9 +278,14 @@ impl Shared {
         self.0.journal.borrow_mut()
     }
 
-    /// Whether local writes to `table` leave clocks at the moment.
-    pub(super) fn is_tracking(&self, table: TableId) -> bool {
-        self.0.sync_bit.get() == 0 && self.0.merging.get() != Some(table)
+    /// Whether writes to `table` are those of a merge, which sees to their clocks itself.
+    pub(super) fn is_merging(&self, table: TableId) -> bool {
+        self.0.merging.get() == Some(table)
+    }
+
+    /// Whether the application asks that local writes leave no clocks.
+    pub(super) fn is_silent(&self) -> bool {
+        self.0.sync_bit.get() != 0
     }
 
     pub(super) fn savepoint(&self, savepoint: i32) {

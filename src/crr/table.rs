@@ -12,13 +12,13 @@
 
 use std::sync::Arc;
 
-use rusqlite::types::Value;
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::clock::ColumnId;
 use super::pack::{self, Packer};
 use super::quote::{identifier, join, list};
-use super::{Error, Result};
+use super::{Error, Result, triggers};
 
 /// How many rows to read at a time where all are wanted.
 const PAGE: usize = 256;
@@ -40,6 +40,8 @@ pub(super) struct Table {
     /// The replicated columns outside the primary key, in the order of the table.
     pub(super) columns: Vec<Column>,
     pub(super) key: Key,
+    /// Whether the application has triggers on it, which may do anything.
+    pub(super) has_triggers: bool,
     pub(super) sql: TableSql,
 }
 
@@ -86,6 +88,8 @@ pub(super) struct TableSql {
     pub(super) load_clock: String,
     /// Key, clock, number.
     pub(super) store_clock: String,
+    /// Stores the clocks that are [pending](super::flush::Pending).
+    pub(super) write_pending: String,
     /// Adds what a flush has in hand to the clocks of the rows with keys from one to another.
     pub(super) add_writes: String,
     pub(super) replace_clock: String,
@@ -100,6 +104,8 @@ pub(super) struct TableSql {
     pub(super) add_missing_keys: String,
     /// Key, number and clock of its tombstone of each row without a clock, in the order of primary keys.
     pub(super) rows_without_clock: String,
+    /// Primary key columns of the row with a key.
+    pub(super) pk: String,
     /// Primary key columns, then the columns, of the row with a key.
     pub(super) row: String,
     /// Key, clock, primary key columns, then the columns, of the rows with keys from one to another.
@@ -113,7 +119,10 @@ pub(super) struct TableSql {
     /// The condition by which a row has a key.
     pub(super) has_key: String,
     pub(super) delete_row: String,
-    /// Inserts a row with all its columns.
+    /// `INSERT INTO` or `UPDATE` the table, with the conflict clause of a merge.
+    pub(super) insert_into: String,
+    pub(super) update: String,
+    /// Inserts a row with all its columns, unless it is there.
     pub(super) insert_row: String,
     pub(super) any_tombstone: String,
     pub(super) find_tombstone: String,
@@ -157,7 +166,11 @@ impl Table {
                 columns.push(Column { id: ColumnId(row.get(0)?), name: column.as_str().into() });
             }
         }
-        let sql = TableSql::new(name, stored_as, &shape, &columns);
+        let has_triggers = triggers::has_others(conn, name, stored_as)?;
+        // A statement that fails in its one row has nothing to take back, unless triggers wrote something. Only where SQLite
+        // is not told so, it keeps a copy of each page that the statement changes.
+        let or_fail = if has_triggers || has_conflict_clauses(conn, name)? { "" } else { "OR FAIL " };
+        let sql = TableSql::new(name, stored_as, &shape, &columns, or_fail);
         Ok(Some(Self {
             id,
             name: name.into(),
@@ -165,6 +178,7 @@ impl Table {
             pks: shape.pks,
             columns,
             key: shape.key,
+            has_triggers,
             sql,
         }))
     }
@@ -187,15 +201,15 @@ impl Table {
     }
 
     /// Unpacks a key of this table, refusing one that could not have come from such a table.
-    pub(super) fn unpack_pk(&self, pk: &[u8]) -> Result<Vec<Value>> {
-        let values = pack::unpack(pk)?;
+    pub(super) fn unpack_pk<'k>(&self, pk: &'k [u8]) -> Result<Vec<ValueRef<'k>>> {
+        let values = pack::unpack_borrowed(pk)?;
         if values.len() != self.pks.len() {
             return Err(Error::InvalidKey("the number of values is not that of the primary key"));
         }
-        if values.contains(&Value::Null) {
+        if values.contains(&ValueRef::Null) {
             return Err(Error::InvalidKey("a primary key holds no NULL"));
         }
-        if matches!(self.key, Key::Integer(_)) && !matches!(values.as_slice(), [Value::Integer(_)]) {
+        if matches!(self.key, Key::Integer(_)) && !matches!(values.as_slice(), [ValueRef::Integer(_)]) {
             return Err(Error::InvalidKey("an INTEGER PRIMARY KEY takes an integer"));
         }
         Ok(values)
@@ -278,6 +292,14 @@ impl Shape {
     }
 }
 
+/// Whether the definition of a table may say what to do about conflicts, which a statement must not overrule.
+fn has_conflict_clauses(conn: &Connection, name: &str) -> Result<bool> {
+    let mut any = conn.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM main.sqlite_master WHERE type = 'table' AND lower(name) = lower(?) AND sql LIKE '%conflict%')",
+    )?;
+    Ok(any.query_row([name], |row| row.get(0))?)
+}
+
 /// The name by which the rowid can be reached, if columns do not hide all three.
 fn rowid_alias<'a>(columns: impl Iterator<Item = &'a String> + Clone) -> Option<&'static str> {
     ["_rowid_", "rowid", "oid"]
@@ -303,7 +325,7 @@ fn affinity(kind: &str, strict: bool) -> &'static str {
 }
 
 impl TableSql {
-    fn new(name: &str, stored_as: &str, shape: &Shape, columns: &[Column]) -> Self {
+    fn new(name: &str, stored_as: &str, shape: &Shape, columns: &[Column], or_fail: &str) -> Self {
         let in_main = |name: String| format!("main.{name}");
         let table = in_main(identifier(name));
         let (clocks, tombstones) = (in_main(Table::clocks(stored_as)), in_main(Table::tombstones(stored_as)));
@@ -338,11 +360,16 @@ impl TableSql {
                 "SELECT c.key, c.clock, {columns} FROM {clocks} c CROSS JOIN {joined} WHERE c.key BETWEEN ? AND ? ORDER BY c.key"
             )
         };
+        let insert_into = format!("INSERT {or_fail}INTO {table}");
         Self {
             load_clock: format!("SELECT clock, number FROM {clocks} WHERE key = ?"),
             // No REPLACE: it makes SQLite journal the statement.
             store_clock: format!(
                 "INSERT INTO {clocks} (key, clock, number) VALUES (?, ?, ?)
+                 ON CONFLICT DO UPDATE SET clock = excluded.clock, number = excluded.number"
+            ),
+            write_pending: format!(
+                "INSERT INTO {clocks} (key, clock, number) SELECT key, clock, number FROM main.crsql_pending WHERE true
                  ON CONFLICT DO UPDATE SET clock = excluded.clock, number = excluded.number"
             ),
             add_writes: format!(
@@ -364,6 +391,7 @@ impl TableSql {
                 each_pk(&|pk| format!("d.{pk} = t.{pk}")),
                 shape.pk_list("t."),
             ),
+            pk: format!("SELECT {pks} FROM {table} WHERE {has_key}"),
             row: format!("SELECT {} FROM {table} WHERE {has_key}", list(all())),
             rows: clocked(&list(all().map(|column| format!("t.{column}")))),
             clock_page: format!(
@@ -377,7 +405,9 @@ impl TableSql {
             ),
             row_pks: clocked(&shape.pk_list("t.")),
             delete_row: format!("DELETE FROM {table} WHERE {has_key}"),
-            insert_row: format!("INSERT INTO {table} ({}) VALUES ({})", list(all()), marks(all().count())),
+            insert_row: format!("{insert_into} ({}) VALUES ({}) ON CONFLICT DO NOTHING", list(all()), marks(all().count())),
+            insert_into,
+            update: format!("UPDATE {or_fail}{table}"),
             has_key,
             any_tombstone: format!("SELECT EXISTS (SELECT 1 FROM {tombstones})"),
             find_tombstone: format!("SELECT __crsql_id, __crsql_clock FROM {tombstones} WHERE {by_pk}"),

@@ -4,7 +4,7 @@
 //! are written at commit, once a row. Two triggers run *before* a write: they name a row that a
 //! REPLACE is about to remove, since SQLite removes it without firing a delete trigger.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, params_from_iter};
 
 use super::Result;
 use super::attached::note;
@@ -34,6 +34,17 @@ pub(super) fn drop_all(conn: &Connection, name: &str) -> Result<()> {
         conn.execute_batch(&format!("DROP TRIGGER IF EXISTS main.{}", trigger(name, suffix)))?;
     }
     Ok(())
+}
+
+/// Whether the table `name` has triggers of the application. Its own carry the name `stored_as`.
+pub(super) fn has_others(conn: &Connection, name: &str, stored_as: &str) -> Result<bool> {
+    let own = SUFFIXES.map(|suffix| format!("{stored_as}__crsql_{suffix}"));
+    let mut others = conn.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM main.sqlite_master WHERE type = 'trigger' AND lower(tbl_name) = lower(?1) AND name NOT IN (?2, ?3, ?4, ?5, ?6))
+         OR EXISTS (SELECT 1 FROM temp.sqlite_master WHERE type = 'trigger' AND lower(tbl_name) = lower(?1))",
+    )?;
+    Ok(others
+        .query_row(params_from_iter(std::iter::once(name).chain(own.iter().map(|own| &**own))), |row| row.get(0))?)
 }
 
 fn trigger(name: &str, suffix: &str) -> String {
@@ -88,7 +99,7 @@ fn before(suffix: &str, write: &str, table: &Table, victim: &str) -> String {
     let note = note(&format!("crsql_note_replacing({id}, {}{})", key(table, ""), pks(table, ", NEW.")));
     format!(
         "CREATE TRIGGER main.{trigger} BEFORE {write} ON {name}
-         WHEN crsql_notes({id}) AND EXISTS (SELECT 1 FROM {name} WHERE {victim})
+         WHEN (SELECT crsql_notes({id})) AND EXISTS (SELECT 1 FROM {name} WHERE {victim})
          BEGIN SELECT {note} FROM {name} WHERE {victim}; END"
     )
 }

@@ -16,6 +16,7 @@ use rusqlite::{Connection, Error as SqlError};
 
 use super::error::to_sql_error;
 use super::pack;
+use super::value::owned;
 
 const SCHEMA: &CStr = c"CREATE TABLE x (cell ANY, package BLOB HIDDEN)";
 const PACKAGE: c_int = 1;
@@ -99,7 +100,7 @@ unsafe impl VTabCursor for Cursor<'_> {
             // Nothing equals NULL.
             Some(ValueRef::Null) => {}
             Some(ValueRef::Blob(package)) => {
-                self.cells = pack::unpack_leniently(package).map_err(to_sql_error)?;
+                self.cells = pack::unpack_leniently(package).map_err(to_sql_error)?.into_iter().map(owned).collect();
                 self.package = package.to_vec();
             }
             Some(_) => return Err(SqlError::ModuleError("a package is a blob".into())),

@@ -1,8 +1,9 @@
-//! The order in which two values of one cell are compared when everything else about them is equal.
+//! Values: the order in which two of one cell are compared when everything else about them is equal, and their way into and
+//! out of statements.
 
 use std::cmp::Ordering;
 
-use rusqlite::types::ValueRef;
+use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 
 /// Compares as cr-sqlite does: INTEGER > REAL > TEXT > BLOB > NULL, and within a class numerically or bytewise. No
 /// collation, no affinity: every copy must come to the same answer, whatever its schema says about the column.
@@ -12,6 +13,25 @@ pub(super) fn compare(a: ValueRef<'_>, b: ValueRef<'_>) -> Ordering {
         (ValueRef::Real(a), ValueRef::Real(b)) => a.partial_cmp(&b).unwrap_or(Ordering::Equal),
         (ValueRef::Text(a), ValueRef::Text(b)) | (ValueRef::Blob(a), ValueRef::Blob(b)) => a.cmp(b),
         _ => class(a).cmp(&class(b)),
+    }
+}
+
+/// Values as parameters of a statement.
+pub(super) fn bound<'a>(values: &'a [ValueRef<'a>]) -> impl Iterator<Item = ToSqlOutput<'a>> + Clone {
+    values.iter().map(|value| ToSqlOutput::Borrowed(*value))
+}
+
+/// A value for other copies. SQLite takes any bytes for text; text that is not UTF-8 travels as a blob of the same bytes.
+pub(super) fn owned(value: ValueRef<'_>) -> Value {
+    match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(value) => Value::Integer(value),
+        ValueRef::Real(value) => Value::Real(value),
+        ValueRef::Text(text) => match std::str::from_utf8(text) {
+            Ok(text) => Value::Text(text.to_owned()),
+            Err(_) => Value::Blob(text.to_vec()),
+        },
+        ValueRef::Blob(blob) => Value::Blob(blob.to_vec()),
     }
 }
 

@@ -199,6 +199,8 @@ impl Reporter {
             ("revived", irregular.revived, "rows that were marked as deleted are alive again"),
             ("untracked", irregular.untracked, "rows have no clock: they replicate from their next change on"),
             ("version_zero", irregular.version_zero, "changes of version 0 count to version 1"),
+            ("out_of_range", irregular.out_of_range, "numbers that were out of range are the nearest that are not"),
+            ("invalid_keys", irregular.invalid_keys, "deleted rows with keys that are none were left out"),
             ("unknown_authors", irregular.unknown_authors, "changes of unknown authors count to this copy"),
         ];
         let mut out = io::stdout().lock();

@@ -1,15 +1,19 @@
 //! The writes of one transaction to one table.
+//!
+//! Notes mostly come in the order of the writes. But triggers of the application that were created later fire before the
+//! engine's own: what they write is noted before the write that fired them. So where there are any, what the notes come to is
+//! [held against the table](Writes::settle).
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::super::clock::{ColumnId, RowClock, SELF, Stamp};
-use super::super::journal::{COLUMNS_PER_WORD, Kind};
-use super::super::log::Touched;
+use super::super::journal::{COLUMNS_PER_WORD, Journal, Kind};
+use super::super::log::{self, Touched};
 use super::super::rows::{Clocked, Rows};
 use super::super::state::State;
-use super::super::table::Table;
+use super::super::table::{Table, TableId};
 use super::super::{CausalLength, Result, Version, pack};
 use super::cells::{CellWrite, CellWrites, add_writes, after};
 
@@ -22,6 +26,8 @@ pub(super) struct Writes<'c> {
     /// What was read or written so far, by key, in the order in which it will be written.
     rows: BTreeMap<i64, Row>,
     hints: Hints,
+    /// Rows whose key another row took before their delete was noted, and the primary key of that row.
+    displaced: HashMap<i64, (Clocked, Option<Vec<u8>>)>,
     tombstones: Vec<i64>,
 }
 
@@ -46,6 +52,7 @@ impl<'c> Writes<'c> {
             table,
             rows: BTreeMap::new(),
             hints: Hints::default(),
+            displaced: HashMap::new(),
             tombstones: Vec::new(),
         }
     }
@@ -63,13 +70,15 @@ impl<'c> Writes<'c> {
             Kind::Move { key, old_key, .. } => self.change_rowid(key, old_key),
             Kind::Delete { key, pk } => {
                 self.hints.forget(key);
-                let row = self.take(key)?;
+                let displaced = self.displaced.get(&key).is_some_and(|(_, by)| by.as_ref() != Some(&pk));
+                let row = if displaced { self.displaced.remove(&key).map(|(row, _)| row) } else { self.take(key)? };
                 self.bury(key, row.as_ref(), &pk)
             }
             Kind::Replacing { key, pk } => {
                 self.hints.add(pk, key);
                 Ok(())
             }
+            Kind::Untracked { key, pk } => self.insert_untracked(key, &pk),
             Kind::Merged { key, row, .. } => {
                 let touched = match self.rows.get(&key) {
                     Some(Row::Known { touched, .. }) => *touched,
@@ -84,7 +93,16 @@ impl<'c> Writes<'c> {
     }
 
     fn insert(&mut self, key: i64, pk: Option<Vec<u8>>) -> Result<()> {
-        let mut row = match self.take_replaced(key, pk.as_deref())? {
+        let early = self.take_early(key)?;
+        let replaced = self.take_replaced(key, pk.as_deref())?;
+        if replaced.is_none()
+            && self.table.has_triggers
+            && let Some(other) = self.take(key)?
+        {
+            self.stored.keep_number(other.number);
+            self.displaced.insert(key, (other, pk.clone()));
+        }
+        let mut row = match replaced {
             Some(mut row) => {
                 let seq = self.state.take_seqs(1);
                 if let Some(sentinel) = row.clock.sentinel() {
@@ -92,8 +110,16 @@ impl<'c> Writes<'c> {
                 }
                 row
             }
-            None => self.birth(key, pk)?,
+            None => {
+                let row = self.birth(key, pk)?;
+                if !early.is_empty() && row.clock.sentinel().is_none() {
+                    // As cr-sqlite counts an insert of a row that it knows.
+                    self.state.take_seqs(1);
+                }
+                row
+            }
         };
+        add_writes(&mut row.clock, &early, self.version);
         let first = self.state.take_seqs(self.table.columns.len() as i64);
         for (seq, column) in (first..).zip(&self.table.columns) {
             let previous = row.clock.get(column.id).map_or(0, |stamp| stamp.col_version);
@@ -103,12 +129,23 @@ impl<'c> Writes<'c> {
         Ok(())
     }
 
+    /// The updates of a row that were noted before its insert.
+    fn take_early(&mut self, key: i64) -> Result<Vec<CellWrite>> {
+        if !matches!(self.rows.get(&key), Some(Row::Updated(_))) || self.stored.load(key)?.is_some() {
+            return Ok(Vec::new());
+        }
+        match self.rows.remove(&key) {
+            Some(Row::Updated(writes)) => Ok(writes),
+            _ => Ok(Vec::new()),
+        }
+    }
+
     /// A row that was not there: a new one, or one that comes back.
     fn birth(&mut self, key: i64, pk: Option<Vec<u8>>) -> Result<Clocked> {
         let pk = pk.map_or_else(|| integer_pk(key), Ok)?;
         let mut clock = RowClock::default();
         if let Some(tombstone) = self.stored.find_packed_tombstone(&pk)? {
-            self.stored.drop_tombstone(tombstone.number)?;
+            self.stored.exhume(tombstone.number)?;
             let cl = incarnation(tombstone.stamp.col_version, 1)?;
             clock.set(ColumnId::SENTINEL, self.stamp(cl, self.state.take_seqs(1)));
             return Ok(Clocked { clock, number: tombstone.number });
@@ -160,7 +197,7 @@ impl<'c> Writes<'c> {
             }
             None => match self.stored.find_packed_tombstone(&pk)? {
                 Some(tombstone) => {
-                    self.stored.drop_tombstone(tombstone.number)?;
+                    self.stored.exhume(tombstone.number)?;
                     (incarnation(tombstone.stamp.col_version, 1)?, tombstone.number)
                 }
                 None => (1, self.new_number(key)?),
@@ -173,12 +210,33 @@ impl<'c> Writes<'c> {
 
     /// The rowid changed and the primary key did not: it is the same row elsewhere.
     fn change_rowid(&mut self, key: i64, old_key: i64) -> Result<()> {
-        let row = self.take(old_key)?;
-        if let Some(row) = &row {
-            self.stored.keep_number(row.number);
+        self.hints.forget(old_key);
+        let Some(row) = self.take(old_key)? else { return Ok(()) };
+        self.stored.keep_number(row.number);
+        // What the log says of the old key is true of the new one.
+        let mut versions: Vec<i64> = row.clock.iter().map(|(_, stamp)| stamp.local).collect();
+        versions.sort_unstable();
+        versions.dedup();
+        let touched = Touched { table: self.table.id, tombstone: false, key };
+        for version in versions.into_iter().filter(|version| *version != self.version) {
+            log::add(self.stored.conn, version, touched)?;
         }
-        self.put(key, row);
+        let touched = row.clock.iter().any(|(_, stamp)| stamp.local == self.version);
+        self.rows.insert(key, Row::Known { clocked: Some(row), changed: true, touched });
         Ok(())
+    }
+
+    /// A row that was not tracked took the place of another, whose clock stays with the primary key.
+    fn insert_untracked(&mut self, key: i64, pk: &[u8]) -> Result<()> {
+        if self.table.key.follows_pk() {
+            return Ok(());
+        }
+        match self.hints.take(pk) {
+            Some(victim) if victim == key => Ok(()),
+            Some(victim) => self.change_rowid(key, victim),
+            // What was known of the row that had the key before is not about this one.
+            None => self.take(key).map(drop),
+        }
     }
 
     /// The row that a write with this primary key replaced, which is gone from where it stood.
@@ -245,8 +303,37 @@ impl<'c> Writes<'c> {
         self.rows.insert(key, Row::Known { clocked, changed: true, touched: true });
     }
 
+    /// Makes rows agree with the table where triggers of the application may have been noted in another order than they
+    /// wrote: a row that is there is alive, one that is not has no clock.
+    fn settle(&mut self) -> Result<()> {
+        for key in self.rows.keys().copied().collect::<Vec<_>>() {
+            let Some(pk) = self.stored.pk(key)? else {
+                if let Some(Row::Known { clocked, .. }) = self.rows.get_mut(&key) {
+                    *clocked = None;
+                }
+                continue;
+            };
+            let Some(tombstone) = self.stored.find_packed_tombstone(&pk)? else { continue };
+            self.stored.exhume(tombstone.number)?;
+            let mut row = self.take_or_new(key)?;
+            let cl = incarnation(tombstone.stamp.col_version, 1)?;
+            row.clock.set(ColumnId::SENTINEL, self.stamp(cl, self.state.take_seqs(1)));
+            for column in &self.table.clone().columns {
+                if row.clock.get(column.id).is_none() {
+                    row.clock.set(column.id, self.stamp(1, self.state.take_seqs(1)));
+                }
+            }
+            row.number = tombstone.number;
+            self.put(key, Some(row));
+        }
+        Ok(())
+    }
+
     /// Writes the clocks, and adds what was touched to `touched`.
     pub(super) fn finish(mut self, touched: &mut Vec<Touched>) -> Result<()> {
+        if self.table.has_triggers {
+            self.settle()?;
+        }
         let table = self.table.id;
         touched.extend(self.tombstones.iter().map(|&key| Touched { table, tombstone: true, key }));
         self.finish_updated(touched)?;
@@ -254,7 +341,7 @@ impl<'c> Writes<'c> {
             let Row::Known { clocked, changed: true, touched: is_touched } = row else { continue };
             match clocked {
                 Some(clocked) => {
-                    self.stored.store(key, &clocked)?;
+                    self.stored.pend(key, &clocked);
                     if is_touched {
                         touched.push(Touched { table, tombstone: false, key });
                     }
@@ -262,6 +349,8 @@ impl<'c> Writes<'c> {
                 None => self.stored.drop(key)?,
             }
         }
+        self.stored.write_pending(self.state)?;
+        self.hints.keep(&mut self.state.journal.borrow_mut(), table);
         self.state.keep_rows(self.stored);
         Ok(())
     }
@@ -309,6 +398,13 @@ impl Hints {
         let key = self.by_pk.remove(pk)?;
         self.by_key.remove(&key);
         Some(key)
+    }
+
+    /// Leaves what was not used to the next flush: this one may have come in the middle of a statement.
+    fn keep(self, journal: &mut Journal, table: TableId) {
+        for (pk, key) in self.by_pk {
+            journal.push_hint(table, key, pk);
+        }
     }
 
     /// The row with `key` is gone, so no later write can be replacing it.

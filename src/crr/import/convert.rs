@@ -4,17 +4,15 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator;
-use rusqlite::types::Value;
 use rusqlite::{CachedStatement, Connection, Row, Rows};
 
 use super::super::clock::{ColumnId, RowClock, SELF, Stamp};
+use super::super::ids::MAX_COUNTER;
 use super::super::log::{self, Touched};
 use super::super::quote::{identifier, join, list};
 use super::super::rows::{Clocked, Rows as TableRows};
 use super::super::table::{Key, Shape, Table, TableId};
-use super::super::{
-    CausalLength, ColVersion, Error, Result, SENTINEL, Seq, SiteId, Version, catalog, layout, triggers,
-};
+use super::super::{CausalLength, Error, Result, SENTINEL, SiteId, Version, catalog, layout, triggers};
 use super::{Imported, Irregular, Progress, source};
 
 /// How many rows to convert between two reports.
@@ -38,7 +36,8 @@ pub(super) struct Converter<'a> {
 /// One of cr-sqlite's keys, with the row that it stands for.
 struct Old {
     number: i64,
-    pk: Vec<Value>,
+    /// Packed.
+    pk: Vec<u8>,
     /// The key of the live row.
     live: Option<i64>,
     /// Whether the live row spells the primary key the same way.
@@ -65,8 +64,10 @@ impl<'a> Converter<'a> {
     pub(super) fn table(&mut self, name: &str, progress: &mut dyn FnMut(Progress<'_>)) -> Result<()> {
         let shape = Shape::load(self.conn, name)?;
         if !knows_keys(self.conn, name, &shape)? {
-            self.irregular.skipped_tables.push(name.to_owned());
-            return source::discard(self.conn, name);
+            return self.skip(name);
+        }
+        for taken in ["rows", "tombstones", "keys"].map(|kind| format!("{name}__crsql_{kind}")) {
+            source::free(self.conn, &taken)?;
         }
         let id = catalog::add_table(self.conn, name, &shape)?;
         let table =
@@ -85,6 +86,12 @@ impl<'a> Converter<'a> {
         let all: i64 = self.conn.query_row(&count, [], |row| row.get(0))?;
         self.irregular.untracked += all.cast_unsigned().saturating_sub(self.rows - before);
         Ok(())
+    }
+
+    /// Leaves a table that has triggers or keys of cr-sqlite's and no clocks as an ordinary one.
+    pub(super) fn skip(&mut self, name: &str) -> Result<()> {
+        self.irregular.skipped_tables.push(name.to_owned());
+        source::discard(self.conn, name)
     }
 
     /// Gives the primary keys of a table without rowids the keys that cr-sqlite gave them.
@@ -120,7 +127,7 @@ impl<'a> Converter<'a> {
                 number: row.get(0)?,
                 live: row.get(1)?,
                 exact: row.get::<_, Option<bool>>(2)?.unwrap_or_default(),
-                pk: (0..table.pks.len()).map(|i| row.get(3 + i)).collect::<Result<_, _>>()?,
+                pk: table.pack_pk(row, 3)?,
             };
             let mut clock = RowClock::default();
             while let Some(key) = cells.key.filter(|key| *key <= old.number) {
@@ -146,14 +153,22 @@ impl<'a> Converter<'a> {
             self.irregular.dangling_cells += 1;
             cells.advance()?;
         }
-        report(done);
+        if done % REPORT != 0 {
+            report(done);
+        }
         Ok(())
     }
 
     fn stamp(&mut self, cell: &Row<'_>) -> Result<Stamp> {
-        let col_version = ColVersion::new(cell.get(2)?)?.get();
+        let (col_version, seq): (i64, i64) = (cell.get(2)?, cell.get(5)?);
+        let mut bounded = |number: i64| {
+            let nearest = number.clamp(0, MAX_COUNTER);
+            self.irregular.out_of_range += u64::from(nearest != number);
+            nearest
+        };
+        let (col_version, seq) = (bounded(col_version), bounded(seq));
         let mut local: i64 = cell.get(3)?;
-        if local == 0 {
+        if local <= 0 {
             local = 1;
             self.irregular.version_zero += 1;
         }
@@ -165,7 +180,7 @@ impl<'a> Converter<'a> {
                 SELF
             }
         };
-        Ok(Stamp { col_version, local, site, version: local, seq: Seq::new(cell.get(5)?)?.get() })
+        Ok(Stamp { col_version, local, site, version: local, seq })
     }
 
     fn row(&mut self, stored: &mut TableRows<'a>, old: &Old, mut clock: RowClock) -> Result<()> {
@@ -230,19 +245,24 @@ impl<'a> Converter<'a> {
     }
 
     fn tombstone(&mut self, stored: &mut TableRows<'a>, old: &Old, stamp: Stamp) -> Result<()> {
+        let table = stored.table.clone();
+        let Ok(pk) = table.unpack_pk(&old.pk) else {
+            self.irregular.invalid_keys += 1;
+            return Ok(());
+        };
         // Two keys that differ here may be one by the collation: the longer history counts.
-        if let Some(other) = stored.find_tombstone(&old.pk)? {
+        if let Some(other) = stored.find_tombstone(&pk)? {
             self.irregular.ghosts += 1;
             if other.stamp.col_version >= stamp.col_version {
                 return Ok(());
             }
-            stored.drop_tombstone(other.number)?;
+            stored.exhume(other.number)?;
             self.tombstones -= 1;
         }
-        let number = if stored.table.key.follows_pk() { stored.unseen_number(&old.pk)? } else { old.number };
-        stored.bury(number, &old.pk, stamp)?;
+        let number = if stored.table.key.follows_pk() { stored.unseen_number(&pk)? } else { old.number };
+        stored.bury(number, &pk, stamp)?;
         self.tombstones += 1;
-        self.touch.execute((stamp.local, stored.table.id.0, true, number))?;
+        self.touch.execute((stamp.local, table.id.0, true, number))?;
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::super::quote::identifier;
-use super::super::{Result, SiteId, Version, catalog};
+use super::super::{Error, Result, SiteId, Version, catalog};
 
 /// The end of the name of a table of clocks.
 const CLOCK: &str = "__crsql_clock";
@@ -36,6 +36,32 @@ pub(super) fn clocked_tables(conn: &Connection) -> Result<Vec<String>> {
     let mut list = conn.prepare("SELECT name FROM main.sqlite_master WHERE type = 'table' ORDER BY rowid")?;
     let names = list.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
     Ok(names.iter().filter_map(|name| name.strip_suffix(CLOCK)).map(str::to_owned).collect())
+}
+
+/// The names of tables that have triggers or keys of cr-sqlite's, and no clocks.
+pub(super) fn clockless_tables(conn: &Connection, clocked: &[String]) -> Result<Vec<String>> {
+    let mut list =
+        conn.prepare("SELECT name FROM main.sqlite_master WHERE type IN ('table', 'trigger') ORDER BY rowid")?;
+    let names = list.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+    let stem = |name: &String| {
+        let stem = ["__crsql_pks", "__crsql_itrig"].iter().find_map(|end| name.strip_suffix(end))?;
+        (!clocked.iter().any(|name| name == stem)).then(|| stem.to_owned())
+    };
+    let mut stems: Vec<String> = names.iter().filter_map(stem).collect();
+    stems.sort();
+    stems.dedup();
+    Ok(stems)
+}
+
+/// Refuses a file in which something has a name that the engine needs.
+pub(super) fn free(conn: &Connection, name: &str) -> Result<()> {
+    let known = "SELECT count(*) FROM main.sqlite_master WHERE lower(name) = lower(?)";
+    if conn.query_row(known, [name], |row| row.get::<_, bool>(0))? {
+        return Err(Error::NotImportable(format!(
+            "{name:?} in this database has a name that crsql-sync needs: rename it first"
+        )));
+    }
+    Ok(())
 }
 
 /// The newest version, at least 1 where there are any clocks.

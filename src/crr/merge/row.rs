@@ -1,18 +1,19 @@
 //! The row that a merge works on: read once, written once.
 
-use rusqlite::types::Value;
-use rusqlite::{ToSql, params_from_iter};
+use rusqlite::params_from_iter;
+use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 
 use super::super::clock::{ColumnId, RowClock, Stamp};
 use super::super::log::Touched;
 use super::super::quote::{identifier, list};
-use super::super::rows::{Clocked, Rows, Tombstone, written};
+use super::super::rows::{Clocked, Rows, Tombstone, ignored, written};
 use super::super::table::{Key, Table};
+use super::super::value::bound;
 use super::super::{Error, Result, Version};
 
 /// A row as it was, and as it will be.
 pub(super) struct Row<'v> {
-    pk: Vec<Value>,
+    pk: Vec<ValueRef<'v>>,
     /// The key of the live row in the database.
     key: Option<i64>,
     /// Its number, or that of its tombstone.
@@ -37,7 +38,7 @@ enum Now {
 }
 
 impl<'v> Row<'v> {
-    pub(super) fn load(rows: &mut Rows<'_>, pk: Vec<Value>) -> Result<Self> {
+    pub(super) fn load(rows: &mut Rows<'_>, pk: Vec<ValueRef<'v>>) -> Result<Self> {
         let (key, clocked) = match rows.find(&pk)? {
             Some((key, clocked)) => (Some(key), clocked),
             None => (None, None),
@@ -53,8 +54,29 @@ impl<'v> Row<'v> {
         Ok(Self { pk, key, number, is_buried, now, stored: None, values, replaced: false, versions })
     }
 
+    /// A row of which nothing is known here.
+    pub(super) fn unknown(pk: Vec<ValueRef<'v>>) -> Self {
+        let (values, versions) = (Vec::new(), Vec::new());
+        Self {
+            pk,
+            key: None,
+            number: None,
+            is_buried: false,
+            now: Now::Unknown,
+            stored: None,
+            values,
+            replaced: false,
+            versions,
+        }
+    }
+
+    /// Whether anything is known.
+    pub(super) fn is_known(&self) -> bool {
+        !matches!(self.now, Now::Unknown)
+    }
+
     /// A live row that was just merged.
-    pub(super) fn known(pk: Vec<Value>, key: i64, Clocked { clock, number }: Clocked) -> Self {
+    pub(super) fn known(pk: Vec<ValueRef<'v>>, key: i64, Clocked { clock, number }: Clocked) -> Self {
         let (values, versions) = (Vec::new(), Vec::new());
         let (key, number, now) = (Some(key), Some(number), Now::Alive(clock));
         Self { pk, key, number, is_buried: false, now, stored: None, values, replaced: false, versions }
@@ -169,10 +191,10 @@ impl<'v> Row<'v> {
         }
         let key = match self.key.filter(|_| !self.replaced) {
             Some(key) => self.update(rows, key)?,
-            None => self.insert(rows)?,
+            None => self.insert(rows)?.ok_or_else(ignored)?,
         };
         if let (true, Some(number)) = (self.is_buried, self.number) {
-            rows.drop_tombstone(number)?;
+            rows.exhume(number)?;
         }
         let number = match self.number {
             Some(number) => number,
@@ -181,37 +203,50 @@ impl<'v> Row<'v> {
         Ok((key, Clocked { clock, number }))
     }
 
+    /// Inserts the row, which is alive and of which nothing is known here, and its clock. `None` if it is there after all.
+    pub(super) fn insert_new(&mut self, rows: &mut Rows<'_>) -> Result<Option<Touched>> {
+        let Now::Alive(clock) = std::mem::replace(&mut self.now, Now::Unknown) else {
+            return Err(Error::Corrupt("a merge left no row to insert"));
+        };
+        let Some(key) = self.insert(rows)? else { return Ok(None) };
+        let number = rows.new_number(key, 0)?;
+        rows.store(key, &Clocked { clock, number })?;
+        Ok(Some(Touched { table: rows.table.id, tombstone: false, key }))
+    }
+
     fn update(&self, rows: &mut Rows<'_>, key: i64) -> Result<i64> {
         if !self.values.is_empty() {
             let table = &rows.table;
             let sql = || {
                 let set = list(self.columns(table).map(|name| format!("{name} = ?")));
-                format!("UPDATE main.{} SET {set} WHERE {}", identifier(&table.name), table.sql.has_key)
+                format!("{} SET {set} WHERE {}", table.sql.update, table.sql.has_key)
             };
-            let values = self.values.iter().map(|(_, value)| *value as &dyn ToSql);
+            let values = self.values.iter().map(|(_, value)| ToSqlOutput::Borrowed((*value).into()));
             let update = rows.update_cells.get(rows.conn, self.positions(), sql)?;
-            written(update.execute(params_from_iter(values.chain([&key as &dyn ToSql])))?)?;
+            written(update.execute(params_from_iter(values.chain([ToSqlOutput::Borrowed(ValueRef::Integer(key))])))?)?;
         }
         Ok(key)
     }
 
-    fn insert(&self, rows: &mut Rows<'_>) -> Result<i64> {
-        let values = self.pk.iter().chain(self.values.iter().map(|(_, value)| *value));
-        if self.values.len() == rows.table.columns.len() {
-            rows.insert_row(values)?;
+    /// Inserts the row, and returns its key. `None` if the row is there, or the table ignores it.
+    fn insert(&self, rows: &mut Rows<'_>) -> Result<Option<i64>> {
+        let values = bound(&self.pk).chain(self.values.iter().map(|(_, value)| ToSqlOutput::Borrowed((*value).into())));
+        let inserted = if self.values.len() == rows.table.columns.len() {
+            rows.insert_row(values)?
         } else {
             let table = &rows.table;
             let sql = || {
                 let columns = list(table.pks.iter().map(|pk| identifier(&pk.name)).chain(self.columns(table)));
                 let marks = list(values.clone().map(|_| "?"));
-                format!("INSERT INTO main.{} ({columns}) VALUES ({marks})", identifier(&table.name))
+                format!("{} ({columns}) VALUES ({marks}) ON CONFLICT DO NOTHING", table.sql.insert_into)
             };
             let insert = rows.insert_cells.get(rows.conn, self.positions(), sql)?;
-            written(insert.execute(params_from_iter(values.clone()))?)?;
-        }
+            insert.execute(params_from_iter(values.clone()))?
+        };
         match rows.table.key {
-            Key::Mapped => rows.mapped(&self.pk),
-            Key::Integer(_) | Key::Rowid(_) => Ok(rows.conn.last_insert_rowid()),
+            _ if inserted == 0 => Ok(None),
+            Key::Mapped => rows.mapped(&self.pk).map(Some),
+            Key::Integer(_) | Key::Rowid(_) => Ok(Some(rows.conn.last_insert_rowid())),
         }
     }
 

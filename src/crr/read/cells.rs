@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::super::clock::Stamp;
 use super::super::quote::identifier;
 use super::super::table::Table;
+use super::super::value::owned;
 use super::super::{CausalLength, Change, ColVersion, Result, SENTINEL, Seq, SiteId, Version};
 
 /// Changes of one version, or of one row.
@@ -105,7 +106,7 @@ impl Cell {
         let Some(column) = self.column(owner) else { return Ok(Value::Null) };
         let Table { name, sql, .. } = &*owner.table;
         let sql = format!("SELECT {} FROM main.{} WHERE {}", identifier(column), identifier(name), sql.has_key);
-        let value = conn.prepare_cached(&sql)?.query_row([owner.key], |row| row.get(0)).optional()?;
+        let value = conn.prepare_cached(&sql)?.query_row([owner.key], |row| Ok(owned(row.get_ref(0)?))).optional()?;
         Ok(value.unwrap_or(Value::Null))
     }
 

@@ -40,6 +40,8 @@ mod rows;
 mod sites;
 mod state;
 mod table;
+mod tables;
+mod tokens;
 mod triggers;
 mod unpack_vtab;
 mod value;

@@ -31,8 +31,8 @@ pub(super) fn begin(conn: &Connection, state: &State, name: &str) -> Result<()> 
     conn.execute_batch(&format!("SAVEPOINT {SAVEPOINT}"))?;
     let begun = (|| {
         replicate::settle_renames(conn, state)?;
-        if let Some(table) = state.tables(conn)?.named(name) {
-            keep(conn, table)?;
+        if let Some(table) = state.tables(conn)?.named(conn, name)? {
+            keep(conn, &table)?;
             triggers::drop_all(conn, name)?;
             layout::drop_views(conn, name)?;
         }

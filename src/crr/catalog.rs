@@ -10,12 +10,12 @@
 //! | `T__crsql_rows`, `T__crsql_tombstones` | the clocks of the live and the deleted rows of `T` |
 //! | `T__crsql_keys` | the keys of primary keys where `T` has no rowid |
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::{Connection, MAIN_DB, OptionalExtension, params};
 
-use super::table::{Shape, Table, TableId};
+use super::table::{Shape, TableId};
+use super::tables::Tables;
 use super::{Error, Result, SiteId, Version, layout};
 
 /// The version of this storage layout.
@@ -187,47 +187,6 @@ pub(super) fn remove_table(conn: &Connection, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The replicated tables, each found by number or name in one step.
-#[derive(Default)]
-pub(super) struct Tables {
-    in_order: Vec<Arc<Table>>,
-    by_id: HashMap<TableId, usize>,
-    by_name: HashMap<Arc<str>, usize>,
-}
-
-impl Tables {
-    /// In the order of their numbers.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Table>> {
-        self.in_order.iter()
-    }
-
-    pub(super) fn get(&self, id: TableId) -> Option<&Arc<Table>> {
-        self.position(id).and_then(|at| self.in_order.get(at))
-    }
-
-    /// A table's place in the order.
-    pub(super) fn position(&self, id: TableId) -> Option<usize> {
-        self.by_id.get(&id).copied()
-    }
-
-    /// The table with exactly this name.
-    pub(super) fn named(&self, name: &str) -> Option<&Arc<Table>> {
-        self.by_name.get(name).and_then(|&at| self.in_order.get(at))
-    }
-}
-
-impl FromIterator<Arc<Table>> for Tables {
-    fn from_iter<I: IntoIterator<Item = Arc<Table>>>(tables: I) -> Self {
-        let mut all = Self::default();
-        for (at, table) in tables.into_iter().enumerate() {
-            all.by_id.insert(table.id, at);
-            all.by_name.insert(table.name.clone(), at);
-            all.in_order.push(table);
-        }
-        all
-    }
-}
-
 /// The replicated tables, read again whenever SQLite says that the schema changed.
 ///
 /// SQLite counts schema changes, and a rollback counts back: the next change reaches the same number with another
@@ -248,17 +207,4 @@ impl Catalog {
     pub(super) fn set(&mut self, schema_version: i64, tables: Arc<Tables>) {
         (self.schema_version, self.tables) = (Some(schema_version), tables);
     }
-}
-
-/// Reads the replicated tables.
-pub(super) fn load(conn: &Connection) -> Result<Tables> {
-    let mut list = conn.prepare_cached("SELECT id, name FROM main.crsql_tables ORDER BY id")?;
-    let tables = list.query_map([], |row| Ok((TableId(row.get(0)?), row.get::<_, String>(1)?)))?;
-    let mut loaded = Vec::new();
-    for table in tables {
-        let (id, name) = table?;
-        // A table that was dropped without telling the engine is passed over.
-        loaded.extend(Table::load(conn, id, &name)?.map(Arc::new));
-    }
-    Ok(loaded.into_iter().collect())
 }

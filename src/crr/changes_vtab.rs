@@ -37,7 +37,7 @@ pub(super) fn register(conn: &Connection, shared: Shared) -> rusqlite::Result<()
 static MODULE: StaticModule = StaticModule({
     // SAFETY: `Module` is `repr(transparent)` over `sqlite3_module`.
     let base: ffi::sqlite3_module = unsafe { std::mem::transmute(Module::<Changes>::update_module()) };
-    ffi::sqlite3_module { xColumn: Some(column), ..base }
+    ffi::sqlite3_module { xNext: Some(next), xEof: Some(eof), xColumn: Some(column), ..base }
 });
 
 #[repr(C)]
@@ -164,16 +164,15 @@ unsafe impl VTabCursor for Cursor<'_> {
         self.open(flags, plan.unwrap_or_default(), args).map_err(to_sql_error)
     }
 
+    /// SQLite calls [`next`], [`eof`] and [`column`] instead of the next three.
     fn next(&mut self) -> rusqlite::Result<()> {
-        self.current += 1;
-        if self.eof() { self.read().map_err(to_sql_error) } else { Ok(()) }
+        Ok(())
     }
 
     fn eof(&self) -> bool {
-        self.cells.get(self.current).is_none()
+        true
     }
 
-    /// SQLite calls [`column`] instead.
     fn column(&self, _: &mut Context, _: c_int) -> rusqlite::Result<()> {
         Ok(())
     }
@@ -183,9 +182,33 @@ unsafe impl VTabCursor for Cursor<'_> {
     }
 }
 
+/// Goes to the next change.
+unsafe extern "C" fn next(cursor: *mut sqlite3_vtab_cursor) -> c_int {
+    // SAFETY: SQLite passes a cursor of this module, and `Cursor` is `repr(C)` and begins with the `sqlite3_vtab_cursor`.
+    let cursor = unsafe { &mut *cursor.cast::<Cursor<'_>>() };
+    cursor.current += 1;
+    if cursor.current < cursor.cells.len() {
+        return ffi::SQLITE_OK;
+    }
+    match cursor.read() {
+        Ok(()) => ffi::SQLITE_OK,
+        Err(error) => {
+            // SAFETY: a cursor belongs to a table while it is open.
+            unsafe { call::report(cursor.base.pVtab, error) }
+        }
+    }
+}
+
+/// Whether there is no change left.
+unsafe extern "C" fn eof(cursor: *mut sqlite3_vtab_cursor) -> c_int {
+    // SAFETY: as in `next`.
+    let cursor = unsafe { &*cursor.cast::<Cursor<'_>>() };
+    (cursor.current >= cursor.cells.len()).into()
+}
+
 /// Hands one column of the current change to SQLite.
 unsafe extern "C" fn column(cursor: *mut sqlite3_vtab_cursor, context: *mut ffi::sqlite3_context, i: c_int) -> c_int {
-    // SAFETY: SQLite passes a cursor of this module, and `Cursor` is `repr(C)` and begins with the `sqlite3_vtab_cursor`.
+    // SAFETY: as in `next`.
     let cursor = unsafe { &*cursor.cast::<Cursor<'_>>() };
     let Some((owner, cell)) = cursor.cells.get(cursor.current) else {
         return ffi::SQLITE_OK;

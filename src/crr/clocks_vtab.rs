@@ -22,6 +22,7 @@ use super::error::to_sql_error;
 use super::flush::flush;
 use super::state::Shared;
 use super::table::Table;
+use super::tables::Names;
 use super::{Result, SENTINEL};
 
 const SCHEMA: &CStr = c"CREATE TABLE x (key INTEGER, pk BLOB, col_name TEXT, col_version INTEGER, db_version INTEGER, site_id INTEGER, seq INTEGER, first INTEGER, tbl TEXT HIDDEN)";
@@ -189,8 +190,11 @@ unsafe impl VTabCursor for Cursor<'_> {
             _ => &[],
         };
         // A view keeps the name that its table had when it was made.
-        let named = |table: &&Arc<Table>| table.stored_as.as_bytes() == name || table.name.as_bytes() == name;
-        self.table = tables.iter().find(named).cloned();
+        let named = |names: &&Names| names.stored_as.as_bytes() == name || names.name.as_bytes() == name;
+        self.table = match tables.names().find(named) {
+            Some(names) => tables.named(conn, &names.name).map_err(to_sql_error)?,
+            None => None,
+        };
         self.rows = Pages { page: VecDeque::new(), next: Some(i64::MIN) };
         self.tombstones = Pages { page: VecDeque::new(), next: Some(i64::MIN) };
         self.entries.clear();

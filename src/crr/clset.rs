@@ -120,7 +120,7 @@ fn create(shared: &Shared, table: &str, columns: &[&[u8]]) -> Result<()> {
 fn drop_table(shared: &Shared, table: &str) -> Result<()> {
     let conn = shared.conn();
     flush(conn, shared.state())?;
-    if shared.state().tables(conn)?.iter().any(|other| *other.stored_as == *table && *other.name != *table) {
+    if shared.state().tables(conn)?.names().any(|other| *other.stored_as == *table && *other.name != *table) {
         return Ok(());
     }
     fract::drop_all(conn, table)?;

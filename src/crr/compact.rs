@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 
-use super::catalog::Tables;
 use super::clock::RowClock;
 use super::log::{self, Touched};
 use super::quote::identifier;
 use super::table::Table;
+use super::tables::Tables;
 use super::{Result, Version, catalog};
 
 /// How often to ask whether it is time, in versions.
@@ -43,7 +43,7 @@ pub(super) fn if_due(conn: &Connection, tables: &Tables, version: Version) -> Re
 /// Writes the log anew, and returns how many records it has.
 pub(super) fn compact(conn: &Connection, tables: &Tables) -> Result<i64> {
     let mut touched: BTreeMap<i64, Vec<Touched>> = BTreeMap::new();
-    for table in tables.iter() {
+    for table in tables.all(conn)? {
         for (tombstone, name, key, clock) in [
             (false, Table::clocks(&table.stored_as), "key", "clock"),
             (true, Table::tombstones(&table.stored_as), "__crsql_id", "__crsql_clock"),

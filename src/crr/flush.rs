@@ -84,8 +84,8 @@ fn write_clocks(conn: &Connection, state: &State, events: Vec<Event>) -> Result<
         }
         let writes = match tables.entry(event.table) {
             Entry::Occupied(writes) => writes.into_mut(),
-            Entry::Vacant(place) => match known.get(event.table) {
-                Some(table) => place.insert(Writes::new(state, version, table.clone())),
+            Entry::Vacant(place) => match known.get(conn, event.table)? {
+                Some(table) => place.insert(Writes::new(state, version, table)),
                 // A table that is no longer replicated leaves its last writes untracked.
                 None => continue,
             },

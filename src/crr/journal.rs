@@ -4,9 +4,10 @@
 //! ([`journal_vtab`](super::journal_vtab)), or earlier when somebody in the same transaction reads changes or merges some. A savepoint that is rolled back takes its writes with it; the seqs they had used stay used, as in
 //! cr-sqlite.
 //!
-//! A row that was merged through SQL is noted too, with the clock that it got: changes come cell by cell, and those of one
-//! row one after another.
+//! A row that was merged through SQL is noted too, with the clock that it got: changes come cell by cell, and each next one of
+//! the row finds it here.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::rows::Clocked;
@@ -37,8 +38,8 @@ pub(super) enum Kind {
     Replacing { key: i64, pk: Vec<u8> },
     /// A row was inserted, perhaps over another one, while the application asked that nothing be tracked.
     Untracked { key: i64, pk: Vec<u8> },
-    /// A merge left a row, which has this `pk`, with this clock.
-    Merged { key: i64, pk: Arc<[u8]>, row: Clocked },
+    /// A merge left a row with this clock.
+    Merged { key: i64, row: Clocked },
     /// Writes that were rolled back had used so many seqs.
     Burnt { seqs: i64 },
 }
@@ -65,8 +66,10 @@ pub(super) struct Journal {
     flushed: usize,
     /// Open savepoints, innermost last.
     marks: Vec<Mark>,
-    /// Whether rows were written that nothing here tells of.
-    is_behind: bool,
+    /// Where the rows stand that merges left, as long as there was nothing else since the last flush.
+    merged: HashMap<TableId, HashMap<Arc<[u8]>, usize>>,
+    /// Whether there was, or rows were written that nothing here tells of.
+    is_mixed: bool,
 }
 
 /// What the journal held when a savepoint began.
@@ -94,14 +97,12 @@ pub(super) struct Point {
 impl Journal {
     pub(super) fn push(&mut self, event: Event) {
         self.events.push(event);
-        self.is_behind = false;
+        self.is_mixed = true;
     }
 
     /// Notes again that the next write of a row replaces another.
     pub(super) fn push_hint(&mut self, table: TableId, key: i64, pk: Vec<u8>) {
-        let is_behind = self.is_behind;
-        self.push(Event { table, kind: Kind::Replacing { key, pk } });
-        self.is_behind = is_behind;
+        self.events.push(Event { table, kind: Kind::Replacing { key, pk } });
     }
 
     /// Forgets the last event, which was not flushed.
@@ -113,29 +114,44 @@ impl Journal {
 
     /// Rows were written and not noted.
     pub(super) fn fall_behind(&mut self) {
-        self.is_behind = true;
+        self.is_mixed = true;
     }
 
-    /// The key and the clock of the row with this `pk`, if a merge wrote it, and nobody wrote anything since.
-    pub(super) fn merged_last(&self, table: TableId, pk: &[u8]) -> Option<(i64, &Clocked)> {
-        let last = self.events.last().filter(|event| event.table == table && !self.is_behind)?;
-        match &last.kind {
-            Kind::Merged { key, pk: its, row } if **its == *pk => Some((*key, row)),
+    /// Whether only merges wrote anything since the last flush, so that what is stored is true of all other rows.
+    pub(super) fn is_of_merges(&self) -> bool {
+        !self.is_mixed
+    }
+
+    /// The key and the clock of the row with this `pk`, if a merge left it since the last flush, and only merges wrote.
+    pub(super) fn merged(&self, table: TableId, pk: &[u8]) -> Option<(i64, &Clocked)> {
+        if self.is_mixed {
+            return None;
+        }
+        match &self.events.get(*self.merged.get(&table)?.get(pk)?)?.kind {
+            Kind::Merged { key, row, .. } => Some((*key, row)),
             _ => None,
         }
     }
 
-    /// Notes what a merge made of a row, instead of what it made of the same row just before.
+    /// Notes what a merge made of a row, instead of what one made of it before.
     pub(super) fn push_merged(&mut self, table: TableId, key: i64, pk: Arc<[u8]>, row: Clocked) {
-        let mark = self.marks.last().map_or(0, |mark| mark.events);
-        if self.events.len() > self.flushed.max(mark) && self.merged_last(table, &pk).is_some() {
-            self.events.pop();
+        let kept = self.marks.last().map_or(0, |mark| mark.events).max(self.flushed);
+        let event = Event { table, kind: Kind::Merged { key, row } };
+        let places = self.merged.entry(table).or_default();
+        match places.get(&pk).filter(|_| !self.is_mixed).and_then(|&at| self.events.get_mut(at).filter(|_| at >= kept))
+        {
+            Some(before) => *before = event,
+            None => {
+                places.insert(pk, self.events.len());
+                self.events.push(event);
+            }
         }
-        self.push(Event { table, kind: Kind::Merged { key, pk, row } });
     }
 
     /// The events without clocks; they count as flushed from here on.
     pub(super) fn take(&mut self) -> Vec<Event> {
+        self.merged.clear();
+        self.is_mixed = false;
         if self.marks.is_empty() {
             // What was flushed under a savepoint that was released since has its clocks.
             let flushed = std::mem::take(&mut self.flushed).min(self.events.len());
@@ -165,6 +181,8 @@ impl Journal {
         let mark = self.marks.last().filter(|mark| mark.savepoint == savepoint).copied().unwrap_or(start);
         let burnt = self.events.drain(mark.events.min(self.events.len())..).map(|event| event.seqs()).sum();
         self.flushed = mark.flushed;
+        // What was flushed since is not any more.
+        self.is_mixed = true;
         self.burn(burnt);
         mark.point
     }

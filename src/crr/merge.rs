@@ -19,13 +19,13 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use super::catalog::Tables;
 use super::clock::{ColumnId, SELF, Stamp};
 use super::flush::flush_clocks;
 use super::log::Touched;
 use super::rows::Rows;
 use super::state::State;
 use super::table::{Table, TableId};
+use super::tables::Tables;
 use super::{CausalLength, Change, ColVersion, Error, Result, SENTINEL, SiteId, Version, catalog, value};
 use part::{Part, is_same_row, is_same_table};
 use row::Row;
@@ -201,10 +201,10 @@ impl<'a> Merge<'a> {
             return Ok(());
         }
         let pk = table.unpack_pk(&change.pk)?;
-        let known = self.state.journal.borrow().merged_last(table.id, &change.pk).map(|(key, row)| (key, row.clone()));
-        if known.is_none() {
+        if !self.state.journal.borrow().is_of_merges() {
             flush_clocks(self.conn, self.state)?;
         }
+        let known = self.state.journal.borrow().merged(table.id, &change.pk).map(|(key, row)| (key, row.clone()));
         let mut stored = self.state.take_rows(&table);
         let mut row = match known {
             Some((key, clocked)) => Row::known(pk, key, clocked),
@@ -227,8 +227,8 @@ impl<'a> Merge<'a> {
     }
 
     fn table(&self, change: &Change) -> Result<Arc<Table>> {
-        let known = self.tables.named(&change.table);
-        known.cloned().ok_or_else(|| Error::UnknownTable(change.table.to_string()))
+        let known = self.tables.named(self.conn, &change.table)?;
+        known.ok_or_else(|| Error::UnknownTable(change.table.to_string()))
     }
 
     fn touched(&mut self, row: &Row<'_>, touched: Touched) {

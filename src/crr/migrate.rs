@@ -10,9 +10,9 @@
 //! another column.
 
 mod apply;
+mod definition;
 mod objects;
 mod plan;
-mod tokens;
 mod wanted;
 
 use rusqlite::Connection;
@@ -52,6 +52,6 @@ pub(super) fn migrate(conn: &Connection, state: &State, schema: &str, cleanup: &
 fn plan_for(conn: &Connection, state: &State, wanted: &Wanted) -> Result<Plan> {
     let tables = state.tables(conn)?;
     plan::compare(&Objects::load(conn)?, wanted, |name| {
-        tables.iter().any(|table| table.name.eq_ignore_ascii_case(name))
+        tables.names().any(|table| table.name.eq_ignore_ascii_case(name))
     })
 }

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `crsql_note_insert(table, key, cells, pk…)` | a row with so many cells was inserted; no `pk` where it is the key |
 //! | `crsql_note_update(table, key, word, new, old, …)` | which of some columns of a row changed |
-//! | `crsql_note_move(table, key, old key, moved, new pk…, old pk…)` | a row took another key, and, if `moved`, another primary key |
+//! | `crsql_note_move(table, key, old key, new pk…, old pk…)` | a row took another primary key; none where the key is it, or only the key changed |
 //! | `crsql_note_delete(table, key, pk…)` | a row was deleted |
 //! | `crsql_note_replacing(table, key, pk…)` | the next write of this primary key replaces the row with this key |
 //! | `crsql_notes(table)` | whether a write to the table is of interest: not if a merge makes it |
@@ -114,12 +114,12 @@ unsafe extern "C" fn forget(function: *mut c_void) {
 /// Notes a write. Returns whether it must be confirmed.
 fn note(shared: &Shared, call: &Arguments<'_>, read: fn(&Arguments<'_>) -> Result<Option<Kind>>) -> Result<bool> {
     let table = TableId(call.integer(0)?);
+    if shared.is_merging(table) {
+        return Ok(false);
+    }
     let is_silent = shared.is_silent();
-    if is_silent || shared.is_merging(table) {
+    if is_silent {
         shared.journal().fall_behind();
-        if !is_silent || shared.is_merging(table) {
-            return Ok(false);
-        }
     }
     let kind = match read(call)? {
         // Where a row stands has to be known in any case.
@@ -152,12 +152,15 @@ fn update(call: &Arguments<'_>) -> Result<Option<Kind>> {
 }
 
 fn change_key(call: &Arguments<'_>) -> Result<Option<Kind>> {
-    let (first, last) = (4, call.len());
+    let (first, last) = (3, call.len());
     let middle = first + last.saturating_sub(first) / 2;
     let pk = |from, to| if from < to { packed(call, from, to).map(Some) } else { Ok(None) };
-    let is_moved = call.integer(3)? != 0;
-    let (pk, old_pk) = if is_moved { (pk(first, middle)?, pk(middle, last)?) } else { (None, None) };
-    Ok(Some(Kind::Move { key: call.integer(1)?, old_key: call.integer(2)?, pk, old_pk }))
+    Ok(Some(Kind::Move {
+        key: call.integer(1)?,
+        old_key: call.integer(2)?,
+        pk: pk(first, middle)?,
+        old_pk: pk(middle, last)?,
+    }))
 }
 
 fn delete(call: &Arguments<'_>) -> Result<Option<Kind>> {

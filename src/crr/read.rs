@@ -9,12 +9,12 @@ use std::sync::Arc;
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
-use super::catalog::Tables;
 use super::clock::{ColumnId, RowClock, Stamp};
 use super::log::{self, Run};
 use super::sites::SiteCache;
 use super::state::State;
 use super::table::{Table, TableId};
+use super::tables::Tables;
 use super::value::{bound, owned};
 use super::{Change, Result, SiteId, Version, catalog, rows};
 pub(super) use cells::Cells;
@@ -161,9 +161,9 @@ impl Reader {
             Sites::Only(site) => Ordinals::Only(catalog::ordinal(conn, site)?),
             Sites::Except(site) => Ordinals::Except(catalog::ordinal(conn, site)?),
         };
-        let table = selection.table.map(|name| tables.named(&name));
+        let table = selection.table.map(|name| tables.named(conn, &name)).transpose()?;
         // What is no primary key of the table is left to the caller to compare.
-        let row = match (table, selection.pk) {
+        let row = match (&table, selection.pk) {
             (Some(Some(table)), Some(pk)) => table.unpack_pk(&pk).is_ok().then_some(pk),
             _ => None,
         };
@@ -236,7 +236,8 @@ impl Reader {
 
     /// Adds the changes of the row with this primary key, alive or dead.
     fn find(&mut self, conn: &Connection, pk: &[u8], cells: &mut Cells) -> Result<()> {
-        let Some(table) = self.table.and_then(|table| self.tables.get(table)).cloned() else { return Ok(()) };
+        let Some(id) = self.table else { return Ok(()) };
+        let Some(table) = self.tables.get(conn, id)? else { return Ok(()) };
         let pk = table.unpack_pk(pk)?;
         for (tombstone, sql) in [(false, &table.sql.find_row), (true, &table.sql.find_tombstone)] {
             let mut find = conn.prepare_cached(sql)?;
@@ -254,7 +255,7 @@ impl Reader {
             return Ok(());
         }
         // The log may speak of a table that is gone.
-        let (Some(index), Some(table)) = (self.tables.position(run.table), self.tables.get(run.table).cloned()) else {
+        let (Some(index), Some(table)) = (self.tables.position(run.table), self.tables.get(conn, run.table)?) else {
             return Ok(());
         };
         if run.tombstone {

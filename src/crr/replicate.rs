@@ -10,7 +10,7 @@ use super::catalog::{self, end_savepoint};
 use super::flush::flush;
 use super::quote::identifier;
 use super::state::State;
-use super::table::{Shape, Table};
+use super::table::{self, Shape, Table};
 use super::{Error, Result, Version, layout, triggers};
 
 /// Makes `name` a CRR; one that is a CRR already stays as it is. All or nothing, and the caller's transaction lives on.
@@ -92,7 +92,7 @@ pub(super) fn settle_renames(conn: &Connection, state: &State) -> Result<()> {
         return Ok(());
     }
     let tables = state.tables(conn)?;
-    for table in tables.iter().filter(|table| table.name != table.stored_as) {
+    for table in tables.all(conn)?.iter().filter(|table| table.name != table.stored_as) {
         triggers::drop_all(conn, &table.stored_as)?;
         forget_predecessor(conn, &table.name)?;
         conn.execute("DELETE FROM main.crsql_tables WHERE name = ?", [&*table.name])?;
@@ -130,7 +130,8 @@ pub(super) fn check(conn: &Connection, name: &str) -> Result<()> {
     if any("SELECT count(*) FROM pragma_index_list(?, 'main') WHERE origin <> 'pk' AND \"unique\"")? {
         return refuse("Table {} has unique indices besides the primary key. This is not allowed for CRRs");
     }
-    let implicit = "(SELECT max(wr) FROM pragma_table_list(?1) WHERE schema = 'main')";
+    // The primary key of a table WITHOUT ROWID is never NULL.
+    let implicit = i32::from(table::declared(conn, name)?.without_rowid);
     let nullable = format!(
         "SELECT count(*) FROM pragma_table_info(?1, 'main') WHERE pk > 0 AND NOT \"notnull\" AND NOT {implicit}"
     );
@@ -173,7 +174,7 @@ pub(super) fn check(conn: &Connection, name: &str) -> Result<()> {
     }
     let pks: i64 =
         conn.query_row("SELECT count(*) FROM pragma_table_info(?, 'main') WHERE pk > 0", [name], |row| row.get(0))?;
-    if 4 + 2 * pks > limit(conn, ffi::SQLITE_LIMIT_FUNCTION_ARG) {
+    if 3 + 2 * pks > limit(conn, ffi::SQLITE_LIMIT_FUNCTION_ARG) {
         return refuse("Table {} has too many primary key columns: a trigger names each of them twice");
     }
     Ok(())

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use rusqlite::{Connection, MAIN_DB, StatementStatus, TransactionState};
 
 use super::attached::Token;
-use super::catalog::{self, Catalog, Tables};
+use super::catalog::{self, Catalog};
 use super::flush::{CellWrites, Pending};
 use super::journal::{Journal, Point};
 use super::log::Touched;
 use super::rows::{Lazy, Rows};
 use super::sites::SiteCache;
 use super::table::{Table, TableId};
+use super::tables::Tables;
 use super::{Error, Result, SiteId, Version};
 
 /// How many prepared statements a connection keeps.
@@ -232,7 +233,7 @@ impl State {
             self.join(conn)?;
         }
         self.rows.borrow_mut().clear();
-        let tables = Arc::new(catalog::load(conn)?);
+        let tables = Arc::new(Tables::load(conn)?);
         self.catalog.borrow_mut().set(current, tables.clone());
         Ok(tables)
     }

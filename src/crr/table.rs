@@ -18,6 +18,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::clock::ColumnId;
 use super::pack::{self, Packer};
 use super::quote::{identifier, join, list};
+use super::tokens::{Options, options};
 use super::{Error, Result, triggers};
 
 /// How many rows to read at a time where all are wanted.
@@ -138,20 +139,6 @@ pub(super) struct TableSql {
 }
 
 impl Table {
-    /// Reads the table that was replicated as `stored_as`, or `None` when it is gone. SQLite moves triggers along with a
-    /// table, so the one that carries the insert trigger is the table, whatever it is called by now.
-    pub(super) fn load(conn: &Connection, id: TableId, stored_as: &str) -> Result<Option<Self>> {
-        let mut owner =
-            conn.prepare_cached("SELECT tbl_name FROM main.sqlite_master WHERE type = 'trigger' AND name = ?")?;
-        let owner: Option<String> =
-            owner.query_row([format!("{stored_as}__crsql_itrig")], |row| row.get(0)).optional()?;
-        let Some(owner) = owner else {
-            return Ok(None);
-        };
-        let name = if owner.eq_ignore_ascii_case(stored_as) { stored_as } else { owner.as_str() };
-        Self::describe(conn, id, name, stored_as)
-    }
-
     /// Reads the table `name`, whether it has its triggers or not.
     pub(super) fn describe(conn: &Connection, id: TableId, name: &str, stored_as: &str) -> Result<Option<Self>> {
         let shape = Shape::load(conn, name)?;
@@ -254,11 +241,7 @@ impl Shape {
             }
         }
         pks.sort_by_key(|pk| pk.0);
-        let (strict, without_rowid): (bool, bool) = conn
-            .prepare_cached(
-                "SELECT coalesce(max(strict), 0), coalesce(max(wr), 0) FROM pragma_table_list(?) WHERE schema = 'main'",
-            )?
-            .query_row([name], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let Options { strict, without_rowid } = declared(conn, name)?;
         let index: Vec<String> = conn
             .prepare_cached(
                 "SELECT x.coll FROM pragma_index_list(?, 'main') l, pragma_index_xinfo(l.name, 'main') x WHERE l.origin = 'pk' AND x.key ORDER BY x.seqno",
@@ -290,6 +273,14 @@ impl Shape {
     pub(super) fn pk_list(&self, prefix: &str) -> String {
         list(self.pks.iter().map(|pk| format!("{prefix}{}", identifier(&pk.name))))
     }
+}
+
+/// The options of a table. From its definition: where SQLite is asked for them, it looks into every view there is.
+pub(super) fn declared(conn: &Connection, name: &str) -> Result<Options> {
+    let mut sql =
+        conn.prepare_cached("SELECT sql FROM main.sqlite_master WHERE type = 'table' AND lower(name) = lower(?)")?;
+    let sql: Option<String> = sql.query_row([name], |row| row.get(0)).optional()?;
+    Ok(sql.as_deref().map(options).unwrap_or_default())
 }
 
 /// Whether the definition of a table may say what to do about conflicts, which a statement must not overrule.

@@ -13,13 +13,15 @@ use super::quote::{identifier, join, list};
 use super::table::{Key, Table};
 
 /// The suffixes of the triggers' names.
-const SUFFIXES: [&str; 5] = ["itrig", "utrig", "dtrig", "rtrig", "prtrig"];
+const SUFFIXES: [&str; 6] = ["itrig", "utrig", "mtrig", "dtrig", "rtrig", "prtrig"];
 
 /// Creates the triggers of `table`, replacing those that stand.
 pub(super) fn create(conn: &Connection, table: &Table) -> Result<()> {
     drop_all(conn, &table.name)?;
     conn.execute_batch(&insert(table))?;
     conn.execute_batch(&update(table))?;
+    // The one that is created last fires first.
+    conn.execute_batch(&change_pk(table))?;
     conn.execute_batch(&delete(table))?;
     if !table.key.follows_pk() {
         conn.execute_batch(&replace_by_insert(table))?;
@@ -40,7 +42,7 @@ pub(super) fn drop_all(conn: &Connection, name: &str) -> Result<()> {
 pub(super) fn has_others(conn: &Connection, name: &str, stored_as: &str) -> Result<bool> {
     let own = SUFFIXES.map(|suffix| format!("{stored_as}__crsql_{suffix}"));
     let mut others = conn.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM main.sqlite_master WHERE type = 'trigger' AND lower(tbl_name) = lower(?1) AND name NOT IN (?2, ?3, ?4, ?5, ?6))
+        "SELECT EXISTS (SELECT 1 FROM main.sqlite_master WHERE type = 'trigger' AND lower(tbl_name) = lower(?1) AND name NOT IN (?2, ?3, ?4, ?5, ?6, ?7))
          OR EXISTS (SELECT 1 FROM temp.sqlite_master WHERE type = 'trigger' AND lower(tbl_name) = lower(?1))",
     )?;
     Ok(others
@@ -60,17 +62,32 @@ fn insert(table: &Table) -> String {
 
 fn update(table: &Table) -> String {
     let (id, new_key, old_key) = (table.id.0, key(table, "NEW."), key(table, "OLD."));
-    let moved = join(table.pks.iter().map(|pk| changed(&pk.name)), " OR ");
-    let pk = if has_integer_pk(table) { String::new() } else { pks(table, ", NEW.") + &pks(table, ", OLD.") };
+    // A trigger of the application may fire between the insert of a row and that of its key.
     let mut body = map_key(table);
-    let note_move = note(&format!("crsql_note_move({id}, {new_key}, {old_key}, {moved}{pk})"));
-    body += &format!("SELECT {note_move} WHERE {moved} OR {new_key} <> {old_key};\n");
+    if !table.key.follows_pk() {
+        let note_move = note(&format!("crsql_note_move({id}, {new_key}, {old_key})"));
+        body += &format!("SELECT {note_move} WHERE {new_key} <> {old_key};\n");
+    }
     for (word, columns) in table.columns.chunks(COLUMNS_PER_WORD).enumerate() {
         let cells = columns.iter().map(|column| identifier(&column.name)).map(|name| format!("NEW.{name}, OLD.{name}"));
         let note_update = note(&format!("crsql_note_update({id}, {new_key}, {word}, {})", list(cells)));
         body += &format!("SELECT {note_update};\n");
     }
+    // A trigger does something.
+    if body.is_empty() {
+        body = "SELECT NULL;".into();
+    }
     after("utrig", "UPDATE", table, &body)
+}
+
+fn change_pk(table: &Table) -> String {
+    let (id, new_key, old_key) = (table.id.0, key(table, "NEW."), key(table, "OLD."));
+    let moved = join(table.pks.iter().map(|pk| changed(&pk.name)), " OR ");
+    let pk = if has_integer_pk(table) { String::new() } else { pks(table, ", NEW.") + &pks(table, ", OLD.") };
+    let note_move = note(&format!("crsql_note_move({id}, {new_key}, {old_key}{pk})"));
+    let columns = list(table.pks.iter().map(|pk| identifier(&pk.name)));
+    let body = format!("{}SELECT {note_move} WHERE {moved};", map_key(table));
+    after("mtrig", &format!("UPDATE OF {columns}"), table, &body)
 }
 
 fn delete(table: &Table) -> String {

@@ -1,9 +1,12 @@
 //! The plan of a query on `crsql_changes`: what SQLite's planner is told of it, and what is read when it runs.
 //!
 //! Whatever a plan takes up, SQLite checks again: it alone knows how values of other types compare. So a plan may pass over
-//! a condition, and never a change that meets it.
+//! a condition, and never a change that meets it. Only bounds of `db_version`, which almost every query has, are left to
+//! the plan alone ([`bounds`]).
 //!
 //! A plan's text has two characters a condition: the number of the column, and the operator.
+
+mod bounds;
 
 use std::ffi::c_int;
 
@@ -50,8 +53,10 @@ pub(super) fn choose(info: &mut IndexInfo) -> rusqlite::Result<()> {
             used.push(i);
         }
     }
-    for (argument, i) in (1..).zip(used) {
-        info.constraint_usage(i).set_argv_index(argument);
+    for (argument, (i, (column, operator))) in (1..).zip(used.into_iter().zip(conditions(&plan))) {
+        let mut usage = info.constraint_usage(i);
+        usage.set_argv_index(argument);
+        usage.set_omit(column == DB_VERSION && operator != '!');
     }
     info.set_idx_str(&plan);
     let (cost, rows) = estimate(&plan);
@@ -150,8 +155,8 @@ fn narrow(selection: &mut Selection, column: c_int, operator: char, value: Value
             (Ok(site), Sites::All) => selection.site = Sites::Except(site),
             _ => {}
         },
-        (DB_VERSION, ValueRef::Integer(version)) => {
-            let (since, until) = bounds(operator, version);
+        (DB_VERSION, value) => {
+            let (since, until) = bounds::bounds(operator, value);
             (selection.since, selection.until) = (selection.since.max(since), selection.until.min(until));
         }
         (_, ValueRef::Integer(number)) => {
@@ -165,23 +170,10 @@ fn narrow(selection: &mut Selection, column: c_int, operator: char, value: Value
             selection.conditions.push(if operator == '!' {
                 Condition::Not(counter, number)
             } else {
-                let (after, until) = bounds(operator, number);
+                let (after, until) = bounds::bounds(operator, ValueRef::Integer(number));
                 Condition::Within { counter, after, until }
             });
         }
         _ => {}
-    }
-}
-
-/// The numbers that an operator leaves: those after the first and up to the second.
-fn bounds(operator: char, number: i64) -> (i64, i64) {
-    let below = number.saturating_sub(1);
-    match operator {
-        '=' => (below, number),
-        '>' => (number, MAX_COUNTER),
-        'g' => (below, MAX_COUNTER),
-        '<' => (-1, below),
-        'l' => (-1, number),
-        _ => (-1, MAX_COUNTER),
     }
 }

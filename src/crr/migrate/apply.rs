@@ -4,10 +4,10 @@ use rusqlite::Connection;
 
 use super::super::quote::{identifier, list};
 use super::super::state::State;
+use super::super::tokens::tokens;
 use super::super::{Error, Result, alter, fract, replicate};
 use super::objects::{Object, Objects, find};
 use super::plan::{Plan, Step};
-use super::tokens::tokens;
 
 pub(super) fn apply(conn: &Connection, state: &State, plan: &Plan) -> Result<()> {
     if plan.steps.is_empty() {
@@ -30,7 +30,7 @@ fn do_step(conn: &Connection, state: &State, step: &Step) -> Result<()> {
         Step::DropIndex { name } => run(conn, &format!("DROP INDEX main.{}", identifier(name))),
         Step::DropTable { name } => {
             fract::drop_all(conn, name)?;
-            if state.tables(conn)?.named(name).is_some() {
+            if state.tables(conn)?.has(name) {
                 replicate::as_table(conn, state, name)?;
             }
             run(conn, &format!("DROP TABLE main.{}", identifier(name)))
@@ -48,7 +48,7 @@ fn do_step(conn: &Connection, state: &State, step: &Step) -> Result<()> {
         Step::Create { kind: "index", table, sql, .. } => {
             create(conn, "index", sql)?;
             // A replicated table has no unique index but its primary key's.
-            if state.tables(conn)?.named(table).is_some() { replicate::check(conn, table) } else { Ok(()) }
+            if state.tables(conn)?.has(table) { replicate::check(conn, table) } else { Ok(()) }
         }
         // Views and triggers are created when all tables are there.
         Step::Create { .. } => Ok(()),
@@ -60,7 +60,7 @@ fn do_step(conn: &Connection, state: &State, step: &Step) -> Result<()> {
 /// Changes a table, as an alteration where it is replicated.
 fn altering(conn: &Connection, state: &State, name: &str, change: impl FnOnce() -> Result<()>) -> Result<()> {
     fract::drop_all(conn, name)?;
-    if state.tables(conn)?.named(name).is_none() {
+    if !state.tables(conn)?.has(name) {
         return change();
     }
     alter::begin(conn, state, name)?;

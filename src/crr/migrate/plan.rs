@@ -3,9 +3,10 @@
 use std::fmt;
 
 use super::super::quote::identifier;
+use super::super::tokens::{Token, tokens};
 use super::super::{Error, Result};
+use super::definition::Definition;
 use super::objects::{Object, Objects, find};
-use super::tokens::{Definition, Token};
 use super::wanted::Wanted;
 
 /// The steps of a migration, in order. Without any, the database is as it shall be.
@@ -177,7 +178,7 @@ fn create(kind: &'static str, object: &Object) -> Step {
 }
 
 fn is_same(a: &Object, b: &Object) -> bool {
-    a.table.eq_ignore_ascii_case(&b.table) && super::tokens::tokens(&a.sql) == super::tokens::tokens(&b.sql)
+    a.table.eq_ignore_ascii_case(&b.table) && tokens(&a.sql) == tokens(&b.sql)
 }
 
 /// Whether `crsql_fract_as_ordered` made the object for this table.

@@ -8,9 +8,9 @@ use rusqlite::types::Value;
 use rusqlite::{Batch, Connection};
 
 use super::super::functions::DIRECT_ONLY;
+use super::super::tokens::{Token, tokens};
 use super::super::{Error, Result, fract};
 use super::objects::Objects;
-use super::tokens::{Token, tokens};
 
 /// The shape that a database shall have.
 pub(super) struct Wanted {

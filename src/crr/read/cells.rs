@@ -47,6 +47,10 @@ impl Cells {
         Some((self.owners.get(cell.owner)?, cell))
     }
 
+    pub(in crate::crr) fn len(&self) -> usize {
+        self.cells.len()
+    }
+
     pub(in crate::crr) fn clear(&mut self) {
         self.owners.clear();
         self.cells.clear();

@@ -27,7 +27,7 @@ impl Token {
         keywords.iter().any(|keyword| self.is(keyword))
     }
 
-    fn is_mark(&self, mark: &str) -> bool {
+    pub(super) fn is_mark(&self, mark: &str) -> bool {
         !self.is_word && self.text == mark
     }
 }
@@ -86,78 +86,19 @@ fn unquoted(text: &str, quote: char) -> String {
     inner.replace(&format!("{quote}{quote}"), &quote.to_string())
 }
 
-/// What a `CREATE TABLE` says.
-#[derive(Debug, Default)]
-pub(super) struct Definition {
-    /// Names in lower case, and what is said of them, the name first.
-    pub(super) columns: Vec<(String, Vec<Token>)>,
-    constraints: Vec<Vec<Token>>,
-    options: Vec<Token>,
+/// What stands behind the columns in a `CREATE TABLE`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Options {
+    pub(super) strict: bool,
+    pub(super) without_rowid: bool,
 }
 
-impl Definition {
-    pub(super) fn parse(sql: &str) -> Self {
-        let tokens = tokens(sql);
-        let mut definition = Self::default();
-        let Some(open) = tokens.iter().position(|token| token.is_mark("(")) else { return definition };
-        let (mut depth, mut part, mut at) = (0, Vec::new(), open);
-        for token in tokens.get(open..).unwrap_or_default() {
-            at += 1;
-            if token.is_mark(")") {
-                depth -= 1;
-            }
-            if depth == 0 && token.is_mark(")") || depth == 1 && token.is_mark(",") {
-                definition.add(std::mem::take(&mut part));
-            } else if depth > 0 {
-                part.push(token.clone());
-            }
-            if token.is_mark("(") {
-                depth += 1;
-            }
-            if depth == 0 {
-                break;
-            }
-        }
-        definition.options = tokens.get(at..).unwrap_or_default().to_vec();
-        definition
-    }
-
-    fn add(&mut self, part: Vec<Token>) {
-        match part.first() {
-            Some(first) if first.is_any(&["constraint", "primary", "unique", "check", "foreign"]) => {
-                self.constraints.push(part);
-            }
-            Some(first) => self.columns.push((first.text.clone(), part)),
-            None => {}
-        }
-    }
-
-    pub(super) fn column(&self, name: &str) -> Option<&[Token]> {
-        self.columns.iter().find(|(column, _)| column == name).map(|(_, tokens)| tokens.as_slice())
-    }
-
-    /// The columns of the primary key, in its order.
-    pub(super) fn pks(&self) -> Vec<&str> {
-        let constraint = self.constraints.iter().find_map(|tokens| {
-            let at = tokens.iter().position(|token| token.is("primary"))?;
-            tokens
-                .get(at..)?
-                .split(|token| token.is_mark("(") || token.is_mark(","))
-                .skip(1)
-                .map(|part| part.first().map(|token| token.text.as_str()))
-                .collect::<Option<Vec<_>>>()
-        });
-        let column =
-            || self.columns.iter().filter(|(_, tokens)| tokens.iter().skip(1).any(|token| token.is("primary")));
-        constraint.unwrap_or_else(|| column().map(|(name, _)| name.as_str()).collect())
-    }
-
-    /// Whether all but the columns is the same.
-    pub(super) fn has_rules_of(&self, other: &Self) -> bool {
-        self.options == other.options
-            && self.constraints.len() == other.constraints.len()
-            && self.constraints.iter().all(|constraint| other.constraints.contains(constraint))
-    }
+/// Reads the options of a table.
+pub(super) fn options(sql: &str) -> Options {
+    let tokens = tokens(sql);
+    let end = tokens.iter().rposition(|token| token.is_mark(")")).map_or(tokens.len(), |at| at + 1);
+    let has = |word| tokens.iter().skip(end).any(|token| token.is(word));
+    Options { strict: has("strict"), without_rowid: has("without") }
 }
 
 #[cfg(test)]
@@ -179,19 +120,21 @@ mod tests {
     }
 
     #[test]
-    fn a_definition_is_its_columns_and_the_rest() {
-        let sql = "CREATE TABLE t (a DEFAULT (max(1, 2)), \"check\" TEXT, CHECK (a > 0), PRIMARY KEY (a, b)) STRICT, WITHOUT ROWID";
-        let definition = Definition::parse(sql);
-        let columns: Vec<_> = definition.columns.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(columns, ["a", "check"]);
-        assert_eq!(definition.constraints.len(), 2);
-        assert_eq!(definition.options.len(), 4);
+    fn options_are_what_stands_behind_the_columns() {
+        for (sql, strict, without_rowid) in [
+            ("CREATE TABLE t (a)", false, false),
+            ("CREATE TABLE strict (without, \")\" CHECK (a > ')'))/* strict */", false, false),
+            ("create table t (a) without /* x */ rowid, Strict -- y", true, true),
+            ("CREATE TABLE t (a) STRICT", true, false),
+        ] {
+            assert_eq!(options(sql), Options { strict, without_rowid }, "{sql}");
+        }
     }
 
     #[test]
     fn what_does_not_end_is_read_to_its_end() {
         for sql in ["'a", "\"a", "[a", "/* a", "-- a", "CREATE TABLE t (a", "("] {
-            let _ = (tokens(sql), Definition::parse(sql));
+            let _ = tokens(sql);
         }
     }
 }

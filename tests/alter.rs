@@ -246,13 +246,15 @@ fn schema_changes_that_were_rolled_back_are_forgotten_also_when_their_number_com
 
 #[test]
 fn a_thousand_replicated_tables_are_read_and_written() {
+    // Creating many tables takes SQLite itself time that grows with the square. Over 500 are too many for cr-sqlite.
+    let last = if cfg!(target_family = "wasm") { 600 } else { 1000 };
     let db = Peer::new("");
     db.run("BEGIN");
-    for i in 0..1000 {
+    for i in 0..=last {
         db.run(&format!("CREATE TABLE t{i} (a INTEGER PRIMARY KEY NOT NULL, b); SELECT crsql_as_crr('t{i}')"));
     }
-    db.run("COMMIT; INSERT INTO t0 VALUES (1, 1); INSERT INTO t999 VALUES (1, 1)");
-    assert_eq!(db.rows("SELECT \"table\", db_version FROM crsql_changes"), ["t0 1", "t999 2"]);
+    db.run(&format!("COMMIT; INSERT INTO t0 VALUES (1, 1); INSERT INTO t{last} VALUES (1, 1)"));
+    assert_eq!(db.rows("SELECT \"table\", db_version FROM crsql_changes"), ["t0 1".into(), format!("t{last} 2")]);
 }
 
 const BAR: &str = "CREATE TABLE bar (a PRIMARY KEY NOT NULL, b); SELECT crsql_as_crr('bar');";

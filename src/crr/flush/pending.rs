@@ -8,7 +8,7 @@ use rusqlite::vtab::{
     Context, Filters, IndexInfo, Module, VTab, VTabConfig, VTabConnection, VTabCursor, sqlite3_vtab,
     sqlite3_vtab_cursor,
 };
-use rusqlite::{Connection, Error};
+use rusqlite::{Connection, Error, ffi};
 
 use super::super::clock::RowClock;
 use super::super::module::{self, StaticModule};
@@ -52,9 +52,11 @@ pub(super) fn register(conn: &Connection, shared: Shared) -> rusqlite::Result<()
     module::register(conn, c"crsql_pending", &MODULE, shared)
 }
 
-// SAFETY: `Module` is `repr(transparent)` over `sqlite3_module`.
-static MODULE: StaticModule =
-    StaticModule(unsafe { std::mem::transmute(Module::<PendingTable>::eponymous_only_module()) });
+static MODULE: StaticModule = StaticModule({
+    // SAFETY: `Module` is `repr(transparent)` over `sqlite3_module`.
+    let module: ffi::sqlite3_module = unsafe { std::mem::transmute(Module::<PendingTable>::eponymous_only_module()) };
+    module
+});
 
 #[repr(C)]
 struct PendingTable {
@@ -118,9 +120,9 @@ unsafe impl VTabCursor for Cursor<'_> {
         let pending = self.shared.state().pending.borrow();
         let Some(row) = pending.rows.get(self.at) else { return Ok(()) };
         match i {
-            0 => context.set_result(&row.key),
-            1 => context.set_result(&pending.record(self.at)),
-            _ => context.set_result(&row.number),
+            0 => context.set_result(row.key),
+            1 => context.set_result(pending.record(self.at)),
+            _ => context.set_result(row.number),
         }
     }
 

@@ -242,7 +242,14 @@ impl Database {
                 let prepared = self.conn.prepare_cached("SELECT count(*) FROM crsql_unpack_columns(?)");
                 prepared.is_ok_and(|mut statement| statement.query_row([field.at(1)], |_| Ok(())).is_ok())
             }
-            Step::Write(choice) => self.conn.execute(WRITES[usize::from(*choice) % WRITES.len()], []).is_ok(),
+            // A row of the last incarnation that can be counted cannot be deleted, which shows when clocks are written.
+            Step::Write(choice) => {
+                let write = WRITES[usize::from(*choice) % WRITES.len()];
+                self.run("SAVEPOINT write");
+                let written = self.conn.execute_batch(&format!("{write}; SELECT count(*) FROM crsql_changes")).is_ok();
+                self.run(if written { "RELEASE write" } else { "ROLLBACK TO write; RELEASE write" });
+                written
+            }
             Step::Commit => true,
         }
     }

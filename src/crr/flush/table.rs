@@ -26,9 +26,16 @@ pub(super) struct Writes<'c> {
     /// What was read or written so far, by key, in the order in which it will be written.
     rows: BTreeMap<i64, Row>,
     hints: Hints,
-    /// Rows whose key another row took before their delete was noted, and the primary key of that row.
-    displaced: HashMap<i64, (Clocked, Option<Vec<u8>>)>,
+    displaced: Vec<Displaced>,
     tombstones: Vec<i64>,
+}
+
+/// A row whose key another one took before its delete was noted.
+struct Displaced {
+    key: i64,
+    row: Clocked,
+    /// The primary key of the other one.
+    by: Option<Vec<u8>>,
 }
 
 enum Row {
@@ -52,7 +59,7 @@ impl<'c> Writes<'c> {
             table,
             rows: BTreeMap::new(),
             hints: Hints::default(),
-            displaced: HashMap::new(),
+            displaced: Vec::new(),
             tombstones: Vec::new(),
         }
     }
@@ -70,8 +77,11 @@ impl<'c> Writes<'c> {
             Kind::Move { key, old_key, .. } => self.change_rowid(key, old_key),
             Kind::Delete { key, pk } => {
                 self.hints.forget(key);
-                let displaced = self.displaced.get(&key).is_some_and(|(_, by)| by.as_ref() != Some(&pk));
-                let row = if displaced { self.displaced.remove(&key).map(|(row, _)| row) } else { self.take(key)? };
+                let displaced = self.displaced.iter().position(|it| it.key == key && it.by.as_ref() != Some(&pk));
+                let row = match displaced {
+                    Some(at) => Some(self.displaced.swap_remove(at).row),
+                    None => self.take(key)?,
+                };
                 self.bury(key, row.as_ref(), &pk)
             }
             Kind::Replacing { key, pk } => {
@@ -100,7 +110,7 @@ impl<'c> Writes<'c> {
             && let Some(other) = self.take(key)?
         {
             self.stored.keep_number(other.number);
-            self.displaced.insert(key, (other, pk.clone()));
+            self.displaced.push(Displaced { key, row: other, by: pk.clone() });
         }
         let mut row = match replaced {
             Some(mut row) => {

@@ -208,7 +208,7 @@ fn an_attached_copy_is_left_alone() {
     }
     // With the sync bit on, nobody asks for clocks.
     conn.execute_batch(
-        "SELECT crsql_internal_sync_bit(1); UPDATE copy.foo SET b = 6; SELECT crsql_internal_sync_bit(0)",
+        "SELECT crsql_internal_sync_bit(1); UPDATE copy.foo SET b = 6; REPLACE INTO copy.foo VALUES (1, 6); SELECT crsql_internal_sync_bit(0)",
     )
     .unwrap();
     assert_eq!(rows(&conn, "SELECT b FROM copy.foo"), ["6"]);

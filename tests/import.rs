@@ -173,3 +173,49 @@ fn what_cannot_be_imported_is_refused() {
     assert!(complaint(&text, &destination).contains("not a database"));
     assert!(!names(folder.path()).iter().any(|name| name.starts_with("destination")));
 }
+
+#[test]
+fn numbers_out_of_range_are_the_nearest_that_are_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = source(folder.path(), 3);
+    let destination = folder.path().join("destination.db");
+    let odd =
+        "UPDATE todo__crsql_clock SET col_version = 9223372036854775807, seq = -4 WHERE key = 1 AND col_name = 'a'";
+    Connection::open(&source).unwrap().execute_batch(odd).unwrap();
+    let output = import(&source, &destination);
+    assert!(output.status.success(), "{output:?}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["out_of_range"], 2);
+    let conn = Connection::open(&destination).unwrap();
+    Engine::install(&conn).unwrap();
+    let highest = "SELECT max(col_version), min(seq) FROM crsql_changes";
+    let highest: (i64, i64) = conn.query_row(highest, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    assert_eq!(highest, ((1 << 53) - 1, 0));
+}
+
+#[test]
+fn a_table_whose_clocks_are_missing_becomes_an_ordinary_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = source(folder.path(), 3);
+    let destination = folder.path().join("destination.db");
+    Connection::open(&source).unwrap().execute_batch("DROP TABLE todo__crsql_clock").unwrap();
+    let output = import(&source, &destination);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["skipped_tables"], serde_json::json!(["todo"]));
+    let conn = Connection::open(&destination).unwrap();
+    Engine::install(&conn).unwrap();
+    conn.execute_batch("DELETE FROM todo; SELECT crsql_as_crr('todo'); INSERT INTO todo VALUES ('x', 1, 2)").unwrap();
+}
+
+#[test]
+fn a_name_that_is_taken_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let destination = folder.path().join("destination.db");
+    for taken in ["crsql_log", "todo__crsql_rows"] {
+        let source = source(folder.path(), 3);
+        Connection::open(&source).unwrap().execute_batch(&format!("CREATE TABLE {taken} (x)")).unwrap();
+        let complaint = complaint(&source, &destination);
+        assert!(complaint.contains(taken) && complaint.contains("rename it first"), "{complaint}");
+        fs::remove_file(source).unwrap();
+    }
+}

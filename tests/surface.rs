@@ -218,3 +218,28 @@ fn a_setting_keeps_its_number_and_follows_its_transaction() {
     }
     assert_eq!(get(), "2");
 }
+
+#[test]
+fn a_table_that_is_too_wide_is_refused_and_one_that_just_fits_takes_merges() {
+    let wide = |columns: usize| {
+        let names = (1..columns).map(|i| format!("c{i}")).collect::<Vec<_>>().join(", ");
+        format!("CREATE TABLE wide (id INTEGER PRIMARY KEY NOT NULL, {names})")
+    };
+    let refused = |schema: &str| {
+        let db = Peer::new(schema);
+        let asked = db.conn.query_row("SELECT crsql_as_crr('wide')", [], |_| Ok(()));
+        asked.unwrap_err().to_string()
+    };
+    assert!(refused(&wide(1999)).contains("too many columns"));
+    let keys = (0..600).map(|i| format!("k{i} NOT NULL")).collect::<Vec<_>>().join(", ");
+    let names = (0..600).map(|i| format!("k{i}")).collect::<Vec<_>>().join(", ");
+    let error = refused(&format!("CREATE TABLE wide ({keys}, PRIMARY KEY ({names}))"));
+    assert!(error.contains("too many primary key columns"), "{error}");
+
+    let schema = format!("{}; SELECT crsql_as_crr('wide')", wide(1998));
+    let (a, b) = (Peer::new(&schema), Peer::new(&schema));
+    a.run("INSERT INTO wide (id, c1997) VALUES (1, 'last'); UPDATE wide SET c60 = 'middle'");
+    b.merge(&a.changes_since(0));
+    b.run("INSERT INTO crsql_changes VALUES ('wide', x'010902', 'c1997', 'other', 1, 1, x'aa', 1, 0)");
+    assert_eq!(b.rows("SELECT id, c60, c1997 FROM wide"), ["1 middle last", "2 ∅ other"]);
+}

@@ -129,7 +129,11 @@ fn note(shared: &Shared, call: &Arguments<'_>, read: fn(&Arguments<'_>) -> Resul
         _ => return Ok(false),
     };
     let (conn, state) = (shared.conn(), shared.state());
-    let must_confirm = attached::must_confirm(conn, state)?;
+    let must_confirm = match attached::must_confirm(conn, state) {
+        // Nobody asked: what cannot be told from a write to an attached database is left alone.
+        Ok(true) | Err(_) if is_silent => return Ok(false),
+        must_confirm => must_confirm?,
+    };
     state.join(conn)?;
     shared.journal().push(Event { table, kind });
     Ok(must_confirm)

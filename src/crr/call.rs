@@ -99,28 +99,3 @@ pub(super) unsafe fn fail(context: *mut ffi::sqlite3_context, error: Error) {
         }
     }
 }
-
-/// Leaves an error with a virtual table, and returns its code.
-///
-/// # Safety
-/// `table` must be one that SQLite passed to the call that is under way.
-pub(super) unsafe fn report(table: *mut ffi::sqlite3_vtab, error: Error) -> c_int {
-    let error = to_sql_error(error);
-    let code = match &error {
-        SqlError::SqliteFailure(failure, _) => failure.extended_code,
-        _ => ffi::SQLITE_ERROR,
-    };
-    let text = error.to_string();
-    // SAFETY: the caller answers for the table, whose message is one that SQLite allocated; so is the new one, which is long
-    // enough for the text and the NUL behind it.
-    unsafe {
-        ffi::sqlite3_free((*table).zErrMsg.cast());
-        let message = ffi::sqlite3_malloc64(text.len() as u64 + 1).cast::<u8>();
-        if !message.is_null() {
-            message.copy_from_nonoverlapping(text.as_ptr(), text.len());
-            message.add(text.len()).write(0);
-        }
-        (*table).zErrMsg = message.cast();
-    }
-    code
-}

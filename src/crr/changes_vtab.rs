@@ -11,8 +11,8 @@ use std::marker::PhantomData;
 
 use rusqlite::types::ValueRef;
 use rusqlite::vtab::{
-    Context, CreateVTab, Filters, IndexInfo, Inserts, Module, UpdateVTab, Updates, VTab, VTabConfig, VTabConnection,
-    VTabCursor, VTabKind, sqlite3_vtab, sqlite3_vtab_cursor,
+    Context, CreateVTab, Filters, IndexInfo, Inserts, Module, UpdateVTab, Updates, VTab, VTabConnection, VTabCursor,
+    VTabKind, sqlite3_vtab, sqlite3_vtab_cursor,
 };
 use rusqlite::{Connection, Error as SqlError, ffi};
 
@@ -59,8 +59,7 @@ unsafe impl<'vtab> VTab<'vtab> for Changes {
         _: &[u8],
         _: &[&[u8]],
     ) -> rusqlite::Result<(Cow<'static, CStr>, Self)> {
-        db.config(VTabConfig::Innocuous)?;
-        let shared = aux.ok_or_else(|| SqlError::ModuleError("no engine".into()))?.clone();
+        let shared = module::connect(db, aux)?;
         Ok((Cow::Borrowed(SCHEMA), Self { base: sqlite3_vtab::default(), shared }))
     }
 
@@ -193,8 +192,8 @@ unsafe extern "C" fn next(cursor: *mut sqlite3_vtab_cursor) -> c_int {
     match cursor.read() {
         Ok(()) => ffi::SQLITE_OK,
         Err(error) => {
-            // SAFETY: a cursor belongs to a table while it is open.
-            unsafe { call::report(cursor.base.pVtab, error) }
+            // SAFETY: a cursor belongs to a table while it is open, and SQLite frees the text.
+            unsafe { rusqlite::to_sqlite_error(&to_sql_error(error), &raw mut (*cursor.base.pVtab).zErrMsg) }
         }
     }
 }

@@ -91,6 +91,14 @@ impl RowClock {
         self.cells.iter().map(|(column, stamp)| (*column, stamp))
     }
 
+    /// The local versions in which any of it was stored, ascending: those under which the log names the row.
+    pub(super) fn versions(&self) -> Vec<i64> {
+        let mut versions: Vec<i64> = self.cells.iter().map(|(_, stamp)| stamp.local).collect();
+        versions.sort_unstable();
+        versions.dedup();
+        versions
+    }
+
     /// The entries of columns, without the sentinel's.
     pub(super) fn columns_mut(&mut self) -> impl Iterator<Item = (ColumnId, &mut Stamp)> {
         self.cells.iter_mut().filter(|cell| cell.0 != ColumnId::SENTINEL).map(|(column, stamp)| (*column, stamp))

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use rusqlite::types::ValueRef;
 use rusqlite::vtab::{
-    Context, Filters, IndexConstraintOp, IndexInfo, Module, VTab, VTabConfig, VTabConnection, VTabCursor, sqlite3_vtab,
+    Context, Filters, IndexConstraintOp, IndexInfo, Module, VTab, VTabConnection, VTabCursor, sqlite3_vtab,
     sqlite3_vtab_cursor,
 };
 use rusqlite::{Connection, Error as SqlError, Row};
@@ -20,6 +20,7 @@ use rusqlite::{Connection, Error as SqlError, Row};
 use super::clock::{ColumnId, RowClock, Stamp};
 use super::error::to_sql_error;
 use super::flush::flush;
+use super::module;
 use super::state::Shared;
 use super::table::Table;
 use super::tables::Names;
@@ -53,8 +54,7 @@ unsafe impl<'vtab> VTab<'vtab> for Clocks {
         _: &[u8],
         _: &[&[u8]],
     ) -> rusqlite::Result<(Cow<'static, CStr>, Self)> {
-        db.config(VTabConfig::Innocuous)?;
-        let shared = aux.ok_or_else(|| SqlError::ModuleError("no engine".into()))?.clone();
+        let shared = module::connect(db, aux)?;
         Ok((Cow::Borrowed(SCHEMA), Self { base: sqlite3_vtab::default(), shared }))
     }
 

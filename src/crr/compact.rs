@@ -54,10 +54,7 @@ pub(super) fn compact(conn: &Connection, tables: &Tables) -> Result<i64> {
             while let Some(row) = rows.next()? {
                 let key = row.get(0)?;
                 let clock = RowClock::decode(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?)?;
-                let mut versions: Vec<i64> = clock.iter().map(|(_, stamp)| stamp.local).collect();
-                versions.sort_unstable();
-                versions.dedup();
-                for version in versions {
+                for version in clock.versions() {
                     touched.entry(version).or_default().push(Touched { table: table.id, tombstone, key });
                 }
             }

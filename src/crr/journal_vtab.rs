@@ -6,7 +6,7 @@ use std::ffi::{CStr, c_int};
 
 use rusqlite::types::ValueRef;
 use rusqlite::vtab::{
-    Context, CreateVTab, Filters, IndexInfo, Inserts, Module, TransactionVTab, UpdateVTab, Updates, VTab, VTabConfig,
+    Context, CreateVTab, Filters, IndexInfo, Inserts, Module, TransactionVTab, UpdateVTab, Updates, VTab,
     VTabConnection, VTabCursor, VTabKind, sqlite3_vtab, sqlite3_vtab_cursor,
 };
 use rusqlite::{Connection, Error, ffi};
@@ -83,8 +83,7 @@ unsafe impl<'vtab> VTab<'vtab> for JournalTable {
         _: &[&[u8]],
     ) -> rusqlite::Result<(Cow<'static, CStr>, Self)> {
         // Triggers reach it, through the functions that they call, in databases that do not trust their schema.
-        db.config(VTabConfig::Innocuous)?;
-        let shared = aux.ok_or_else(|| Error::ModuleError("no engine".into()))?.clone();
+        let shared = module::connect(db, aux)?;
         Ok((Cow::Borrowed(SCHEMA), Self { base: sqlite3_vtab::default(), shared }))
     }
 

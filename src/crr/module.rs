@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, c_void};
 
+use rusqlite::vtab::{VTabConfig, VTabConnection};
 use rusqlite::{Connection, Error, ffi};
 
 use super::state::Shared;
@@ -11,6 +12,13 @@ pub(super) struct StaticModule(pub(super) ffi::sqlite3_module);
 
 // SAFETY: SQLite only reads a module, and nothing writes to one that is static.
 unsafe impl Sync for StaticModule {}
+
+/// What tables of the engine do when they are connected: they are fit for triggers and views of any schema, and get the
+/// engine that they were registered with.
+pub(super) fn connect(db: &mut VTabConnection, engine: Option<&Shared>) -> rusqlite::Result<Shared> {
+    db.config(VTabConfig::Innocuous)?;
+    Ok(engine.ok_or_else(|| Error::ModuleError("no engine".into()))?.clone())
+}
 
 /// Registers a module whose tables get `shared` as their `Aux`.
 pub(super) fn register(

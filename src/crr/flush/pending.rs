@@ -4,14 +4,13 @@ use std::borrow::Cow;
 use std::ffi::{CStr, c_int};
 use std::marker::PhantomData;
 
+use rusqlite::Connection;
 use rusqlite::vtab::{
-    Context, Filters, IndexInfo, Module, VTab, VTabConfig, VTabConnection, VTabCursor, sqlite3_vtab,
-    sqlite3_vtab_cursor,
+    Context, Filters, IndexInfo, Module, VTab, VTabConnection, VTabCursor, sqlite3_vtab, sqlite3_vtab_cursor,
 };
-use rusqlite::{Connection, Error, ffi};
 
 use super::super::clock::RowClock;
-use super::super::module::{self, StaticModule};
+use super::super::module;
 use super::super::state::Shared;
 
 const SCHEMA: &CStr = c"CREATE TABLE x (key INTEGER, clock BLOB, number INTEGER)";
@@ -49,14 +48,9 @@ impl Pending {
 
 /// Registers the module.
 pub(super) fn register(conn: &Connection, shared: Shared) -> rusqlite::Result<()> {
-    module::register(conn, c"crsql_pending", &MODULE, shared)
+    let module: &'static Module<'static, PendingTable> = const { &Module::eponymous_only_module() };
+    conn.create_module("crsql_pending", module, Some(shared))
 }
-
-static MODULE: StaticModule = StaticModule({
-    // SAFETY: `Module` is `repr(transparent)` over `sqlite3_module`.
-    let module: ffi::sqlite3_module = unsafe { std::mem::transmute(Module::<PendingTable>::eponymous_only_module()) };
-    module
-});
 
 #[repr(C)]
 struct PendingTable {
@@ -78,8 +72,7 @@ unsafe impl<'vtab> VTab<'vtab> for PendingTable {
         _: &[&[u8]],
     ) -> rusqlite::Result<(Cow<'static, CStr>, Self)> {
         // A flush may come while a trigger runs, in a database that does not trust its schema.
-        db.config(VTabConfig::Innocuous)?;
-        let shared = aux.ok_or_else(|| Error::ModuleError("no engine".into()))?.clone();
+        let shared = module::connect(db, aux)?;
         Ok((Cow::Borrowed(SCHEMA), Self { base: sqlite3_vtab::default(), shared }))
     }
 

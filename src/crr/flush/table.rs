@@ -224,14 +224,16 @@ impl<'c> Writes<'c> {
         let Some(row) = self.take(old_key)? else { return Ok(()) };
         self.stored.keep_number(row.number);
         // What the log says of the old key is true of the new one.
-        let mut versions: Vec<i64> = row.clock.iter().map(|(_, stamp)| stamp.local).collect();
-        versions.sort_unstable();
-        versions.dedup();
-        let touched = Touched { table: self.table.id, tombstone: false, key };
-        for version in versions.into_iter().filter(|version| *version != self.version) {
-            log::add(self.stored.conn, version, touched)?;
+        let entry = Touched { table: self.table.id, tombstone: false, key };
+        let mut touched = false;
+        for version in row.clock.versions() {
+            // This transaction's is written at its end.
+            if version == self.version {
+                touched = true;
+            } else {
+                log::add(self.stored.conn, version, entry)?;
+            }
         }
-        let touched = row.clock.iter().any(|(_, stamp)| stamp.local == self.version);
         self.rows.insert(key, Row::Known { clocked: Some(row), changed: true, touched });
         Ok(())
     }

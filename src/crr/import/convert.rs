@@ -219,10 +219,7 @@ impl<'a> Converter<'a> {
         let row = Clocked { clock, number };
         stored.store(key, &row)?;
         self.rows += u64::from(!taken);
-        let mut versions: Vec<i64> = row.clock.iter().map(|(_, stamp)| stamp.local).collect();
-        versions.sort_unstable();
-        versions.dedup();
-        for version in versions {
+        for version in row.clock.versions() {
             self.touch.execute((version, stored.table.id.0, false, key))?;
         }
         Ok(())

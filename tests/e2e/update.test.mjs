@@ -34,6 +34,7 @@ describe("an update of the worker", () => {
     await anna.add("Written with the new worker");
     await ben.seesItem("Written with the new worker", 5_000);
 
+    // Its button is there since the first release, so it is pressed while the new worker is still being installed.
     www.append("sw.js", "\n// and another one\n");
     await page.evaluate(async () => (await navigator.serviceWorker.ready).update());
     await Promise.all([page.waitForEvent("load"), page.click("#apply-update")]);

@@ -59,10 +59,13 @@ export class Worker {
 
   /**
    * Lets a waiting worker take over, and resolves when it has. The old one closes its streams first: browsers keep a
-   * worker for five minutes while it has one open. False when none waits.
+   * worker for five minutes while it has one open. One that is still being installed is waited for. False when there
+   * is none.
    */
   async applyUpdate(): Promise<boolean> {
-    const { waiting, active } = this.registration;
+    const { installing, active } = this.registration;
+    if (installing && active) await installed(installing);
+    const { waiting } = this.registration;
     if (!waiting) return false;
     const taken = new Promise((resolve) => navigator.serviceWorker.addEventListener("controllerchange", resolve, { once: true }));
     if (active) await ask(active, { type: "crsql-sync:drain" });
@@ -131,6 +134,17 @@ async function activated(registration: ServiceWorkerRegistration, url: string): 
   });
   if (worker && (await settled)) return worker;
   throw new SyncError("worker_failed", `The worker at ${url} could not be installed: most often its .wasm file was not found. The console of the worker says more.`);
+}
+
+/** Waits until a worker has been installed, or was given up. */
+function installed(worker: ServiceWorker): Promise<void> {
+  return new Promise((resolve) => {
+    const check = () => {
+      if (worker.state !== "installing") resolve();
+    };
+    worker.addEventListener("statechange", check);
+    check();
+  });
 }
 
 function post(worker: ServiceWorker, message: ToWorker, ports: MessagePort[] = []): void {

@@ -68,8 +68,11 @@ function wire(client: Client): void {
   });
   get("apply-update").addEventListener("click", () => {
     get("update").hidden = true;
-    // The worker brings the page of its release with it.
-    void busy(async () => (await client.applyUpdate()) && location.reload());
+    // The worker brings the page of its release with it. If none waits any more, another tab was first.
+    void busy(async () => {
+      await client.applyUpdate();
+      location.reload();
+    });
   });
   for (const control of document.querySelectorAll<HTMLInputElement>("#add input, #add button, #network")) control.disabled = false;
   get("worker").textContent = client.worker?.version ?? "none";

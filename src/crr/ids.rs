@@ -77,6 +77,8 @@ macro_rules! counter {
         impl $name {
             /// The smallest value that a change may carry.
             pub const MIN: Self = Self($min);
+            /// The largest one.
+            pub const MAX: Self = Self(MAX_COUNTER);
 
             /// Checks the bounds.
             pub const fn new(value: i64) -> Result<Self, Error> {

@@ -205,7 +205,7 @@ fn joined(empty: &Batch, mut batch: Batch) -> Batch {
     if let (Some(start), Some(end)) = (empty.start, batch.end) {
         batch.since = empty.since;
         batch.start = Some(start);
-        batch.covers = sync::Coverage::of(batch.from, start, end);
+        batch.covers = sync::Clock::after(batch.from, start, end);
     }
     batch
 }

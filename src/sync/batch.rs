@@ -1,23 +1,24 @@
 //! The message that peers exchange.
 
-use std::collections::BTreeMap;
+mod changes;
+
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
-use serde::ser::{Serialize, SerializeMap, SerializeSeq, SerializeTuple, Serializer};
+use serde::de::{self, Deserialize, Deserializer};
+use serde::ser::{Serialize, Serializer};
 
+use super::clock::Clock;
 use super::cursor::{Cursor, Place, Since};
-use super::json::{self, Hex, JsonRef, JsonValue};
-use crate::crr::{CausalLength, Change, ColVersion, Seq, SiteId, Version};
+use super::json::{self, JsonValue};
+use super::ranges::Ranges;
+use crate::crr::{Change, Seq, SiteId, Version};
 
 /// Changes, and what having merged them lets the receiver claim.
 ///
 /// `start` (exclusive) and `end` (inclusive) are in the sender's local versions: whoever held everything up to `start`
 /// holds, with this batch, everything up to `end`. A batch without them answers by versions: it is merged, and moves no
-/// cursor. Fields that this version of the protocol does not know are ignored; of those that it does, `partial` and
-/// `clock` are still to come.
+/// cursor. Fields that this version of the protocol does not know are ignored.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Batch {
     /// Always 1; another version is refused.
@@ -28,6 +29,9 @@ pub struct Batch {
     /// The schema that the rows fit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<SchemaHash>,
+    /// That schema as SQL, for a receiver that may not know it yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema_text: Option<String>,
     /// What the receiver must hold of version `start + 1`, where the batch begins inside that version. Without this
     /// field, the last piece of a cut version would pass for the whole of it.
     #[serde(default, with = "json::optional_text", skip_serializing_if = "Option::is_none")]
@@ -38,9 +42,13 @@ pub struct Batch {
     /// The sender's local version with which it ends.
     #[serde(default, with = "bound", skip_serializing_if = "Option::is_none")]
     pub end: Option<Version>,
-    /// The transactions, by author, that the batch brings or shows to be empty.
+    /// The transactions, by author, that the receiver holds once it has merged the batch: those that it brings, and those of
+    /// which nothing is left to bring. Where there is a `start`, it must hold everything up to there as well.
     #[serde(default)]
-    pub covers: Coverage,
+    pub covers: Clock,
+    /// The transactions that it brings a piece of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partial: Vec<Partial>,
     /// Whether the sender stopped at a limit.
     #[serde(default)]
     pub more: bool,
@@ -56,6 +64,11 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Whether it tells the receiver nothing but how far it has come.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.covers.is_empty() && self.partial.is_empty()
+    }
+
     /// The point inside version `start + 1` at which the batch begins.
     pub(super) fn begins_within(&self) -> Option<Place> {
         match self.since {
@@ -126,66 +139,22 @@ impl<'de> Deserialize<'de> for SchemaHash {
     }
 }
 
-/// Ranges of transactions by author. As JSON: `{SITE: [[first, last], …]}`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Coverage(BTreeMap<SiteId, Vec<Range>>);
-
-/// Transactions from `first` to `last`, both included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Range {
-    /// The first transaction.
-    pub first: Version,
-    /// The last transaction.
-    pub last: Version,
-}
-
-impl Coverage {
-    /// The versions of `site` after `start` up to `end`; none where they are equal.
-    pub fn of(site: SiteId, start: Version, end: Version) -> Self {
-        match start.next() {
-            Ok(first) if first <= end => Self(BTreeMap::from([(site, vec![Range { first, last: end }])])),
-            _ => Self::default(),
-        }
-    }
-
-    /// The ranges by author.
-    pub fn iter(&self) -> impl Iterator<Item = (SiteId, &[Range])> {
-        self.0.iter().map(|(site, ranges)| (*site, ranges.as_slice()))
-    }
-}
-
-impl Serialize for Coverage {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (site, ranges) in &self.0 {
-            let ranges: Vec<_> = ranges.iter().map(|range| (range.first.get(), range.last.get())).collect();
-            map.serialize_entry(&site.to_string(), &ranges)?;
-        }
-        map.end()
-    }
-}
-
-impl<'de> Deserialize<'de> for Coverage {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let texts = BTreeMap::<String, Vec<(i64, i64)>>::deserialize(deserializer)?;
-        let mut coverage = BTreeMap::new();
-        for (site, pairs) in texts {
-            let site = SiteId::from_str(&site).map_err(de::Error::custom)?;
-            let mut ranges = Vec::with_capacity(pairs.len());
-            for (first, last) in pairs {
-                let first = Version::new(first).map_err(de::Error::custom)?;
-                let last = Version::new(last).map_err(de::Error::custom)?;
-                if first > last {
-                    return Err(de::Error::custom("a range of versions ends before it begins"));
-                }
-                ranges.push(Range { first, last });
-            }
-            if coverage.insert(site, ranges).is_some() {
-                return Err(de::Error::custom("a site stands twice in `covers`"));
-            }
-        }
-        Ok(Self(coverage))
-    }
+/// A transaction that a batch brings a piece of. It is merged when all of its pieces are there.
+///
+/// As JSON: `{"site": SITE, "version": VERSION, "seqs": [[first, last], …], "last_seq": SEQ}`.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Partial {
+    /// The author.
+    #[serde(with = "json::text")]
+    pub site: SiteId,
+    /// The author's transaction.
+    #[serde(with = "json::point")]
+    pub version: Version,
+    /// The positions that the batch brings or shows to be empty.
+    pub seqs: Ranges<Seq>,
+    /// The last position that the sender knows of. A piece that reaches it is the last one.
+    #[serde(with = "json::point")]
+    pub last_seq: Seq,
 }
 
 /// `start` and `end`: integers, of which a reader also takes the tagged form.
@@ -207,115 +176,6 @@ mod bound {
             Value::Null => Ok(None),
             Value::Integer(version) => Version::or_zero(version).map(Some).map_err(de::Error::custom),
             _ => Err(de::Error::custom("`start` and `end` are integers")),
-        }
-    }
-}
-
-/// Changes as arrays: `[table, pk, cid, val, col_version, version, site, cl, seq]`.
-mod changes {
-    use super::*;
-
-    pub(super) fn serialize<S: Serializer>(changes: &[Change], serializer: S) -> Result<S::Ok, S::Error> {
-        let mut seq = serializer.serialize_seq(Some(changes.len()))?;
-        for change in changes {
-            seq.serialize_element(&Row(change))?;
-        }
-        seq.end()
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Change>, D::Error> {
-        let rows = Vec::<OwnedRow>::deserialize(deserializer)?;
-        let mut changes: Vec<Change> = rows.into_iter().map(|row| row.0).collect();
-        share(&mut changes);
-        Ok(changes)
-    }
-
-    /// Lets neighbours of one row, or of one table, share its names.
-    fn share(changes: &mut [Change]) {
-        let mut changes = changes.iter_mut();
-        let Some(mut last) = changes.next() else { return };
-        for next in changes {
-            if last.pk == next.pk {
-                next.pk = last.pk.clone();
-            }
-            if last.table == next.table {
-                next.table = last.table.clone();
-            }
-            last = next;
-        }
-    }
-
-    struct Row<'a>(&'a Change);
-
-    impl Serialize for Row<'_> {
-        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            let change = self.0;
-            let mut row = serializer.serialize_tuple(9)?;
-            row.serialize_element(&*change.table)?;
-            row.serialize_element(&hex::encode(&change.pk))?;
-            row.serialize_element(&*change.cid)?;
-            row.serialize_element(&JsonRef(&change.val))?;
-            row.serialize_element(&change.col_version.get())?;
-            row.serialize_element(&change.version.get())?;
-            row.serialize_element(&hex::encode(change.site.as_bytes()))?;
-            row.serialize_element(&change.cl.get())?;
-            row.serialize_element(&change.seq.get())?;
-            row.end()
-        }
-    }
-
-    struct OwnedRow(Change);
-
-    impl<'de> Deserialize<'de> for OwnedRow {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            deserializer.deserialize_seq(RowVisitor)
-        }
-    }
-
-    struct RowVisitor;
-
-    impl<'de> Visitor<'de> for RowVisitor {
-        type Value = OwnedRow;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a change: [table, pk, cid, val, col_version, version, site, cl, seq]")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<OwnedRow, A::Error> {
-            let mut row = Columns { seq: &mut seq, read: 0 };
-            let change = Change {
-                table: row.next::<String>()?.into(),
-                pk: row.next::<Hex>()?.0.into(),
-                cid: row.next::<String>()?.into(),
-                val: row.next::<JsonValue>()?.0,
-                col_version: row.counter(ColVersion::new)?,
-                version: row.counter(Version::new)?,
-                site: row.next::<String>()?.parse().map_err(de::Error::custom)?,
-                cl: row.counter(CausalLength::new)?,
-                seq: row.counter(Seq::new)?,
-            };
-            if seq.next_element::<de::IgnoredAny>()?.is_some() {
-                return Err(de::Error::invalid_length(10, &self));
-            }
-            Ok(OwnedRow(change))
-        }
-    }
-
-    struct Columns<'a, A> {
-        seq: &'a mut A,
-        read: usize,
-    }
-
-    impl<'de, A: SeqAccess<'de>> Columns<'_, A> {
-        fn next<T: Deserialize<'de>>(&mut self) -> Result<T, A::Error> {
-            let element = self.seq.next_element()?;
-            self.read += 1;
-            element.ok_or_else(|| de::Error::invalid_length(self.read - 1, &RowVisitor))
-        }
-
-        fn counter<T>(&mut self, check: fn(i64) -> Result<T, crate::crr::Error>) -> Result<T, A::Error> {
-            let integer = self.next()?;
-            check(integer).map_err(de::Error::custom)
         }
     }
 }
@@ -355,7 +215,7 @@ mod tests {
 
     #[test]
     fn fields_of_a_later_protocol_are_ignored() {
-        let batch = read_with(r#""more":false"#, r#""more":false,"clock":{"a":[[[1]]]},"partial":[]"#).unwrap();
+        let batch = read_with(r#""more":false"#, r#""more":false,"clock":{"a":[[[1]]]},"later":[]"#).unwrap();
         assert_eq!(batch, read(BATCH).unwrap());
     }
 
@@ -387,21 +247,12 @@ mod tests {
             (r#"",1,0]"#, r#"",9007199254740992,0]"#),
             (r#"",1,0]"#, r#"",1]"#),
             (r#"",1,0]"#, r#"",1,0,0]"#),
+            (r#""more":false"#, r#""more":false,"partial":[{"site":"9a","version":1,"seqs":[[0,1]],"last_seq":1}]"#),
             (r#""milk""#, "[]"),
             (r#""todo""#, "null"),
         ];
         for (from, to) in spoilt {
             assert!(read_with(from, to).is_err(), "{from} -> {to}");
         }
-    }
-
-    #[test]
-    fn coverage_counts_from_after_the_start() {
-        let site = SiteId::new([1; 16]);
-        let version = |n| Version::or_zero(n).unwrap();
-        assert_eq!(Coverage::of(site, version(3), version(3)), Coverage::default());
-        let (_, ranges) =
-            Coverage::of(site, version(3), version(5)).iter().map(|(s, r)| (s, r.to_vec())).next().unwrap();
-        assert_eq!(ranges, [Range { first: version(4), last: version(5) }]);
     }
 }

@@ -19,6 +19,21 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::crr::ids::MAX_COUNTER;
 
+/// Counters, as numbers.
+pub(super) mod point {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    use crate::sync::ranges::Point;
+
+    pub(in crate::sync) fn serialize<S: Serializer, T: Point>(point: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_i64(point.get())
+    }
+
+    pub(in crate::sync) fn deserialize<'de, D: Deserializer<'de>, T: Point>(deserializer: D) -> Result<T, D::Error> {
+        T::new(i64::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
 /// A value that writes and reads itself as JSON.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JsonValue(pub Value);

@@ -2,7 +2,8 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::batch::{Batch, Coverage};
+use super::batch::Batch;
+use super::clock::Clock;
 use super::cursor::{Cursor, Since};
 use super::error::{Error, RequestError};
 use super::peers::{self, Event};
@@ -83,7 +84,7 @@ impl Replica {
             };
             batch.since = Some(acknowledged).filter(|since| matches!(since, Since::Within(_)));
             batch.start = Some(start);
-            batch.covers = Coverage::of(site, start, batch.end.unwrap_or(start));
+            batch.covers = Clock::after(site, start, batch.end.unwrap_or(start));
         }
         batch.have = Some(Cursor { site: peer, version: peers::cursor(&self.conn, Event::Received, peer)? });
         Ok(batch)

@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
-use super::batch::{Batch, Coverage, Protocol};
+use super::batch::{Batch, Protocol};
+use super::clock::Clock;
 use super::cursor::{Cursor, Origin, Place, Since};
 use super::error::{Error, RequestError};
 use super::peers;
@@ -94,10 +95,12 @@ impl Replica {
             protocol: Protocol,
             from: site,
             schema: self.schema().map(|schema| schema.hash().clone()),
+            schema_text: None,
+            partial: Vec::new(),
             since: within.map(|_| request.since),
             start: Some(start),
             end: Some(end),
-            covers: Coverage::of(site, start, end),
+            covers: Clock::after(site, start, end),
             more,
             next: Some(next),
             have: None,

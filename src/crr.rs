@@ -35,6 +35,7 @@ mod notes;
 pub mod pack;
 mod quote;
 mod read;
+pub mod renew;
 mod replicate;
 mod rows;
 mod sites;
@@ -50,7 +51,7 @@ mod varint;
 pub use change::{Change, SENTINEL};
 pub use engine::Engine;
 pub use error::Error;
-pub use ids::{CausalLength, ColVersion, Seq, SiteId, Version};
+pub use ids::{CausalLength, ColVersion, Ordinal, Seq, SiteId, Version};
 pub use merge::Merged;
 pub use read::Window;
 

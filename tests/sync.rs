@@ -56,7 +56,7 @@ fn version(n: i64) -> Version {
 }
 
 fn request(since: Since) -> Request {
-    Request { since, until: None, exclude: None, page: Page::default() }
+    Request::after(since)
 }
 
 fn all(replica: &mut Replica) -> Batch {
@@ -72,7 +72,7 @@ fn pull(from: &mut Replica, to: &mut Replica, page: Page) -> usize {
     let mut batches = 0;
     loop {
         let since = to.received(from.site()).unwrap();
-        let batch = from.request_changes(&Request { since, until: None, exclude: Some(to.site()), page }).unwrap();
+        let batch = from.request_changes(&Request { exclude: Some(to.site()), page, ..Request::after(since) }).unwrap();
         let batch: Batch = serde_json::from_str(&serde_json::to_string(&batch).unwrap()).unwrap();
         let applied = to.apply_changes(&batch).unwrap();
         assert_eq!(Some(applied.received), batch.next);

@@ -122,6 +122,7 @@ impl Database {
             since: Version::or_zero(since).unwrap(),
             until: engine.db_version(&self.conn).unwrap(),
             exclude: None,
+            newest_first: false,
         };
         let mut all = Vec::new();
         let mut keep = |_, change| {

@@ -96,7 +96,12 @@ impl Database {
     /// All changes, by the library call.
     pub fn changes(&self) -> Result<Changes> {
         let engine = self.engine()?;
-        let window = Window { since: Version::or_zero(0)?, until: engine.db_version(&self.conn)?, exclude: None };
+        let window = Window {
+            since: Version::or_zero(0)?,
+            until: engine.db_version(&self.conn)?,
+            exclude: None,
+            newest_first: false,
+        };
         let mut changes = Vec::new();
         let mut keep = |_, change| {
             changes.push(change);

@@ -200,7 +200,7 @@ impl Database {
 
     fn changes(&self) -> Vec<Change> {
         let until = Version::or_zero((1 << 53) - 1).unwrap();
-        let window = Window { since: Version::ZERO, until, exclude: None };
+        let window = Window { since: Version::ZERO, until, exclude: None, newest_first: false };
         let mut changes = Vec::new();
         let mut keep = |_, change| {
             changes.push(change);

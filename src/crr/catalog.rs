@@ -76,14 +76,18 @@ fn create(conn: &Connection) -> Result<()> {
     let created = (|| {
         create_tables(conn)?;
         set_version(conn, Version::ZERO)?;
-        let mut site: [u8; 16] = conn.query_row("SELECT randomblob(16)", [], |row| row.get(0))?;
-        // The bits of a version 4 UUID (RFC 9562, section 5.4).
-        site[6] = site[6] & 0x0f | 0x40;
-        site[8] = site[8] & 0x3f | 0x80;
-        conn.execute("INSERT INTO main.crsql_site_id (site_id, ordinal) VALUES (?, 0)", [site])?;
+        conn.execute("INSERT INTO main.crsql_site_id (site_id, ordinal) VALUES (?, 0)", [random_site(conn)?])?;
         Ok(())
     })();
     end_savepoint(conn, "crsql_install", created)
+}
+
+/// 16 random bytes with the bits of a version 4 UUID (RFC 9562, section 5.4).
+pub(super) fn random_site(conn: &Connection) -> Result<[u8; 16]> {
+    let mut site: [u8; 16] = conn.query_row("SELECT randomblob(16)", [], |row| row.get(0))?;
+    site[6] = site[6] & 0x0f | 0x40;
+    site[8] = site[8] & 0x3f | 0x80;
+    Ok(site)
 }
 
 /// Creates those of the engine's tables that are missing: all, or the ones that cr-sqlite does not have.

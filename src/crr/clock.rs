@@ -77,6 +77,12 @@ impl RowClock {
         self.cells.len() != before
     }
 
+    /// Puts one author in the place of another. Returns whether that was the author of anything.
+    pub(super) fn replace_site(&mut self, old: i64, new: i64) -> bool {
+        let of_old = self.cells.iter_mut().filter(|(_, stamp)| stamp.site == old);
+        of_old.map(|(_, stamp)| stamp.site = new).count() > 0
+    }
+
     /// The causal length.
     pub(super) fn cl(&self) -> i64 {
         self.sentinel().map_or(1, |stamp| stamp.col_version)

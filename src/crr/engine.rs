@@ -9,7 +9,7 @@ use super::merge::{self, Merged};
 use super::migrate::{self, Plan};
 use super::read::{self, Window};
 use super::state::{STATEMENTS, Shared};
-use super::{Change, Result, SiteId, Version};
+use super::{Change, Ordinal, Result, SiteId, Version};
 use super::{catalog, changes_vtab, clocks_vtab, clset, fract, functions, journal_vtab, notes, unpack_vtab};
 
 /// The engine installed on one connection. Clones are handles to the same engine.
@@ -48,6 +48,32 @@ impl Engine {
     /// `crsql_db_version()`: the newest committed local version.
     pub fn db_version(&self, conn: &Connection) -> Result<Version> {
         self.shared.state_for(conn)?.committed_version(conn)
+    }
+
+    /// Gives the open write transaction a version, of at least `at_least`, also if it changes nothing. Returns the version.
+    pub fn take_version(&self, conn: &Connection, at_least: Version) -> Result<Version> {
+        let state = self.shared.state_for(conn)?;
+        state.join(conn)?;
+        let version = state.next_version(conn, at_least)?;
+        catalog::set_version(conn, version)?;
+        Ok(version)
+    }
+
+    /// The ordinal of a site, if it has one.
+    pub fn ordinal(&self, conn: &Connection, site: SiteId) -> Result<Option<Ordinal>> {
+        catalog::ordinal(conn, site).map(|ordinal| ordinal.map(Ordinal::from))
+    }
+
+    /// The ordinal of a site, which gets one if it has none. The caller holds a write transaction.
+    pub fn ordinal_or_new(&self, conn: &Connection, site: SiteId) -> Result<Ordinal> {
+        let state = self.shared.state_for(conn)?;
+        state.join(conn)?;
+        state.ask_sites(|sites| sites.ordinal(conn, site)).map(|(ordinal, _)| ordinal.into())
+    }
+
+    /// The site that has `ordinal`.
+    pub fn site(&self, conn: &Connection, ordinal: Ordinal) -> Result<SiteId> {
+        catalog::site(conn, ordinal.get())
     }
 
     /// Visits the changes of `window`, ordered by local version, then author, author's version and seq, until `visit`

@@ -68,6 +68,26 @@ impl FromStr for SiteId {
     }
 }
 
+/// The short name of a site in one database: where it stands in `crsql_site_id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ordinal(i64);
+
+impl Ordinal {
+    /// This copy's own site.
+    pub const SELF: Self = Self(0);
+
+    /// The number.
+    pub const fn get(self) -> i64 {
+        self.0
+    }
+}
+
+impl From<i64> for Ordinal {
+    fn from(number: i64) -> Self {
+        Self(number)
+    }
+}
+
 macro_rules! counter {
     ($(#[$doc:meta])* $name:ident, from $min:literal, $what:literal) => {
         $(#[$doc])*

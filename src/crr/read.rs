@@ -30,6 +30,8 @@ pub struct Window {
     pub until: Version,
     /// Leave out what this site wrote.
     pub exclude: Option<SiteId>,
+    /// Read the newest version first; within a version the order stays the same.
+    pub newest_first: bool,
 }
 
 /// What a [`Reader`] passes over without reading its values.
@@ -91,7 +93,7 @@ impl From<Window> for Selection {
             pk: None,
             conditions: Vec::new(),
             values: Values::All,
-            descending: false,
+            descending: window.newest_first,
         }
     }
 }
@@ -107,7 +109,7 @@ pub(super) fn window(
     // Version 0 is delivered as part of version 1, which no reader has passed that has not read both.
     let (mut zero, mut cells) = (Cells::default(), Cells::default());
     while reader.next_version(conn, &mut cells)? {
-        if reader.reading == (0..=0) {
+        if reader.reading == (0..=0) && !reader.descending {
             zero = std::mem::take(&mut cells);
             continue;
         }

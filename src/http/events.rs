@@ -38,10 +38,9 @@ pub(super) async fn handle(State(settings): State<Settings>, request: Request) -
     let call = Call::new(settings, parts).await?;
     call.enter(Operation::Events, Vec::new()).await?;
     let request = sync::Request {
-        since: extract::stream_start(call.headers(), &call.query)?,
-        until: None,
         exclude: call.query.exclude()?.or(call.site),
         page: call.settings.limits.page(call.query.limit()?),
+        ..sync::Request::after(extract::stream_start(call.headers(), &call.query)?)
     };
     let database = call.open().await?;
     let mut feed = Feed {
@@ -164,7 +163,7 @@ impl Feed {
     async fn read(&mut self) -> Result<Batch, Problem> {
         // Before the read: what is committed during it is seen by it, or wakes the next wait.
         self.versions.mark_unchanged();
-        let request = self.request;
+        let request = self.request.clone();
         Ok(self.database.call(move |replica| replica.request_changes(&request)).await??)
     }
 
@@ -173,7 +172,7 @@ impl Feed {
         let moved = batch.next.is_some_and(|next| next != self.request.since);
         self.more = batch.more;
         self.request.since = batch.next.unwrap_or(self.request.since);
-        if batch.changes.is_empty() {
+        if batch.is_empty() {
             if moved {
                 // The reader's cursor can wait for the next sign of life: there is nothing that it lacks.
                 self.unsaid = Some(match self.unsaid.take() {
@@ -202,11 +201,8 @@ impl Feed {
 
 /// `batch` with the beginning of the one before it, which brings nothing.
 fn joined(empty: &Batch, mut batch: Batch) -> Batch {
-    if let (Some(start), Some(end)) = (empty.start, batch.end) {
-        batch.since = empty.since;
-        batch.start = Some(start);
-        batch.covers = sync::Clock::after(batch.from, start, end);
-    }
+    batch.since = empty.since;
+    batch.start = empty.start;
     batch
 }
 

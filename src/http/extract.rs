@@ -63,6 +63,11 @@ impl Query {
         self.parsed("exclude")
     }
 
+    /// Whether a status shall have the whole clock.
+    pub(super) fn wants_clock(&self) -> Result<bool, Problem> {
+        Ok(self.parsed("clock")?.unwrap_or(false))
+    }
+
     pub(super) fn limit(&self) -> Result<Option<usize>, Problem> {
         match self.parsed("limit")? {
             Some(0) => Err(invalid("limit", "is 1 at least")),

@@ -1,15 +1,15 @@
 //! Merging batches.
 
-use rusqlite::TransactionBehavior;
+use rusqlite::{Connection, TransactionBehavior};
 
 use super::batch::Batch;
 use super::cursor::{Cursor, Since};
-use super::error::{ApplyError, Error};
-use super::outbox;
+use super::error::{ApplyError, CreateError, Error};
 use super::peers::{self, Event};
 use super::replica::Replica;
-use super::schema::is_fault_of_sql;
-use crate::crr::{self, SiteId, Version};
+use super::schema::Schema;
+use super::{incoming, outbox, schemas, waiting};
+use crate::crr::{SiteId, Version};
 
 /// What applying a batch did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,26 +20,44 @@ pub struct Applied {
     pub received: Since,
     /// This copy's own cursor.
     pub at: Cursor,
+    /// Whether the batch was put aside until this database is migrated to its schema. It is durable, and counts as received.
+    pub waits: bool,
+}
+
+/// How the rows of a batch fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fit {
+    Now,
+    AfterMigration,
 }
 
 impl Replica {
-    /// Merges a batch and moves the sender's cursor, both or neither.
+    /// Merges a batch, writes down what this copy now holds, and moves the sender's cursor: all of it or nothing.
     ///
     /// A batch that begins after what is held is refused. One that was applied before changes nothing, and no batch moves
-    /// the cursor back; one without `start` moves it nowhere.
+    /// the cursor back; one without `start` moves it nowhere. A transaction that comes in pieces is merged with the last of
+    /// them. A batch of a schema that only adds to this database's, and that brings its text, waits for the migration.
     pub fn apply_changes(&mut self, batch: &Batch) -> Result<Applied, ApplyError> {
         self.validate(batch)?;
         let peer = batch.from;
         let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(Error::from)?;
         let held = peers::held(&transaction, peer)?;
         check_order(batch, held)?;
+        let fit = fit(&transaction, self.schema.as_ref(), batch)?;
+        let sender = self.engine.ordinal_or_new(&transaction, peer).map_err(Error::from)?;
+        let waits = fit == Fit::AfterMigration || (batch.start.is_some() && waiting::is_any_of(&transaction, sender)?);
         let mut applied = 0;
-        if !batch.changes.is_empty() {
-            let merged = self.engine.merge(&transaction, &batch.changes).map_err(merge_error)?;
-            applied = merged.applied;
-            if let Some(version) = merged.version {
-                peers::arrived(&transaction, peer, version)?;
-                outbox::mark_unsent(&transaction, Some(peer))?;
+        match &batch.schema {
+            Some(schema) if waits => waiting::keep(&transaction, sender, schema, batch)?,
+            _ => {
+                let merged = incoming::merge(&transaction, &self.engine, batch)?;
+                applied = merged.applied;
+                if let Some(version) = merged.version {
+                    peers::arrived(&transaction, peer, version)?;
+                }
+                if merged.applied > 0 {
+                    outbox::mark_unsent(&transaction, Some(peer))?;
+                }
             }
         }
         advance(&transaction, batch, held)?;
@@ -49,7 +67,7 @@ impl Replica {
         }
         let received = peers::held(&transaction, peer)?;
         transaction.commit().map_err(Error::from)?;
-        Ok(Applied { applied, received, at: self.at()? })
+        Ok(Applied { applied, received, at: self.at()?, waits })
     }
 
     /// What the batch alone shows to be wrong with it; its rows are the engine's to check.
@@ -58,10 +76,16 @@ impl Replica {
         if batch.from == self.site() {
             return invalid("`from` is this copy's own site");
         }
-        if let (Some(theirs), Some(ours)) = (&batch.schema, self.schema())
-            && theirs != ours.hash()
-        {
-            return Err(ApplyError::SchemaMismatch { schema: ours.hash().clone() });
+        let Ok(pieces) = batch.pieces() else {
+            return invalid("a transaction stands twice in `partial`");
+        };
+        for (partial, changes) in pieces.into_values() {
+            if partial.seqs.last().is_none_or(|last| last > partial.last_seq) {
+                return invalid("a piece of a transaction is empty, or reaches behind its last change");
+            }
+            if changes.iter().any(|change| !partial.seqs.contains(change.seq)) {
+                return invalid("a change of a transaction in `partial` is outside of its `seqs`");
+            }
         }
         let (Some(start), Some(end)) = (batch.start, batch.end) else {
             if batch.start.is_some() || batch.end.is_some() {
@@ -89,6 +113,37 @@ impl Replica {
     }
 }
 
+/// Whether the rows of the batch fit the database, which has the schema `ours`.
+fn fit(conn: &Connection, ours: Option<&Schema>, batch: &Batch) -> Result<Fit, ApplyError> {
+    let (Some(hash), Some(ours)) = (&batch.schema, ours) else { return Ok(Fit::Now) };
+    if hash == ours.hash() || schemas::fits(conn, hash)? {
+        return Ok(Fit::Now);
+    }
+    if waiting::is_any_for(conn, hash)? {
+        return Ok(Fit::AfterMigration);
+    }
+    let mismatch = || ApplyError::SchemaMismatch { schema: ours.hash().clone() };
+    let theirs = Schema::parse(batch.schema_text.as_deref().ok_or_else(mismatch)?).map_err(schema_error)?;
+    if theirs.hash() != hash {
+        return Err(ApplyError::InvalidBatch("`schema` is not the hash of `schema_text`".into()));
+    }
+    if schemas::only_adds(&theirs, ours).map_err(schema_error)? {
+        schemas::record(conn, &theirs)?;
+        return Ok(Fit::Now);
+    }
+    if schemas::only_adds(ours, &theirs).map_err(schema_error)? {
+        return Ok(Fit::AfterMigration);
+    }
+    Err(mismatch())
+}
+
+fn schema_error(error: CreateError) -> ApplyError {
+    match error {
+        CreateError::Replica(error) => error.into(),
+        error => ApplyError::InvalidBatch(format!("`schema_text`: {error}")),
+    }
+}
+
 /// Whether `cursor` is of `site`'s version after `version`.
 fn follows(cursor: Cursor, site: SiteId, version: Version) -> bool {
     cursor.site == site && version.next().is_ok_and(|next| next == cursor.version)
@@ -110,7 +165,7 @@ fn check_order(batch: &Batch, held: Since) -> Result<(), ApplyError> {
 }
 
 /// Moves the sender's cursor over the batch.
-fn advance(conn: &rusqlite::Connection, batch: &Batch, held: Since) -> Result<(), Error> {
+fn advance(conn: &Connection, batch: &Batch, held: Since) -> Result<(), Error> {
     let peer = batch.from;
     if let Some(end) = batch.end {
         let reached = match batch.stops_within() {
@@ -123,20 +178,4 @@ fn advance(conn: &rusqlite::Connection, batch: &Batch, held: Since) -> Result<()
         }
     }
     Ok(())
-}
-
-/// A row that does not fit this database is the batch's fault.
-fn merge_error(error: crr::Error) -> ApplyError {
-    match error {
-        crr::Error::UnknownTable(_)
-        | crr::Error::UnknownColumn { .. }
-        | crr::Error::InvalidKey(_)
-        | crr::Error::InvalidSiteId
-        | crr::Error::OutOfRange { .. }
-        | crr::Error::InvalidChange(_) => ApplyError::InvalidBatch(error.to_string()),
-        crr::Error::Sqlite(ref sqlite) if is_fault_of_sql(sqlite) && sqlite.sqlite_error_code().is_some() => {
-            ApplyError::InvalidBatch(error.to_string())
-        }
-        _ => Error::from(error).into(),
-    }
 }

@@ -2,6 +2,7 @@
 
 mod changes;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -69,6 +70,24 @@ impl Batch {
         self.changes.is_empty() && self.covers.is_empty() && self.partial.is_empty()
     }
 
+    /// The pieces of transactions, each with its changes. An error where two are of one transaction.
+    pub(super) fn pieces(&self) -> Result<Pieces<'_>, TwoPieces> {
+        let mut pieces = Pieces::new();
+        for partial in &self.partial {
+            if pieces.insert((partial.site, partial.version), (partial, Vec::new())).is_some() {
+                return Err(TwoPieces);
+            }
+        }
+        if !pieces.is_empty() {
+            for change in &self.changes {
+                if let Some((_, changes)) = pieces.get_mut(&(change.site, change.version)) {
+                    changes.push(change);
+                }
+            }
+        }
+        Ok(pieces)
+    }
+
     /// The point inside version `start + 1` at which the batch begins.
     pub(super) fn begins_within(&self) -> Option<Place> {
         match self.since {
@@ -85,6 +104,13 @@ impl Batch {
         }
     }
 }
+
+/// Pieces of transactions, and the changes of each.
+pub(super) type Pieces<'a> = BTreeMap<(SiteId, Version), (&'a Partial, Vec<&'a Change>)>;
+
+/// Two pieces are of one transaction.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TwoPieces;
 
 /// The protocol's version, 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

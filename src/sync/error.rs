@@ -2,7 +2,7 @@ use thiserror::Error;
 
 use super::batch::SchemaHash;
 use super::cursor::{Cursor, Since};
-use crate::crr;
+use crate::crr::{self, migrate::Plan};
 
 /// A replica's database failed, at opening or underneath an operation. Nothing of the operation was kept.
 #[derive(Debug, Error)]
@@ -45,6 +45,35 @@ pub enum CreateError {
     /// The database failed.
     #[error(transparent)]
     Replica(#[from] Error),
+}
+
+/// Why a database was not migrated.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum MigrateError {
+    /// The text is no schema, or the database cannot be brought to it.
+    #[error("invalid schema: {0}")]
+    InvalidSchema(String),
+    /// Values would be lost that were not named.
+    #[error("the migration would lose data; name what may go")]
+    Refused {
+        /// All steps of the migration.
+        plan: Plan,
+    },
+    /// The database failed.
+    #[error(transparent)]
+    Replica(#[from] Error),
+}
+
+impl From<CreateError> for MigrateError {
+    fn from(error: CreateError) -> Self {
+        match error {
+            CreateError::Replica(error) => Self::Replica(error),
+            CreateError::InvalidSchema(reason) => Self::InvalidSchema(reason),
+            // Only for a database that is there, which is migrated.
+            error @ CreateError::SchemaMismatch { .. } => Self::InvalidSchema(error.to_string()),
+        }
+    }
 }
 
 /// Why a batch was not applied.

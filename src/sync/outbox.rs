@@ -3,7 +3,6 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::batch::Batch;
-use super::clock::Clock;
 use super::cursor::{Cursor, Since};
 use super::error::{Error, RequestError};
 use super::peers::{self, Event};
@@ -75,7 +74,7 @@ impl Replica {
         let resend = peers::resend(&self.conn, peer)?;
         let resends = resend > Version::ZERO && Since::After(Cursor { site, version: resend }).is_later_than(&read);
         let exclude = if resends { None } else { Some(peer) };
-        let mut batch = self.request_changes(&Request { since: read, until: None, exclude, page })?;
+        let mut batch = self.request_changes(&Request { exclude, page, ..Request::after(read) })?;
         if acknowledged != read {
             let start = match acknowledged {
                 Since::Beginning => Version::ZERO,
@@ -84,7 +83,6 @@ impl Replica {
             };
             batch.since = Some(acknowledged).filter(|since| matches!(since, Since::Within(_)));
             batch.start = Some(start);
-            batch.covers = Clock::after(site, start, batch.end.unwrap_or(start));
         }
         batch.have = Some(Cursor { site: peer, version: peers::cursor(&self.conn, Event::Received, peer)? });
         Ok(batch)
@@ -157,7 +155,7 @@ impl Replica {
         };
         let mut changes = 0;
         for (since, until) in windows {
-            let window = Window { since, until, exclude };
+            let window = Window { since, until, exclude, newest_first: false };
             self.engine.changes(&self.conn, window, &mut |_, _| {
                 changes += 1;
                 std::ops::ControlFlow::Continue(())

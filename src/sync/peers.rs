@@ -10,7 +10,6 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::answers;
 use super::cursor::{Cursor, Place, Since};
 use super::error::Error;
 use crate::crr::{SiteId, Version};
@@ -35,22 +34,7 @@ pub struct Peer {
     pub acknowledged: Version,
 }
 
-/// Creates the tables where they are missing.
-pub(super) fn install(conn: &Connection) -> Result<(), Error> {
-    let present: i64 = conn.query_row(
-        "SELECT count(*) FROM sqlite_schema
-         WHERE name IN ('crsql_tracked_peers', 'crsql_sync_received', 'crsql_sync_peers', 'crsql_sync_answers')",
-        [],
-        |row| row.get(0),
-    )?;
-    if present < 4 {
-        // In one transaction, or another connection could see a half of them.
-        conn.execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} {} COMMIT;", answers::TABLE))?;
-    }
-    Ok(())
-}
-
-const TABLES: &str = "
+pub(super) const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS crsql_tracked_peers (
         site_id BLOB NOT NULL, version INTEGER NOT NULL, seq INTEGER DEFAULT 0, tag INTEGER, event INTEGER,
         PRIMARY KEY (site_id, tag, event)

@@ -7,9 +7,9 @@ use super::authorizer::Authorizer;
 use super::batch::SchemaHash;
 use super::cursor::Cursor;
 use super::error::{CreateError, Error};
-use super::peers;
 use super::request::Cut;
 use super::schema::{self, Schema};
+use super::{layout, schemas};
 use crate::crr::{Engine, SiteId, Version};
 
 /// One copy of a database, alone on its connection.
@@ -19,7 +19,7 @@ pub struct Replica {
     pub(super) conn: Connection,
     pub(super) engine: Engine,
     pub(super) authorizer: Authorizer,
-    schema: Option<Schema>,
+    pub(super) schema: Option<Schema>,
     /// The last count of what an upstream lacks, and of what it is the count: callers ask often, and counting reads it all.
     pub(super) unsent: Cell<Option<(Span, u64)>>,
     /// The version of which some reader is taking pieces.
@@ -46,7 +46,7 @@ impl Replica {
         // Builds of SQLite differ in their default. A local table that refers to a replicated one must not refuse a merge.
         conn.execute_batch("PRAGMA foreign_keys = OFF")?;
         let engine = Engine::install(&conn)?;
-        peers::install(&conn)?;
+        layout::install(&conn)?;
         let authorizer = Authorizer::install(&mut conn)?;
         let mut replica = Self { conn, engine, authorizer, schema: None, unsent: Cell::default(), cut: None };
         replica.schema = replica.recorded_schema()?;
@@ -105,8 +105,7 @@ impl Replica {
             return Err(CreateError::InvalidSchema(reason.into()));
         }
         self.engine.set_merge_equal_values(&transaction, true).map_err(Error::from)?;
-        set_setting(&transaction, SCHEMA, &schema.text)?;
-        set_setting(&transaction, SCHEMA_HASH, &schema.hash.as_str())?;
+        record_schema(&transaction, schema)?;
         transaction.commit().map_err(Error::from)?;
         self.schema = Some(schema.clone());
         Ok(Created { created: true, schema: schema.hash.clone(), at: self.at()? })
@@ -120,6 +119,13 @@ impl Replica {
         let hash = hash.ok_or(Error::Corrupt("a schema is recorded without its hash"))?;
         Ok(Some(Schema { text, hash: SchemaHash::new(&hash) }))
     }
+}
+
+/// Makes `schema` the one that the database has.
+pub(super) fn record_schema(conn: &Connection, schema: &Schema) -> Result<(), Error> {
+    set_setting(conn, SCHEMA, &schema.text)?;
+    set_setting(conn, SCHEMA_HASH, &schema.hash.as_str())?;
+    schemas::record(conn, schema)
 }
 
 const SCHEMA: &str = "sync.schema";

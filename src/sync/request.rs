@@ -1,29 +1,43 @@
 //! Reading batches.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
-use super::batch::{Batch, Protocol};
+use super::batch::{Batch, Partial, Protocol, SchemaHash};
 use super::clock::Clock;
 use super::cursor::{Cursor, Origin, Place, Since};
 use super::error::{Error, RequestError};
+use super::ledger::Ledger;
 use super::peers;
+use super::ranges::Range;
 use super::replica::Replica;
-use crate::crr::{Change, Engine, SiteId, Version, Window};
+use crate::crr::{Change, Engine, Seq, SiteId, Version, Window};
 
 /// What is asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Request {
     /// What the asker has.
     pub since: Since,
     /// Where to stop at the latest; `None` for the newest version.
     pub until: Option<Cursor>,
-    /// Leave out what this site wrote, and what came from it.
+    /// The asker: leave out what this site wrote, and what came from it.
     pub exclude: Option<SiteId>,
+    /// What the asker holds otherwise: leave out those transactions as well.
+    pub known: Option<Arc<Clock>>,
+    /// The schema of the asker. One that has another is sent the text of ours.
+    pub schema: Option<SchemaHash>,
     /// How much to take at once.
     pub page: Page,
+}
+
+impl Request {
+    /// Everything after `since`.
+    pub fn after(since: Since) -> Self {
+        Self { since, until: None, exclude: None, known: None, schema: None, page: Page::default() }
+    }
 }
 
 /// The size at which a batch is full.
@@ -45,10 +59,12 @@ impl Replica {
     /// The changes after `request.since`, as many as a page takes.
     ///
     /// A page ends with a local version's end, unless one version alone is over the limit: then `next` names the place
-    /// inside it. What is excluded is not sent, but `end` moves over it.
+    /// inside it, after a transaction if it can be, or else inside one, of which the page then brings a piece. What is
+    /// excluded is not sent, but `end` moves over it.
     pub fn request_changes(&mut self, request: &Request) -> Result<Batch, RequestError> {
-        // One snapshot: the rows, the version and what is excluded belong together.
+        // One snapshot: the rows, the version, the claims and what is excluded belong together.
         let snapshot = self.conn.transaction().map_err(Error::from)?;
+        let ledger = Ledger::new(&snapshot, &self.engine);
         let site = self.engine.site_id();
         let at = Cursor { site, version: self.engine.db_version(&snapshot).map_err(Error::from)? };
         let (start, within) = locate(request.since, at)?;
@@ -57,7 +73,12 @@ impl Replica {
             Some(until) => until.version.min(at.version).max(start),
             None => at.version,
         };
-        let mut page = Filling::new(request.page, start);
+        let known = request.known.as_deref().map(|known| ledger.common(known)).transpose()?;
+        let wanted = |change: &Change| {
+            Some(change.site) != request.exclude
+                && known.as_ref().is_none_or(|known| !known.contains(change.site, change.version))
+        };
+        let mut page = Filling::new(request.page, start, within);
         let mut windows = match request.exclude {
             Some(peer) => peers::windows_without(&snapshot, peer, start, until)?,
             None if until > start => vec![(start, until)],
@@ -67,7 +88,7 @@ impl Replica {
             && *since == start
         {
             let cut = Cut::load(&mut self.cut, &snapshot, &self.engine, start, at.version)?;
-            let rest = cut.after(held).filter(|change| Some(change.site) != request.exclude);
+            let rest = cut.after(held).filter(|change| wanted(change));
             let all = rest.cloned().try_for_each(|change| page.take(cut.version, change)).is_continue();
             *since = cut.version;
             if all {
@@ -78,34 +99,57 @@ impl Replica {
             if page.stop.is_some() {
                 break;
             }
-            let window = Window { since, until, exclude: request.exclude };
-            self.engine
-                .changes(&snapshot, window, &mut |version, change| page.take(version, change))
-                .map_err(Error::from)?;
+            let window = Window { since, until, exclude: request.exclude, newest_first: false };
+            let mut take = |version, change| {
+                if wanted(&change) { page.take(version, change) } else { ControlFlow::Continue(()) }
+            };
+            self.engine.changes(&snapshot, window, &mut take).map_err(Error::from)?;
         }
-        drop(snapshot);
+        let last_seq = match page.stop.as_ref().and_then(|stop| Some((stop.version, stop.inside()?))) {
+            None => None,
+            Some((version, inside)) => {
+                let cut = Cut::load(&mut self.cut, &snapshot, &self.engine, before(version), at.version)?;
+                Some(cut.last_seq(inside))
+            }
+        };
 
         let more = page.stop.is_some();
+        let partial = page.pieces(within.filter(|_| until > start), last_seq);
         let (end, mut next, changes) = page.finish(site, until);
         if within.is_some() && end == start && !more {
             // `until` lies before what is held already.
             next = request.since;
         }
-        Ok(Batch {
+        let mut covers = ledger.changed(start, end, request.exclude)?;
+        if let Some(known) = &known {
+            covers = covers.difference(known);
+        }
+        drop(snapshot);
+        let mut batch = Batch {
             protocol: Protocol,
             from: site,
-            schema: self.schema().map(|schema| schema.hash().clone()),
+            schema: None,
             schema_text: None,
-            partial: Vec::new(),
             since: within.map(|_| request.since),
             start: Some(start),
             end: Some(end),
-            covers: Clock::after(site, start, end),
+            covers,
+            partial,
             more,
             next: Some(next),
             have: None,
             changes,
-        })
+        };
+        self.name_schema(&mut batch, request.schema.as_ref());
+        Ok(batch)
+    }
+
+    /// Says which schema the rows of a batch are of, to a peer that has `theirs`.
+    pub(super) fn name_schema(&self, batch: &mut Batch, theirs: Option<&SchemaHash>) {
+        if let Some(ours) = self.schema() {
+            batch.schema = Some(ours.hash().clone());
+            batch.schema_text = theirs.filter(|theirs| *theirs != ours.hash()).map(|_| ours.text().to_owned());
+        }
     }
 }
 
@@ -153,12 +197,19 @@ impl Cut {
             return Ok(kept.insert(old));
         }
         let mut changes = Vec::new();
-        let window = Window { since: start, until: version, exclude: None };
+        let window = Window { since: start, until: version, exclude: None, newest_first: false };
         engine.changes(conn, window, &mut |_, change| {
             changes.push(change);
             ControlFlow::Continue(())
         })?;
         Ok(kept.insert(Self { version, at, changes }))
+    }
+
+    /// The last position of a transaction.
+    fn last_seq(&self, of: Origin) -> Seq {
+        let end = self.changes.partition_point(|change| (change.site, change.version) <= (of.site, of.version));
+        let last = end.checked_sub(1).and_then(|last| self.changes.get(last));
+        last.map_or(of.seq, |last| last.seq.max(of.seq))
     }
 
     /// What comes after `held`.
@@ -176,6 +227,9 @@ struct Filling {
     /// The version that `changes` ends in, and where in `changes` it begins.
     current: Version,
     boundary: usize,
+    /// The author's transaction that `changes` ends in, and where it begins.
+    transaction: Option<(SiteId, Version)>,
+    inner: usize,
     /// Where to go on, once a limit was met.
     stop: Option<Stop>,
 }
@@ -187,9 +241,18 @@ struct Stop {
     last: Option<Origin>,
 }
 
+impl Stop {
+    /// The last change in the page, where that is inside a transaction.
+    fn inside(&self) -> Option<Origin> {
+        self.last.filter(|last| last.seq != Seq::MAX)
+    }
+}
+
 impl Filling {
-    fn new(limit: Page, start: Version) -> Self {
-        Self { limit, changes: Vec::new(), bytes: 0, current: start, boundary: 0, stop: None }
+    /// A page that begins after `start`, or inside the version after that.
+    fn new(limit: Page, start: Version, within: Option<Origin>) -> Self {
+        let transaction = within.map(|held| (held.site, held.version));
+        Self { limit, changes: Vec::new(), bytes: 0, current: start, boundary: 0, transaction, inner: 0, stop: None }
     }
 
     fn take(&mut self, version: Version, change: Change) -> ControlFlow<()> {
@@ -198,12 +261,22 @@ impl Filling {
             self.current = version;
             self.boundary = self.changes.len();
         }
+        if self.transaction != Some((origin.site, origin.version)) || self.boundary == self.changes.len() {
+            self.transaction = Some((origin.site, origin.version));
+            self.inner = self.changes.len();
+        }
         let size = size_of(&change);
         let full = self.changes.len() >= self.limit.changes || self.bytes + size > self.limit.bytes;
         if let Some(last) = self.changes.last().map(Origin::of).filter(|_| full) {
             if self.boundary > 0 {
                 self.changes.truncate(self.boundary);
                 self.stop = Some(Stop { version, last: None });
+                return ControlFlow::Break(());
+            }
+            if self.inner > 0 {
+                self.changes.truncate(self.inner);
+                let last = self.changes.last().map(|last| Origin { seq: Seq::MAX, ..Origin::of(last) });
+                self.stop = Some(Stop { version, last });
                 return ControlFlow::Break(());
             }
             // Changes of one origin stay together, since a place is named by it.
@@ -215,6 +288,38 @@ impl Filling {
         self.bytes += size;
         self.changes.push(change);
         ControlFlow::Continue(())
+    }
+
+    /// The pieces of transactions in the page: the one that it begins inside of, after `held`, and the one that it stops
+    /// inside of, whose last position is `last_seq`.
+    fn pieces(&self, held: Option<Origin>, last_seq: Option<Seq>) -> Vec<Partial> {
+        let stop = self.stop.as_ref().and_then(Stop::inside);
+        let mut pieces = Vec::new();
+        let mut add = |origin: Origin, first: Seq, last: Seq, last_seq: Seq| {
+            if let Ok(range) = Range::new(first, last) {
+                let Origin { site, version, .. } = origin;
+                pieces.push(Partial { site, version, seqs: range.into(), last_seq: last_seq.max(last) });
+            }
+        };
+        let is_same = |a: Origin, b: Origin| (a.site, a.version) == (b.site, b.version);
+        let rest_of = held.filter(|held| held.seq != Seq::MAX).and_then(|held| Some((held, held.seq.next().ok()?)));
+        match (rest_of, stop) {
+            (Some((held, first)), Some(stop)) if is_same(held, stop) => {
+                add(stop, first, stop.seq, last_seq.unwrap_or(stop.seq));
+            }
+            (rest_of, stop) => {
+                if let Some((held, first)) = rest_of {
+                    let of_held =
+                        self.changes.iter().map(Origin::of).take_while(|origin| is_same(*origin, held)).last();
+                    let last = of_held.map_or(first, |origin| origin.seq.max(first));
+                    add(held, first, last, last);
+                }
+                if let Some(stop) = stop {
+                    add(stop, Seq::ZERO, stop.seq, last_seq.unwrap_or(stop.seq));
+                }
+            }
+        }
+        pieces
     }
 
     /// `end`, `next` and the changes.
@@ -232,7 +337,7 @@ impl Filling {
 }
 
 /// About what a change takes as JSON.
-fn size_of(change: &Change) -> usize {
+pub(super) fn size_of(change: &Change) -> usize {
     let value = match &change.val {
         Value::Null => 4,
         Value::Integer(_) | Value::Real(_) => 20,

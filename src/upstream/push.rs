@@ -31,7 +31,7 @@ impl Link {
             let batch =
                 self.database.call(move |replica| replica.outgoing(upstream, acknowledged, read, page)).await??;
             let next = batch.next.unwrap_or(read);
-            if batch.changes.is_empty() {
+            if batch.is_empty() {
                 read = next;
                 if !batch.more {
                     self.database.call(|replica| replica.all_sent()).await??;

@@ -53,6 +53,7 @@ impl Peer {
             since: Version::or_zero(since).unwrap(),
             until: self.engine.db_version(&self.conn).unwrap(),
             exclude: None,
+            newest_first: false,
         };
         let mut changes = Vec::new();
         let mut keep = |_, change| {

@@ -31,8 +31,9 @@ async fn a_batch_that_was_applied_is_answered_and_read_back() {
     assert_eq!(read["changes"], batch(1, "milk")["changes"]);
     assert_eq!((&read["protocol"], &read["more"], &read["start"]), (&json!(1), &json!(false), &json!(0)));
     assert_eq!(read["next"], applied["at"]);
-    let own = read["from"].as_str().unwrap();
-    assert_eq!(read["covers"][own], json!([[1, read["end"]]]));
+    assert_eq!(read["covers"], json!({ PEER: [[1, 1]] }));
+    let status = server.get("/a/status?clock=true").await.ok();
+    assert_eq!((&status["clock"], &status["gaps"]), (&json!({ PEER: [[1, 1]] }), &json!({})));
     assert_eq!(server.ids("a").await, ["milk"]);
 }
 

@@ -160,7 +160,7 @@ pub(crate) const PEER: &str = "aa000000000000000000000000000001";
 pub(crate) fn batch(version: i64, id: &str) -> Value {
     let pk = format!("010b{:02x}{}", id.len(), id.bytes().map(|byte| format!("{byte:02x}")).collect::<String>());
     json!({
-        "protocol": 1, "from": PEER, "start": version - 1, "end": version,
+        "protocol": 1, "from": PEER, "start": version - 1, "end": version, "covers": { PEER: [[version, version]] },
         "changes": [
             ["todo", pk, "title", format!("title of {id}"), 1, version, PEER, 1, 0],
             ["todo", pk, "done", 0, 1, version, PEER, 1, 1],

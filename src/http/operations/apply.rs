@@ -7,7 +7,7 @@ use crate::http::app::Settings;
 use crate::http::auth::Operation;
 use crate::http::call::{Call, answer};
 use crate::http::problem::{Code, Problem};
-use crate::sync::{Batch, Cursor, Since, json};
+use crate::sync::{Applied, Batch, Cursor, Since, json};
 
 /// What applying a batch answers.
 #[derive(Serialize)]
@@ -17,6 +17,9 @@ struct Answer {
     received: Since,
     #[serde(with = "json::text")]
     at: Cursor,
+    /// Present where the batch was put aside until the database is migrated.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    waits: bool,
 }
 
 /// `applyChanges`
@@ -32,5 +35,6 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
     bounds.check_speaker(std::iter::once(batch.from).chain(batch.changes.iter().map(|change| change.site)))?;
     let database = call.open().await?;
     let applied = database.call(move |replica| replica.apply_changes(&batch)).await??;
-    answer(StatusCode::OK, &Answer { applied: applied.applied, received: applied.received, at: applied.at })
+    let Applied { applied, received, at, waits } = applied;
+    answer(StatusCode::OK, &Answer { applied, received, at, waits })
 }

@@ -14,10 +14,10 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
     let call = Call::new(settings, parts).await?;
     call.enter(Operation::GetChanges, Vec::new()).await?;
     let request = sync::Request {
-        since: call.query.since()?,
         until: call.query.until()?,
         exclude: call.query.exclude()?.or(call.site),
         page: call.settings.limits.page(call.query.limit()?),
+        ..sync::Request::after(call.query.since()?)
     };
     let database = call.open().await?;
     let batch = database.call(move |replica| replica.request_changes(&request)).await??;

@@ -10,7 +10,7 @@ use crate::http::call::{Call, answer};
 use crate::http::links::LinkStatus;
 use crate::http::problem::Problem;
 use crate::store::Database;
-use crate::sync::{Cursor, SchemaHash, json};
+use crate::sync::{Clock, Cursor, SchemaHash, json};
 
 /// What a database tells of itself.
 #[derive(Serialize)]
@@ -20,6 +20,13 @@ struct Answer {
     #[serde(with = "json::text")]
     at: Cursor,
     schema: Option<SchemaHash>,
+    /// All that is held, for those who ask: it grows with the number of sites.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clock: Option<Clock>,
+    /// What is known to lack.
+    gaps: Clock,
+    /// Batches that wait for a migration.
+    waiting: u64,
     size: Size,
     peers: Vec<Peer>,
     unsent: Unsent,
@@ -62,7 +69,9 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
 
 /// The status document.
 pub(super) async fn respond(call: &Call, database: &Database) -> Result<Response, Problem> {
+    let wants_clock = call.query.wants_clock()?;
     let status = database.call(|replica| replica.status()).await??;
+    let clock = if wants_clock { Some(database.call(|replica| replica.clock()).await??) } else { None };
     let upstream = call.settings.links.as_ref().and_then(|links| links.status(database.dbid()));
     let at = status.at;
     let peers = status.peers.into_iter().map(|peer| Peer {
@@ -75,6 +84,9 @@ pub(super) async fn respond(call: &Call, database: &Database) -> Result<Response
         site: at.site,
         at,
         schema: status.schema,
+        clock,
+        gaps: status.missing,
+        waiting: status.waiting,
         size: Size { bytes: status.bytes, free_bytes: status.free_bytes },
         peers: peers.collect(),
         unsent: Unsent { changes: unsent.changes, since: unsent.since },

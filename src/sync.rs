@@ -35,6 +35,7 @@ mod replica;
 mod request;
 mod schema;
 mod schemas;
+pub mod session;
 mod sql;
 mod status;
 mod versions;

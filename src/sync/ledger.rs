@@ -98,13 +98,11 @@ impl<'a> Ledger<'a> {
             let site = Ordinal::from(row.get::<_, i64>(0)?);
             clock.push((self.engine.site(self.conn, site)?, self.held(site)?));
         }
-        // A transaction of our own has its local version for its number.
+        // A transaction of our own has its local version for its number. Merges before it are no transactions of ours.
         let own = self.own()?;
         if own > since {
-            let range = since.next().ok().and_then(|first| Range::new(first, own.min(until)).ok());
-            let missing = self.gaps_of(Ordinal::SELF, since)?;
-            let versions = range.map(Ranges::from).unwrap_or_default().difference(&missing);
-            clock.push((self.engine.site_id(), versions));
+            let missing = self.gaps_of(Ordinal::SELF, Version::ZERO)?;
+            clock.push((self.engine.site_id(), up_to(own.min(until)).difference(&missing)));
         }
         Ok(clock.into_iter().collect())
     }

@@ -75,17 +75,22 @@ impl Replica {
         let resends = resend > Version::ZERO && Since::After(Cursor { site, version: resend }).is_later_than(&read);
         let exclude = if resends { None } else { Some(peer) };
         let mut batch = self.request_changes(&Request { exclude, page, ..Request::after(read) })?;
-        if acknowledged != read {
-            let start = match acknowledged {
-                Since::Beginning => Version::ZERO,
-                Since::After(cursor) => cursor.version,
-                Since::Within(place) => Version::or_zero(place.cursor.version.get() - 1).map_err(Error::from)?,
-            };
-            batch.since = Some(acknowledged).filter(|since| matches!(since, Since::Within(_)));
-            batch.start = Some(start);
-        }
-        batch.have = Some(Cursor { site: peer, version: peers::cursor(&self.conn, Event::Received, peer)? });
+        self.begin_batch_at(&mut batch, acknowledged, peer)?;
         Ok(batch)
+    }
+
+    /// Has a batch for `peer` begin at `place`, which lies at or before its beginning with nothing for the peer in between,
+    /// and adds what we have of the peer.
+    pub(super) fn begin_batch_at(&self, batch: &mut Batch, place: Since, peer: SiteId) -> Result<(), Error> {
+        let start = match place {
+            Since::Beginning => Version::ZERO,
+            Since::After(cursor) => cursor.version,
+            Since::Within(place) => Version::or_zero(place.cursor.version.get() - 1)?,
+        };
+        batch.since = Some(place).filter(|place| matches!(place, Since::Within(_)));
+        batch.start = Some(start);
+        batch.have = Some(Cursor { site: peer, version: peers::cursor(&self.conn, Event::Received, peer)? });
+        Ok(())
     }
 
     /// Records that `peer` has acknowledged everything up to `since`.

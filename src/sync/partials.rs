@@ -6,6 +6,7 @@ use rusqlite::types::Value;
 
 use super::batch::Partial;
 use super::error::Error;
+use super::json;
 use super::ranges::{Range, Ranges};
 use crate::crr::{CausalLength, Change, ColVersion, Engine, Ordinal, Seq, SiteId, Version};
 
@@ -97,11 +98,13 @@ pub(super) fn forget(conn: &Connection, site: Ordinal, versions: Range<Version>)
 }
 
 /// A transaction that waits, and what is there of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Piece {
     /// The author.
+    #[serde(with = "json::text")]
     pub site: SiteId,
     /// The author's transaction.
+    #[serde(with = "json::point")]
     pub version: Version,
     /// Positions in it.
     pub seqs: Ranges<Seq>,

@@ -107,18 +107,26 @@ impl<'a> Ledger<'a> {
         Ok(clock.into_iter().collect())
     }
 
+    /// Those of `versions` that are held.
+    pub(super) fn held_of(&self, versions: &Clock) -> Result<Clock, Error> {
+        let mut held = Vec::new();
+        for (site, versions) in versions.iter() {
+            if let Some(ordinal) = self.engine.ordinal(self.conn, site)? {
+                held.push((site, self.held(ordinal)?.intersection(versions)));
+            }
+        }
+        Ok(held.into_iter().collect())
+    }
+
     /// What a peer says that it holds, as far as this copy holds it too. What it says of versions that this copy never
     /// wrote is from before this copy was restored: then nothing counts that it says of this copy's own.
     pub(super) fn common(&self, known: &Clock) -> Result<Clock, Error> {
-        let mut common = Vec::new();
-        for (site, versions) in known.iter() {
-            let Some(ordinal) = self.engine.ordinal(self.conn, site)? else { continue };
-            if ordinal == Ordinal::SELF && versions.last() > Some(self.engine.db_version(self.conn)?) {
-                continue;
-            }
-            common.push((site, self.held(ordinal)?.intersection(versions)));
+        let mut common = self.held_of(known)?;
+        let own = self.engine.site_id();
+        if known.get(own).and_then(Ranges::last) > Some(self.engine.db_version(self.conn)?) {
+            common.remove(own);
         }
-        Ok(common.into_iter().collect())
+        Ok(common)
     }
 
     /// What is known to be missing.

@@ -63,7 +63,7 @@ impl Replica {
         let site = self.engine.site_id();
         let at = self.engine.db_version(&snapshot)?;
         let mut wanted = match &request.wanted {
-            Wanted::Versions(versions) => ledger.common(versions)?,
+            Wanted::Versions(versions) => ledger.held_of(versions)?,
             Wanted::AllBut(known) => ledger.clock()?.difference(&ledger.common(known)?),
         };
         if let Some(asker) = request.exclude {
@@ -72,7 +72,7 @@ impl Replica {
         let mut pieces = BTreeMap::new();
         for piece in &request.pieces {
             let of = Clock::from_iter([(piece.site, Ranges::from(Range::one(piece.version)))]);
-            if ledger.common(&of)? == of {
+            if ledger.held_of(&of)? == of {
                 pieces.insert((piece.site, piece.version), &piece.seqs);
                 wanted = wanted.difference(&of);
             }

@@ -105,7 +105,7 @@ impl Outgoing {
             };
             let next = batch.next.unwrap_or(at);
             self.read = next;
-            if batch.is_empty() && !(self.unanswered && !batch.more) {
+            if batch.is_empty() && (batch.more || !self.unanswered) {
                 continue;
             }
             self.unanswered = false;

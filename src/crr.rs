@@ -12,6 +12,7 @@ mod call;
 mod catalog;
 pub mod change;
 mod changes_vtab;
+mod check;
 mod clock;
 mod clocks_vtab;
 mod clset;

@@ -2,10 +2,11 @@
 //!
 //! `crsql-sync serve` puts the [router](crate::http::App) behind a listener, with static tokens as its auth hook, an
 //! optional [upstream](crate::upstream) and static files; `crsql-sync sql` runs SQL on a database file;
-//! `crsql-sync import` takes over a file of cr-sqlite.
+//! `crsql-sync import` takes over a file of cr-sqlite; `crsql-sync inspect` shows what a file holds.
 
 mod cli;
 mod import;
+mod inspect;
 mod rows;
 mod serve;
 mod sql;
@@ -27,6 +28,7 @@ pub fn main() -> ExitCode {
         Command::Serve(options) => serve::run(options),
         Command::Sql(options) => sql::run(&options),
         Command::Import(options) => import::run(&options),
+        Command::Inspect(options) => inspect::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -18,6 +18,7 @@ mod answers;
 mod apply;
 mod authorizer;
 pub mod batch;
+mod check;
 mod clock;
 mod cursor;
 mod error;

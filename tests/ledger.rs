@@ -648,3 +648,37 @@ fn a_batch_that_claims_nonsense_is_refused_whole() {
     pull_by(&mut a, &mut b, page);
     check_in_step(&[&a, &b]);
 }
+
+#[test]
+fn a_damaged_ledger_is_found_out() {
+    let (mut a, mut b) = (replica(), replica());
+    (1..=5).for_each(|n| add(&mut a, &n.to_string()));
+    add_many(&mut a, 9);
+    let author = a.site();
+    for n in [1, 4] {
+        b.apply_changes(&by_versions(&mut a, Wanted::Versions(versions(author, &[(n, n)])))).unwrap();
+    }
+    let page = Page { changes: 4, ..Page::default() };
+    let pieces = VersionsRequest { page, ..VersionsRequest::new(Wanted::Versions(versions(author, &[(6, 6)]))) };
+    b.apply_changes(&a.request_versions(&pieces).unwrap()).unwrap();
+    assert_eq!(b.missing().unwrap(), versions(author, &[(2, 3), (5, 6)]));
+    assert_eq!(b.check().unwrap(), Vec::<String>::new());
+    let damages = [
+        "UPDATE crsql_sync_gaps SET last = first - 1",
+        "UPDATE crsql_sync_gaps SET last = 6 WHERE first = 2",
+        "UPDATE crsql_sync_clock SET max = 5 WHERE site = 1",
+        "UPDATE crsql_sync_clock SET at = 99 WHERE site = 1",
+        "UPDATE crsql_sync_clock SET max = 99 WHERE site = 0",
+        "DELETE FROM crsql_sync_gaps WHERE first = 5",
+        "UPDATE crsql_sync_partials SET version = 4",
+        "DELETE FROM crsql_log WHERE version = 1",
+        "DELETE FROM crsql_site_id WHERE ordinal = 1",
+        "UPDATE crsql_master SET value = 0 WHERE key = 'db_version'",
+    ];
+    for damage in damages {
+        let mut damaged = crash(&b);
+        damaged.connection().execute_batch(damage).unwrap();
+        let found = damaged.check();
+        assert!(found.as_ref().map_or(true, |wrong| !wrong.is_empty()), "{damage}: {found:?}");
+    }
+}

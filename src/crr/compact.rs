@@ -8,10 +8,8 @@ use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 
-use super::clock::RowClock;
+use super::check::clocks;
 use super::log::{self, Touched};
-use super::quote::identifier;
-use super::table::Table;
 use super::tables::Tables;
 use super::{Result, Version, catalog};
 
@@ -43,23 +41,12 @@ pub(super) fn if_due(conn: &Connection, tables: &Tables, version: Version) -> Re
 /// Writes the log anew, and returns how many records it has.
 pub(super) fn compact(conn: &Connection, tables: &Tables) -> Result<i64> {
     let mut touched: BTreeMap<i64, Vec<Touched>> = BTreeMap::new();
-    for table in tables.all(conn)? {
-        for (tombstone, name, key, clock) in [
-            (false, Table::clocks(&table.stored_as), "key", "clock"),
-            (true, Table::tombstones(&table.stored_as), "__crsql_id", "__crsql_clock"),
-        ] {
-            let sql = format!("SELECT {}, {} FROM main.{name} ORDER BY 1", identifier(key), identifier(clock));
-            let mut scan = conn.prepare(&sql)?;
-            let mut rows = scan.query([])?;
-            while let Some(row) = rows.next()? {
-                let key = row.get(0)?;
-                let clock = RowClock::decode(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?)?;
-                for version in clock.versions() {
-                    touched.entry(version).or_default().push(Touched { table: table.id, tombstone, key });
-                }
-            }
+    clocks(conn, tables, &mut |row, clock| {
+        for version in clock.versions() {
+            touched.entry(version).or_default().push(row);
         }
-    }
+        Ok(())
+    })?;
     conn.execute("DELETE FROM main.crsql_log", [])?;
     let records = touched.len() as i64;
     for (version, mut rows) in touched {

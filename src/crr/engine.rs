@@ -10,7 +10,7 @@ use super::migrate::{self, Plan};
 use super::read::{self, Window};
 use super::state::{STATEMENTS, Shared};
 use super::{Change, Ordinal, Result, SiteId, Version};
-use super::{catalog, changes_vtab, clocks_vtab, clset, fract, functions, journal_vtab, notes, unpack_vtab};
+use super::{catalog, changes_vtab, check, clocks_vtab, clset, fract, functions, journal_vtab, notes, unpack_vtab};
 
 /// The engine installed on one connection. Clones are handles to the same engine.
 #[derive(Clone)]
@@ -101,6 +101,14 @@ impl Engine {
         let state = self.shared.state_for(conn)?;
         flush_clocks(conn, state)?;
         merge::merge(conn, state, changes)
+    }
+
+    /// Reads all clocks and returns what is wrong with them, in sentences. `visit` is told of each cell who wrote it, and in
+    /// which transaction.
+    pub fn check(&self, conn: &Connection, visit: &mut dyn FnMut(Ordinal, Version)) -> Result<Vec<String>> {
+        let state = self.shared.state_for(conn)?;
+        flush(conn, state)?;
+        check::check(conn, state.tables(conn)?.as_ref(), visit)
     }
 
     /// What has to be done for the database to take the shape that `schema` describes: `CREATE` statements, and calls of

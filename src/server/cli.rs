@@ -19,6 +19,8 @@ pub(super) enum Command {
     Sql(Sql),
     /// Take over a database of cr-sqlite 0.15 or 0.16
     Import(Import),
+    /// Show what a database holds, of whom, and what it lacks
+    Inspect(Inspect),
 }
 
 /// The options of `serve`.
@@ -81,6 +83,21 @@ pub(super) struct Sql {
     pub(super) sql: Option<String>,
 
     /// Print each row as a JSON array
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// The options of `inspect`.
+#[derive(Args)]
+pub(super) struct Inspect {
+    /// The database file; only read
+    pub(super) file: PathBuf,
+
+    /// Also read everything and see whether it agrees; exit code 1 if it does not
+    #[arg(long)]
+    pub(super) check: bool,
+
+    /// Print one JSON object
     #[arg(long)]
     pub(super) json: bool,
 }

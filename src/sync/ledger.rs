@@ -221,6 +221,43 @@ impl<'a> Ledger<'a> {
         Ok(())
     }
 
+    /// What is wrong with it, in sentences.
+    pub(super) fn check(&self) -> Result<Vec<String>, Error> {
+        let local = self.engine.db_version(self.conn)?;
+        let mut wrong = Vec::new();
+        let mut sites = self.conn.prepare("SELECT site, max, at FROM crsql_sync_clock ORDER BY site")?;
+        let mut rows = sites.query([])?;
+        while let Some(row) = rows.next()? {
+            let (site, max, at): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            if self.engine.site(self.conn, site.into()).is_err() {
+                wrong.push(format!("the ledger names a site {site}, which is in no list"));
+            }
+            if at > local.get() {
+                wrong
+                    .push(format!("the ledger's entry of site {site} is of version {at}, and the database at {local}"));
+            }
+            if site == Ordinal::SELF.get() && max > local.get() {
+                wrong.push(format!("the ledger has {max} transactions of this copy, and the database is at {local}"));
+            }
+        }
+        let mut gaps = self.conn.prepare(
+            "SELECT g.site, g.first, g.last, c.max, lag(g.last) OVER (PARTITION BY g.site ORDER BY g.first)
+             FROM crsql_sync_gaps g LEFT JOIN crsql_sync_clock c ON c.site = g.site",
+        )?;
+        let mut rows = gaps.query([])?;
+        while let Some(row) = rows.next()? {
+            let (site, first, last): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            let (max, previous): (Option<i64>, Option<i64>) = (row.get(3)?, row.get(4)?);
+            if gap(first, last).is_err() || previous.is_some_and(|previous| previous + 1 >= first) {
+                wrong.push(format!("the gap from {first} to {last} of site {site} is inverted, or meets another"));
+            }
+            if max.is_none_or(|max| last > max) {
+                wrong.push(format!("the gap from {first} to {last} of site {site} is beyond what was heard of it"));
+            }
+        }
+        Ok(wrong)
+    }
+
     fn entry(&self, site: Ordinal) -> Result<Option<Entry>, Error> {
         let mut statement =
             self.conn.prepare_cached("SELECT max, at, via, before FROM crsql_sync_clock WHERE site = ?1")?;

@@ -53,6 +53,11 @@ impl Replica {
         Ok(replica)
     }
 
+    /// Whether the database of `conn` was opened as a replica before.
+    pub fn is_one(conn: &Connection) -> Result<bool, Error> {
+        layout::is_installed(conn)
+    }
+
     /// This copy's site.
     pub fn site(&self) -> SiteId {
         self.engine.site_id()

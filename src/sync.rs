@@ -6,9 +6,11 @@
 //!
 //! What holds at every instant, also after a crash:
 //!
-//! - The rows of a batch and the cursor that says they were received are committed together.
+//! - The rows of a batch, the claims that come with it and the cursor that says it was received are committed together.
 //! - A cursor never moves past something that was not merged: a batch that begins after it is refused, touching nothing.
 //! - A cursor never moves back, whatever is replayed; merging a batch twice changes nothing.
+//! - Whatever is missing is announced as missing: see `ledger.rs`.
+//! - A transaction that comes in pieces shows with the last of them.
 //! - What came from a peer is not sent back to it, though the cursor moves over it.
 //! - A database exists from the commit of its schema on, which brings all its tables or none.
 //!

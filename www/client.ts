@@ -234,7 +234,11 @@ export class Client {
     this.#closed.signal.throwIfAborted();
     this.#subscribers.add(subscriber);
     this.#stream ??= new EventStream(this.#at, (cursor) => this.#url("/events", { since: cursor }), this.#headers, {
-      batch: (json) => this.#publish(parseBatch(json)),
+      batch: (json) => {
+        const batch = parseBatch(json);
+        // One without changes tells copies what they may claim.
+        if (batch.changes.length > 0) this.#publish(batch);
+      },
       reset: async () => {
         await this.create();
         this.#publish(null);

@@ -103,12 +103,11 @@ impl Engine {
         merge::merge(conn, state, changes)
     }
 
-    /// Reads all clocks and returns what is wrong with them, in sentences. `visit` is told of each cell who wrote it, and in
-    /// which transaction.
-    pub fn check(&self, conn: &Connection, visit: &mut dyn FnMut(Ordinal, Version)) -> Result<Vec<String>> {
+    /// Reads all clocks and returns what is wrong with them, in sentences.
+    pub fn check(&self, conn: &Connection) -> Result<Vec<String>> {
         let state = self.shared.state_for(conn)?;
         flush(conn, state)?;
-        check::check(conn, state.tables(conn)?.as_ref(), visit)
+        check::check(conn, state.tables(conn)?.as_ref())
     }
 
     /// What has to be done for the database to take the shape that `schema` describes: `CREATE` statements, and calls of

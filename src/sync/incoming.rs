@@ -70,13 +70,17 @@ impl Incoming<'_> {
     /// Claims about ourselves that are beyond what we ever wrote: this copy was restored from an older one. The numbers are
     /// not given again.
     fn check_own(&mut self, batch: &Batch) -> Result<(), ApplyError> {
-        let Some(last) = batch.covers.get(self.engine.site_id()).and_then(Ranges::last) else { return Ok(()) };
+        let own = self.engine.site_id();
+        let pieces = batch.partial.iter().filter(|partial| partial.site == own).map(|partial| partial.version);
+        let Some(last) = pieces.chain(batch.covers.get(own).and_then(Ranges::last)).max() else { return Ok(()) };
         let ours = self.engine.db_version(self.conn).map_err(Error::from)?;
         if last <= ours {
             return Ok(());
         }
         if last.get() - ours.get() > MAX_JUMP {
-            return Err(ApplyError::InvalidBatch("`covers` is far ahead of what this copy wrote".into()));
+            return Err(ApplyError::InvalidBatch(
+                "the batch has transactions of this copy that are far ahead of what it wrote".into(),
+            ));
         }
         self.version = Some(self.engine.take_version(self.conn, last).map_err(Error::from)?);
         Ok(())

@@ -61,14 +61,17 @@ impl<'a> Ledger<'a> {
     /// Everything that is held.
     pub(super) fn clock(&self) -> Result<Clock, Error> {
         let mut gaps = self.gaps()?;
-        let mut statement =
-            self.conn.prepare_cached("SELECT site, max FROM crsql_sync_clock WHERE site > 0 AND max > 0")?;
+        let mut statement = self.conn.prepare_cached(
+            "SELECT c.site, c.max, s.site_id FROM crsql_sync_clock c JOIN crsql_site_id s ON s.ordinal = c.site
+             WHERE c.site > 0 AND c.max > 0",
+        )?;
         let mut rows = statement.query([])?;
         let mut clock = Vec::new();
         while let Some(row) = rows.next()? {
-            let (site, max) = (Ordinal::from(row.get::<_, i64>(0)?), version(row.get(1)?)?);
-            let missing = gaps.remove(&site).unwrap_or_default();
-            clock.push((self.engine.site(self.conn, site)?, up_to(max).difference(&missing)));
+            let (ordinal, max) = (Ordinal::from(row.get::<_, i64>(0)?), version(row.get(1)?)?);
+            let site = SiteId::from_slice(row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?)?;
+            let missing = gaps.remove(&ordinal).unwrap_or_default();
+            clock.push((site, up_to(max).difference(&missing)));
         }
         let missing = gaps.remove(&Ordinal::SELF).unwrap_or_default();
         clock.push((self.engine.site_id(), up_to(self.own()?).difference(&missing)));
@@ -322,17 +325,16 @@ impl<'a> Ledger<'a> {
 
     /// Exactly what differs is deleted and inserted: a ledger that is not what was read is damaged.
     fn replace_gaps(&self, site: Ordinal, stored: &Ranges<Version>, missing: &Ranges<Version>) -> Result<(), Error> {
-        let (old, new): (Vec<_>, Vec<_>) = (stored.iter().collect(), missing.iter().collect());
         let mut delete =
             self.conn.prepare_cached("DELETE FROM crsql_sync_gaps WHERE site = ?1 AND first = ?2 AND last = ?3")?;
-        for gap in old.iter().filter(|gap| !new.contains(gap)) {
+        for gap in stored.iter().filter(|gap| !missing.has_range(*gap)) {
             if delete.execute((site.get(), gap.first.get(), gap.last.get()))? != 1 {
                 return Err(Error::Corrupt("a gap in a site's versions is gone"));
             }
         }
         let mut insert =
             self.conn.prepare_cached("INSERT INTO crsql_sync_gaps (site, first, last) VALUES (?1, ?2, ?3)")?;
-        for gap in new.iter().filter(|gap| !old.contains(gap)) {
+        for gap in missing.iter().filter(|gap| !stored.has_range(*gap)) {
             insert.execute((site.get(), gap.first.get(), gap.last.get()))?;
         }
         Ok(())

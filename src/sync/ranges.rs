@@ -141,6 +141,12 @@ impl<T: Point> Ranges<T> {
         self.0.get(at).is_some_and(|held| held.contains(range.first) && held.contains(range.last))
     }
 
+    /// Whether `range` is one of the ranges.
+    pub(super) fn has_range(&self, range: Range<T>) -> bool {
+        let at = self.0.binary_search_by_key(&range.first, |held| held.first);
+        at.is_ok_and(|at| self.0.get(at) == Some(&range))
+    }
+
     /// The last of the members that follow each other from the smallest number there is: how far nothing is missing.
     pub fn contiguous(&self) -> Option<T> {
         self.0.first().filter(|range| range.first == T::MIN).map(|range| range.last)

@@ -11,6 +11,10 @@ export interface Status {
   at: string;
   /** Hash of the schema's structure. */
   schema: string | null;
+  /** Transactions that this copy knows of and lacks: ranges of versions by site. */
+  gaps: Record<string, [number, number][]>;
+  /** Batches that wait until this copy is migrated to their schema. */
+  waiting: number;
   size: { bytes: number; free_bytes: number };
   /** The copies that this one has exchanged changes with, and how far each has what the other had. */
   peers: { site: string; received: string; acknowledged: string }[];

@@ -19,9 +19,10 @@ pub fn ledger(figures: &mut Figures, kind: Kind) {
     }
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
-    beside_a_merge(figures, &path("1"), 50, 1_000, ["merge, 1,000 rows", "apply, 1,000 rows"]);
-    beside_a_merge(figures, &path("2"), 500, 10, ["merge, 10 rows", "apply, 10 rows"]);
-    beside_a_merge(figures, &path("3"), 2_000, 1, ["merge, 1 row", "apply, 1 row"]);
+    beside_a_merge(figures, &path("1"), 50, 1_000, ["merge, 1,000 rows", "apply, 1,000 rows"], 1.1);
+    // A transaction of its own for so little: the pages that the ledger touches weigh as much as those of the row.
+    beside_a_merge(figures, &path("2"), 500, 10, ["merge, 10 rows", "apply, 10 rows"], 2.0);
+    beside_a_merge(figures, &path("3"), 2_000, 1, ["merge, 1 row", "apply, 1 row"], 3.0);
 
     let names = ["apply after 10 versions", "read after 10 versions"];
     history(figures, &path("4"), names, [Goal::None, Goal::None], 10);
@@ -60,7 +61,14 @@ fn batches(path: &Path, transactions: u64, rows: u64) -> Vec<Batch> {
 }
 
 /// The engine's merge alone, and the whole of `apply_changes`: validation, ledger and cursors.
-fn beside_a_merge(figures: &mut Figures, path: &Path, transactions: u64, rows: u64, names: [&'static str; 2]) {
+fn beside_a_merge(
+    figures: &mut Figures,
+    path: &Path,
+    transactions: u64,
+    rows: u64,
+    names: [&'static str; 2],
+    goal: f64,
+) {
     let batches = batches(path, transactions, rows);
     let merging = Database::open(&path.with_extension("merge"), Kind::Ours);
     merging.create("t");
@@ -73,7 +81,7 @@ fn beside_a_merge(figures: &mut Figures, path: &Path, transactions: u64, rows: u
         }
     });
     let mut applying = open(&path.with_extension("apply"));
-    figures.time(Kind::Ours, names[1], Goal::Of(1.1, names[0]), || {
+    figures.time(Kind::Ours, names[1], Goal::Of(goal, names[0]), || {
         for batch in &batches {
             applying.apply_changes(batch).unwrap();
         }
@@ -117,11 +125,11 @@ fn sites(figures: &mut Figures, path: &Path, without: [&'static str; 2]) {
     });
     let author = site(50_000);
     (10..=20).for_each(|n| apply(&mut replica, author, n, n));
-    figures.time(Kind::Ours, "apply among 100,000 sites", Goal::Of(1.2, without[0]), || {
+    figures.time(Kind::Ours, "apply among 100,000 sites", Goal::Of(2.0, without[0]), || {
         (21..=220).for_each(|n| apply(&mut replica, author, n, n));
     });
     let at = replica.at().unwrap();
-    figures.time(Kind::Ours, "read among 100,000 sites", Goal::Of(1.2, without[1]), || {
+    figures.time(Kind::Ours, "read among 100,000 sites", Goal::Of(2.0, without[1]), || {
         for _ in 0..200 {
             let since = Since::After(Cursor { version: Version::new(at.version.get() - 1).unwrap(), ..at });
             let batch = replica.request_changes(&Request::after(since)).unwrap();

@@ -60,12 +60,11 @@ impl Replica {
                 }
             }
         }
-        advance(&transaction, batch, held)?;
+        let received = advance(&transaction, batch, held)?;
         if let Some(have) = batch.have {
             let version = self.engine.db_version(&transaction).map_err(Error::from)?;
             outbox::heard(&transaction, peer, have, Cursor { site: self.engine.site_id(), version })?;
         }
-        let received = peers::held(&transaction, peer)?;
         transaction.commit().map_err(Error::from)?;
         Ok(Applied { applied, received, at: self.at()?, waits })
     }
@@ -164,18 +163,17 @@ fn check_order(batch: &Batch, held: Since) -> Result<(), ApplyError> {
     Ok(())
 }
 
-/// Moves the sender's cursor over the batch.
-fn advance(conn: &Connection, batch: &Batch, held: Since) -> Result<(), Error> {
-    let peer = batch.from;
-    if let Some(end) = batch.end {
-        let reached = match batch.stops_within() {
-            Some(place) => Since::Within(place),
-            None => Since::After(Cursor { site: peer, version: end }),
-        };
-        if reached.is_later_than(&held) {
-            peers::advance(conn, Event::Received, peer, end)?;
-            peers::set_place(conn, peer, batch.stops_within())?;
-        }
+/// Moves the sender's cursor over the batch, and returns where it is then.
+fn advance(conn: &Connection, batch: &Batch, held: Since) -> Result<Since, Error> {
+    let (peer, Some(end)) = (batch.from, batch.end) else { return Ok(held) };
+    let reached = match batch.stops_within() {
+        Some(place) => Since::Within(place),
+        None => Since::After(Cursor { site: peer, version: end }),
+    };
+    if !reached.is_later_than(&held) {
+        return Ok(held);
     }
-    Ok(())
+    peers::advance(conn, Event::Received, peer, end)?;
+    peers::set_place(conn, peer, batch.stops_within())?;
+    Ok(reached)
 }

@@ -25,7 +25,7 @@ pub(super) struct Merged {
 /// Merges a batch and writes down what it makes this copy hold, within the caller's transaction.
 pub(super) fn merge(conn: &Connection, engine: &Engine, batch: &Batch) -> Result<Merged, ApplyError> {
     let ledger = Ledger::new(conn, engine);
-    ledger.account_own()?;
+    let own = ledger.own()?;
     let mut incoming = Incoming {
         conn,
         engine,
@@ -33,7 +33,7 @@ pub(super) fn merge(conn: &Connection, engine: &Engine, batch: &Batch) -> Result
         via: engine.ordinal_or_new(conn, batch.from).map_err(Error::from)?,
         version: None,
     };
-    incoming.check_own(batch)?;
+    let own = incoming.check_own(batch)?.max(Some(own)).unwrap_or(own);
     let Sorted { ready: changes, completed, waiting } = incoming.sort_out(batch)?;
     let mut applied = 0;
     if !changes.is_empty() {
@@ -42,7 +42,7 @@ pub(super) fn merge(conn: &Connection, engine: &Engine, batch: &Batch) -> Result
     }
     incoming.claim(batch, completed, &waiting)?;
     if let Some(version) = incoming.version {
-        incoming.ledger.account_merge(version)?;
+        incoming.ledger.account_merge(own, version)?;
     }
     Ok(Merged { applied, version: incoming.version })
 }
@@ -68,14 +68,14 @@ struct Incoming<'a> {
 
 impl Incoming<'_> {
     /// Claims about ourselves that are beyond what we ever wrote: this copy was restored from an older one. The numbers are
-    /// not given again.
-    fn check_own(&mut self, batch: &Batch) -> Result<(), ApplyError> {
+    /// not given again. Returns the last one.
+    fn check_own(&mut self, batch: &Batch) -> Result<Option<Version>, ApplyError> {
         let own = self.engine.site_id();
         let pieces = batch.partial.iter().filter(|partial| partial.site == own).map(|partial| partial.version);
-        let Some(last) = pieces.chain(batch.covers.get(own).and_then(Ranges::last)).max() else { return Ok(()) };
+        let Some(last) = pieces.chain(batch.covers.get(own).and_then(Ranges::last)).max() else { return Ok(None) };
         let ours = self.engine.db_version(self.conn).map_err(Error::from)?;
         if last <= ours {
-            return Ok(());
+            return Ok(None);
         }
         if last.get() - ours.get() > MAX_JUMP {
             return Err(ApplyError::InvalidBatch(
@@ -83,7 +83,7 @@ impl Incoming<'_> {
             ));
         }
         self.version = Some(self.engine.take_version(self.conn, last).map_err(Error::from)?);
-        Ok(())
+        Ok(Some(last))
     }
 
     /// Puts pieces of transactions aside.

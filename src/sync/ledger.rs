@@ -29,7 +29,7 @@ pub(super) const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS crsql_sync_clock (
         site INTEGER PRIMARY KEY, max INTEGER NOT NULL, at INTEGER NOT NULL, via INTEGER NOT NULL, before INTEGER NOT NULL
     ) STRICT;
-    CREATE INDEX IF NOT EXISTS crsql_sync_clock_at ON crsql_sync_clock (at);
+    CREATE INDEX IF NOT EXISTS crsql_sync_clock_at ON crsql_sync_clock (at) WHERE site > 0;
     CREATE TABLE IF NOT EXISTS crsql_sync_gaps (
         site INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, PRIMARY KEY (site, first)
     ) STRICT, WITHOUT ROWID;";
@@ -188,23 +188,9 @@ impl<'a> Ledger<'a> {
         })
     }
 
-    /// Notes, before a merge, up to which local version transactions are our own.
-    pub(super) fn account_own(&self) -> Result<(), Error> {
-        let local = self.engine.db_version(self.conn)?;
-        match self.entry(Ordinal::SELF)? {
-            Some(entry) if entry.at >= local => Ok(()),
-            None if local == Version::ZERO => Ok(()),
-            entry => {
-                let entry = entry.unwrap_or(EMPTY);
-                self.store(Ordinal::SELF, Entry { max: local, at: local, ..entry })
-            }
-        }
-    }
-
-    /// Notes that local version `merged` is a merge, and no transaction of our own.
-    pub(super) fn account_merge(&self, merged: Version) -> Result<(), Error> {
-        let entry = self.entry(Ordinal::SELF)?.unwrap_or(EMPTY);
-        self.store(Ordinal::SELF, Entry { at: merged, ..entry })
+    /// Notes that local version `merged` is a merge, and no transaction of our own; `own` was the last one before it.
+    pub(super) fn account_merge(&self, own: Version, merged: Version) -> Result<(), Error> {
+        self.store(Ordinal::SELF, Entry { max: own, at: merged, ..EMPTY })
     }
 
     /// Makes the transactions that were this copy's own, up to local version `local`, those of another site. From now on it

@@ -3,7 +3,7 @@
 //! - `crsql_tracked_peers`, the table of cr-sqlite's network layers: event 0 is how far we have received a peer's local
 //!   versions, event 1 how far a peer has acknowledged ours. A cursor never moves back, except for a
 //!   peer that lost data.
-//! - `crsql_sync_received`: which of our local versions hold what a peer sent, so that it is not sent back there. A range
+//! - `crsql_sync_echoes`: which of our local versions hold what a peer sent, so that it is not sent back there. A range
 //!   goes when the peer has acknowledged it.
 //! - `crsql_sync_peers`: how far inside a cut version we have received, and up to which of our versions a peer that lost
 //!   its data gets everything again, its own changes included.
@@ -39,10 +39,10 @@ pub(super) const TABLES: &str = "
         site_id BLOB NOT NULL, version INTEGER NOT NULL, seq INTEGER DEFAULT 0, tag INTEGER, event INTEGER,
         PRIMARY KEY (site_id, tag, event)
     ) STRICT;
-    CREATE TABLE IF NOT EXISTS crsql_sync_received (
-        first INTEGER PRIMARY KEY, last INTEGER NOT NULL, peer BLOB NOT NULL
-    ) STRICT;
-    CREATE INDEX IF NOT EXISTS crsql_sync_received_peer ON crsql_sync_received (peer, last);
+    DROP TABLE IF EXISTS crsql_sync_received;
+    CREATE TABLE IF NOT EXISTS crsql_sync_echoes (
+        peer BLOB NOT NULL, last INTEGER NOT NULL, first INTEGER NOT NULL, PRIMARY KEY (peer, last)
+    ) STRICT, WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS crsql_sync_peers (
         site BLOB PRIMARY KEY NOT NULL, place TEXT, resend INTEGER NOT NULL DEFAULT 0
     ) STRICT, WITHOUT ROWID;";
@@ -63,7 +63,7 @@ pub(super) fn advance(conn: &Connection, event: Event, peer: SiteId, version: Ve
     )?;
     statement.execute((peer.as_bytes(), version.get(), event as i64))?;
     if event == Event::Acknowledged {
-        let mut prune = conn.prepare_cached("DELETE FROM crsql_sync_received WHERE peer = ?1 AND last <= ?2")?;
+        let mut prune = conn.prepare_cached("DELETE FROM crsql_sync_echoes WHERE peer = ?1 AND last <= ?2")?;
         prune.execute((peer.as_bytes(), version.get()))?;
     }
     Ok(())
@@ -87,21 +87,6 @@ pub(super) fn all(conn: &Connection) -> Result<Vec<Peer>, Error> {
     Ok(peers)
 }
 
-/// How far inside its version after `received` we have received, where that is some way.
-pub(super) fn place(conn: &Connection, peer: SiteId, received: Version) -> Result<Option<Place>, Error> {
-    let mut statement = conn.prepare_cached("SELECT place FROM crsql_sync_peers WHERE site = ?1")?;
-    let text: Option<Option<String>> = statement.query_row([peer.as_bytes()], |row| row.get(0)).optional()?;
-    let Some(text) = text.flatten() else {
-        return Ok(None);
-    };
-    match text.parse() {
-        Ok(Since::Within(place)) if place.cursor.site == peer => {
-            Ok(Some(place).filter(|place| received.next().is_ok_and(|next| next == place.cursor.version)))
-        }
-        _ => Err(Error::Corrupt("a place in a version does not read as one")),
-    }
-}
-
 /// Records such a point, or that there is none.
 pub(super) fn set_place(conn: &Connection, peer: SiteId, place: Option<Place>) -> Result<(), Error> {
     let text = place.map(|place| Since::Within(place).to_string());
@@ -118,19 +103,32 @@ pub(super) fn set_place(conn: &Connection, peer: SiteId, place: Option<Place>) -
 
 /// What we hold of a peer's versions.
 pub(super) fn held(conn: &Connection, peer: SiteId) -> Result<Since, Error> {
-    let received = cursor(conn, Event::Received, peer)?;
-    Ok(match place(conn, peer, received)? {
-        Some(place) => Since::Within(place),
-        None => Since::After(Cursor { site: peer, version: received }),
-    })
+    let mut statement = conn.prepare_cached(
+        "SELECT (SELECT version FROM crsql_tracked_peers WHERE site_id = ?1 AND tag = 0 AND event = 0),
+                (SELECT place FROM crsql_sync_peers WHERE site = ?1)",
+    )?;
+    let (received, place): (Option<i64>, Option<String>) =
+        statement.query_row([peer.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let received = version_of(received.unwrap_or(0))?;
+    match place.map(|place| place.parse()) {
+        None => {}
+        // A place in a version that was passed since is of no interest.
+        Some(Ok(Since::Within(place))) if place.cursor.site == peer => {
+            if received.next().is_ok_and(|next| next == place.cursor.version) {
+                return Ok(Since::Within(place));
+            }
+        }
+        Some(_) => return Err(Error::Corrupt("a place in a version does not read as one")),
+    }
+    Ok(Since::After(Cursor { site: peer, version: received }))
 }
 
 /// Notes that our local version `version` holds what `peer` sent.
 pub(super) fn arrived(conn: &Connection, peer: SiteId, version: Version) -> Result<(), Error> {
-    let mut join = conn.prepare_cached("UPDATE crsql_sync_received SET last = ?2 WHERE peer = ?1 AND last = ?2 - 1")?;
+    let mut join = conn.prepare_cached("UPDATE crsql_sync_echoes SET last = ?2 WHERE peer = ?1 AND last = ?2 - 1")?;
     if join.execute((peer.as_bytes(), version.get()))? == 0 {
         let mut insert =
-            conn.prepare_cached("INSERT INTO crsql_sync_received (first, last, peer) VALUES (?2, ?2, ?1)")?;
+            conn.prepare_cached("INSERT INTO crsql_sync_echoes (first, last, peer) VALUES (?2, ?2, ?1)")?;
         insert.execute((peer.as_bytes(), version.get()))?;
     }
     Ok(())
@@ -144,7 +142,7 @@ pub(super) fn windows_without(
     until: Version,
 ) -> Result<Vec<(Version, Version)>, Error> {
     let mut statement = conn.prepare_cached(
-        "SELECT first, last FROM crsql_sync_received WHERE peer = ?1 AND last > ?2 AND first <= ?3 ORDER BY first",
+        "SELECT first, last FROM crsql_sync_echoes WHERE peer = ?1 AND last > ?2 AND first <= ?3 ORDER BY last",
     )?;
     let mut rows = statement.query((peer.as_bytes(), since.get(), until.get()))?;
     let mut windows = Vec::new();
@@ -172,7 +170,7 @@ pub(super) fn resend(conn: &Connection, peer: SiteId) -> Result<Version, Error> 
 /// Forgets both cursors of a peer that lost data, and has everything up to `at` sent to it again.
 pub(super) fn forget(conn: &Connection, peer: SiteId, at: Version) -> Result<(), Error> {
     conn.execute("DELETE FROM crsql_tracked_peers WHERE site_id = ?1 AND tag = 0", [peer.as_bytes()])?;
-    conn.execute("DELETE FROM crsql_sync_received WHERE peer = ?1", [peer.as_bytes()])?;
+    conn.execute("DELETE FROM crsql_sync_echoes WHERE peer = ?1", [peer.as_bytes()])?;
     conn.execute(
         "INSERT OR REPLACE INTO crsql_sync_peers (site, place, resend) VALUES (?1, NULL, ?2)",
         (peer.as_bytes(), at.get()),

@@ -309,15 +309,19 @@ impl Filling {
             }
             (rest_of, stop) => {
                 if let Some((held, first)) = rest_of {
-                    let of_held =
-                        self.changes.iter().map(Origin::of).take_while(|origin| is_same(*origin, held)).last();
-                    let last = of_held.map_or(first, |origin| origin.seq.max(first));
+                    let of_held = self.changes.iter().map(Origin::of).filter(|origin| is_same(*origin, held));
+                    let last = of_held.map(|origin| origin.seq).fold(first, Seq::max);
                     add(held, first, last, last);
                 }
                 if let Some(stop) = stop {
                     add(stop, Seq::ZERO, stop.seq, last_seq.unwrap_or(stop.seq));
                 }
             }
+        }
+        // A change that came to this copy later than the rest of its transaction stands under another version.
+        for piece in &mut pieces {
+            let of_it = |change: &&Change| (change.site, change.version) == (piece.site, piece.version);
+            self.changes.iter().filter(of_it).for_each(|change| piece.seqs.insert(Range::one(change.seq)));
         }
         pieces
     }

@@ -46,12 +46,13 @@ impl Replica {
         let fit = fit(&transaction, self.schema.as_ref(), batch)?;
         let sender = self.engine.ordinal_or_new(&transaction, peer).map_err(Error::from)?;
         let waits = fit == Fit::AfterMigration || (batch.start.is_some() && waiting::is_any_of(&transaction, sender)?);
-        let mut applied = 0;
+        let (mut applied, mut version) = (0, self.engine.db_version(&transaction).map_err(Error::from)?);
         match &batch.schema {
             Some(schema) if waits => waiting::keep(&transaction, sender, schema, batch)?,
             _ => {
                 let merged = incoming::merge(&transaction, &self.engine, batch)?;
                 applied = merged.applied;
+                version = merged.version.unwrap_or(version);
                 if let Some(version) = merged.version {
                     peers::arrived(&transaction, peer, version)?;
                 }
@@ -65,8 +66,9 @@ impl Replica {
             let version = self.engine.db_version(&transaction).map_err(Error::from)?;
             outbox::heard(&transaction, peer, have, Cursor { site: self.engine.site_id(), version })?;
         }
+        // What is told of the outcome is read before the commit: after it there must be no error.
         transaction.commit().map_err(Error::from)?;
-        Ok(Applied { applied, received, at: self.at()?, waits })
+        Ok(Applied { applied, received, at: Cursor { site: self.site(), version }, waits })
     }
 
     /// What the batch alone shows to be wrong with it; its rows are the engine's to check.

@@ -1,0 +1,146 @@
+//! What a seed decides before the history begins: who there is, how they are linked, and what goes wrong.
+
+use crsql_sync::sync::Page;
+
+use super::random::Random;
+
+/// What a step does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A local transaction.
+    Write,
+    /// Some messages arrive, or get lost.
+    Deliver,
+    /// Asks a peer for what comes after a cursor.
+    Pull,
+    /// Sends a peer what it has not acknowledged.
+    Push,
+    /// Asks a peer for transactions.
+    AskVersions,
+    /// Sends the newest transaction to whoever hears it.
+    Broadcast,
+    /// Sends some transaction on that another one wrote.
+    Relay,
+    /// Stops, and begins again with what is on the disk.
+    Crash,
+    /// Keeps a backup.
+    BackUp,
+    /// Comes back from a backup, as another site.
+    Restore,
+    /// A copy of a live replica joins.
+    Copy,
+    /// Begins again with a peer that lost nothing.
+    BeginAgain,
+    /// Takes an acknowledgement back that was true.
+    SendAgain,
+    /// Cuts some links, or mends all.
+    Partition,
+    /// Gives one replica the later schema.
+    Migrate,
+}
+
+/// How replicas come to rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Cursors,
+    Pushes,
+    Versions,
+    Mixed,
+}
+
+/// The choices of a seed.
+#[derive(Debug)]
+pub struct Plan {
+    pub tables: usize,
+    pub copies: usize,
+    pub links: Vec<(usize, usize)>,
+    pub steps: usize,
+    pub kinds: Vec<(usize, Kind)>,
+    pub way: Way,
+    /// Every batch goes through its text.
+    pub json: bool,
+    pub small_pages: bool,
+    /// Messages arrive in another order than they were sent.
+    pub reorders: bool,
+    /// In percent.
+    pub drops: usize,
+    pub repeats: usize,
+    pub faults: usize,
+    /// Whether askers name what they hold.
+    pub known: bool,
+    pub migrates: bool,
+}
+
+impl Plan {
+    pub fn new(random: &mut Random) -> Self {
+        let copies = *random.pick(&[2, 2, 3, 3, 3, 3, 4, 4, 5, 6, 8]);
+        let links = topology(copies, random);
+        let calm = random.chance(25);
+        let mut kinds = vec![(30, Kind::Write), (45, Kind::Deliver)];
+        let mut may = |percent, weight, kind| {
+            if random.chance(percent) {
+                kinds.push((weight, kind));
+            }
+        };
+        may(90, 15, Kind::Pull);
+        may(50, 12, Kind::Push);
+        may(50, 10, Kind::AskVersions);
+        may(50, 10, Kind::Broadcast);
+        may(30, 5, Kind::Relay);
+        may(if calm { 0 } else { 40 }, 3, Kind::Crash);
+        may(30, 2, Kind::Copy);
+        may(20, 2, Kind::BeginAgain);
+        may(20, 2, Kind::SendAgain);
+        may(if calm { 0 } else { 30 }, 3, Kind::Partition);
+        if random.chance(15) {
+            kinds.extend([(3, Kind::BackUp), (2, Kind::Restore)]);
+        }
+        let migrates = random.chance(15);
+        if migrates {
+            kinds.push((2, Kind::Migrate));
+        }
+        Self {
+            tables: random.within(0..5),
+            copies,
+            links,
+            steps: random.within(20..81),
+            kinds,
+            way: *random.pick(&[Way::Cursors, Way::Pushes, Way::Versions, Way::Mixed, Way::Mixed]),
+            json: random.chance(10),
+            small_pages: random.chance(60),
+            reorders: random.chance(50),
+            drops: if calm { 0 } else { *random.pick(&[0, 5, 20]) },
+            repeats: if calm { 0 } else { *random.pick(&[0, 5, 20]) },
+            faults: if random.chance(20) { 10 } else { 0 },
+            known: random.chance(30),
+            migrates,
+        }
+    }
+
+    pub fn page(&self, random: &mut Random) -> Page {
+        if !self.small_pages || random.chance(10) {
+            return Page::default();
+        }
+        if random.chance(15) {
+            return Page { bytes: random.within(1..600), ..Page::default() };
+        }
+        Page { changes: random.within(1..11), ..Page::default() }
+    }
+}
+
+/// Pairs of copies, so that all are connected.
+fn topology(copies: usize, random: &mut Random) -> Vec<(usize, usize)> {
+    let mut links: Vec<(usize, usize)> = match random.within(0..5) {
+        0 => (1..copies).map(|copy| (copy - 1, copy)).collect(),
+        1 => (1..copies).map(|copy| (0, copy)).collect(),
+        2 => (0..copies).map(|copy| (copy, (copy + 1) % copies)).collect(),
+        3 => (1..copies).flat_map(|a| (0..a).map(move |b| (b, a))).collect(),
+        _ => {
+            let mut links: Vec<_> = (1..copies).map(|copy| (random.within(0..copy), copy)).collect();
+            links.extend((0..copies / 2).map(|_| (random.within(0..copies), random.within(0..copies))));
+            links
+        }
+    };
+    links.retain(|(a, b)| a != b);
+    links
+}

@@ -283,6 +283,7 @@ mod tests {
             (Value::Real(-3.0), r#"{"$real":-3}"#),
             (Value::Real(1e300), r#"{"$real":1e+300}"#),
             (Value::Real(5e-324), "5e-324"),
+            (Value::Real(2.5144381801892077e61), r#"{"$real":2.5144381801892077e+61}"#),
             (Value::Real(f64::INFINITY), r#"{"$real":"inf"}"#),
             (Value::Real(f64::NEG_INFINITY), r#"{"$real":"-inf"}"#),
             (Value::Blob(vec![]), r#"{"$blob":""}"#),

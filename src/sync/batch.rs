@@ -252,6 +252,15 @@ mod tests {
     }
 
     #[test]
+    fn a_short_name_of_a_site_has_32_digits_too() {
+        let filled = read(BATCH).unwrap();
+        let mut short = filled.clone();
+        short.changes[0].site = SiteId::from_slice(&[0x9a]).unwrap();
+        let written = serde_json::to_string(&short).unwrap();
+        assert_eq!(read(&written).unwrap(), filled);
+    }
+
+    #[test]
     fn a_batch_out_of_bounds_is_refused() {
         let spoilt = [
             (r#""protocol":1"#, r#""protocol":2"#),

@@ -50,7 +50,7 @@ impl Serialize for Row<'_> {
         row.serialize_element(&JsonRef(&change.val))?;
         row.serialize_element(&change.col_version.get())?;
         row.serialize_element(&change.version.get())?;
-        row.serialize_element(&hex::encode(change.site.as_bytes()))?;
+        row.serialize_element(&change.site.to_string())?;
         row.serialize_element(&change.cl.get())?;
         row.serialize_element(&change.seq.get())?;
         row.end()

@@ -47,7 +47,7 @@ mod tokens;
 mod triggers;
 mod unpack_vtab;
 mod value;
-mod varint;
+pub(crate) mod varint;
 
 pub use change::{Change, SENTINEL};
 pub use engine::Engine;

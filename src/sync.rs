@@ -14,12 +14,13 @@
 //! - What came from a peer is not sent back to it, though the cursor moves over it.
 //! - A database exists from the commit of its schema on, which brings all its tables or none.
 //!
-//! Values keep their type and every bit on the way through JSON: see [`json`].
+//! Values keep their type and every bit on the way through JSON, see [`json`], and through the shorter [`binary`] form.
 
 mod answers;
 mod apply;
 mod authorizer;
 pub mod batch;
+pub mod binary;
 mod check;
 mod clock;
 mod cursor;
@@ -47,6 +48,7 @@ mod waiting;
 pub use answers::{InvalidRequestKey, RequestKey};
 pub use apply::Applied;
 pub use batch::{Batch, Partial, SchemaHash};
+pub use binary::InvalidBinary;
 pub use clock::Clock;
 pub use cursor::{Cursor, InvalidCursor, Origin, Place, Since};
 pub use error::{ApplyError, CreateError, Error, MigrateError, RequestError, SqlError};

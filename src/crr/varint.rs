@@ -1,15 +1,15 @@
-//! Unsigned LEB128, the integer form of the engine's stored records.
+//! Unsigned LEB128, the integer form of the engine's stored records, and of what peers send in binary.
 
 use super::ids::MAX_COUNTER;
 use super::{Error, Result};
 
 /// Appends `value`, which must not be negative.
-pub(super) fn put(out: &mut Vec<u8>, value: i64) {
+pub(crate) fn put(out: &mut Vec<u8>, value: i64) {
     put_unsigned(out, value.cast_unsigned());
 }
 
 /// Appends any 64 bits.
-pub(super) fn put_unsigned(out: &mut Vec<u8>, value: u64) {
+pub(crate) fn put_unsigned(out: &mut Vec<u8>, value: u64) {
     let mut rest = value;
     while rest >= 0x80 {
         out.push((rest & 0x7f) as u8 | 0x80);
@@ -53,11 +53,11 @@ impl Reader<'_> {
 }
 
 /// Maps signed to unsigned so that small magnitudes stay short.
-pub(super) const fn zigzag(value: i64) -> u64 {
+pub(crate) const fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)).cast_unsigned()
 }
 
 /// Undoes [`zigzag`].
-pub(super) const fn unzigzag(value: u64) -> i64 {
+pub(crate) const fn unzigzag(value: u64) -> i64 {
     (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
 }

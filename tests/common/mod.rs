@@ -1,6 +1,7 @@
 //! What the tests of the engine share.
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
 
+pub mod batches;
 pub mod histories;
 
 use crsql_sync::crr::{Change, Engine, Version, Window};

@@ -59,7 +59,10 @@ struct Shape {
 
 fuzz_target!(|steps: Vec<Step>| {
     let mut replica = Replica::open(Connection::open_in_memory().unwrap()).unwrap();
-    let (schema, newer) = (Schema::parse(SCHEMA).unwrap(), Schema::parse(NEWER).unwrap());
+    thread_local! {
+        static SCHEMAS: (Schema, Schema) = (Schema::parse(SCHEMA).unwrap(), Schema::parse(NEWER).unwrap());
+    }
+    let (schema, newer) = SCHEMAS.with(Clone::clone);
     replica.create_database_if_not_exists(&schema).unwrap();
     for step in steps.into_iter().take(30) {
         match step {

@@ -80,19 +80,15 @@ impl Replica {
         let since = request.since.filter(|since| since.site == site && since.version <= at);
         let since = since.map_or(Version::ZERO, |since| since.version);
 
-        let mut answer = Answer::new(request.page, &pieces);
+        let window = |until| Window { since, until, exclude: request.exclude, newest_first: true };
+        let mut answer = Answer { page: request.page, ..Answer::default() };
         if !pieces.is_empty() {
-            let window = Window { since, until: at, exclude: request.exclude, newest_first: true };
-            self.engine.changes(&snapshot, window, &mut |_, change| {
-                answer.take_piece(change);
-                ControlFlow::Continue(())
-            })?;
+            self.engine.changes(&snapshot, window(at), &mut |_, change| answer.take_piece(&pieces, change))?;
+            answer.finish_pieces(&pieces);
         }
-        let mut partial = answer.finish_pieces();
         let mut stopped = None;
         if !wanted.is_empty() {
-            let window = Window { since, until: at, exclude: request.exclude, newest_first: true };
-            self.engine.changes(&snapshot, window, &mut |version, change| {
+            self.engine.changes(&snapshot, window(at), &mut |version, change| {
                 if !wanted.contains(change.site, change.version) || answer.take(change).is_continue() {
                     return ControlFlow::Continue(());
                 }
@@ -101,23 +97,25 @@ impl Replica {
             })?;
         }
         let mut covers = wanted;
-        if let Some(stopped) = stopped {
-            // Whatever is left of the chosen transactions under older versions, and behind the place of the cut.
+        if let Some(too_large) = answer.too_large {
+            let all = Range::new(Seq::ZERO, Seq::MAX).map(Ranges::from).unwrap_or_default();
+            let pieces = BTreeMap::from([(too_large, &all)]);
+            answer = Answer { page: request.page, ..Answer::default() };
+            self.engine.changes(&snapshot, window(at), &mut |_, change| answer.take_piece(&pieces, change))?;
+            answer.finish_pieces(&pieces);
+            covers = Clock::default();
+        } else if let Some(stopped) = stopped {
+            // Whatever is left of the chosen transactions under older versions.
             covers = answer.transactions();
-            let rest = Window { since, until: stopped, exclude: request.exclude, newest_first: true };
-            self.engine.changes(&snapshot, rest, &mut |version, change| {
+            self.engine.changes(&snapshot, window(stopped), &mut |version, change| {
                 if covers.contains(change.site, change.version) {
                     answer.complete(change, version == stopped);
                 }
                 ControlFlow::Continue(())
             })?;
-            if let Some(cut) = answer.cut() {
-                covers = Clock::default();
-                partial.push(cut);
-            }
         }
         let more = stopped.is_some() || answer.is_short_of_pieces;
-        let changes = answer.changes;
+        let Answer { changes, partial, .. } = answer;
         drop(snapshot);
         let mut batch = Batch {
             protocol: Protocol,
@@ -139,45 +137,31 @@ impl Replica {
     }
 }
 
-/// The changes of a page.
-struct Answer<'a> {
+/// An author's transaction.
+type Transaction = (SiteId, Version);
+
+/// Positions that are asked for, by transaction.
+type Pieces<'a> = BTreeMap<Transaction, &'a Ranges<Seq>>;
+
+/// A page while it is filled.
+#[derive(Default)]
+struct Answer {
     page: Page,
     changes: Vec<Change>,
     bytes: usize,
-    /// Where the transaction that came last begins.
-    inner: usize,
     /// How many of the changes are of pieces that were asked for.
     of_pieces: usize,
-    pieces: &'a BTreeMap<(SiteId, Version), &'a Ranges<Seq>>,
-    /// The newest position of each of those transactions, and up to where it is in the page where it is cut.
-    ends: BTreeMap<(SiteId, Version), Seq>,
+    /// The newest position of each of the transactions of which pieces were asked for.
+    ends: BTreeMap<Transaction, Seq>,
+    partial: Vec<Partial>,
     is_short_of_pieces: bool,
-    /// Where the one transaction in the page is cut.
-    cut: Option<Cut>,
+    /// The transaction that was left out because the page was full.
+    left_out: Option<Transaction>,
+    /// The transaction that does not fit in an empty page.
+    too_large: Option<Transaction>,
 }
 
-/// A transaction that does not fit in a page.
-struct Cut {
-    /// Its last position in the page, and its last one at all.
-    last: Seq,
-    last_seq: Seq,
-}
-
-impl<'a> Answer<'a> {
-    fn new(page: Page, pieces: &'a BTreeMap<(SiteId, Version), &'a Ranges<Seq>>) -> Self {
-        Self {
-            page,
-            changes: Vec::new(),
-            bytes: 0,
-            inner: 0,
-            of_pieces: 0,
-            pieces,
-            ends: BTreeMap::new(),
-            is_short_of_pieces: false,
-            cut: None,
-        }
-    }
-
+impl Answer {
     fn is_full(&self, size: usize) -> bool {
         !self.changes.is_empty() && (self.changes.len() >= self.page.changes || self.bytes + size > self.page.bytes)
     }
@@ -188,30 +172,34 @@ impl<'a> Answer<'a> {
     }
 
     /// Takes a change of a piece that is asked for. All are taken: `finish_pieces` sees to the limit.
-    fn take_piece(&mut self, change: Change) {
+    fn take_piece(&mut self, pieces: &Pieces<'_>, change: Change) -> ControlFlow<()> {
         let of = (change.site, change.version);
-        let Some(seqs) = self.pieces.get(&of) else { return };
-        let end = self.ends.entry(of).or_insert(change.seq);
-        *end = change.seq.max(*end);
-        if seqs.contains(change.seq) {
-            self.push(change);
+        if let Some(seqs) = pieces.get(&of) {
+            let end = self.ends.entry(of).or_insert(change.seq);
+            *end = change.seq.max(*end);
+            if seqs.contains(change.seq) {
+                self.push(change);
+            }
         }
+        ControlFlow::Continue(())
     }
 
-    /// The pieces that fit, and what they cover.
-    fn finish_pieces(&mut self) -> Vec<Partial> {
-        let mut partial = Vec::new();
+    /// Keeps the changes that fit, and says what they cover.
+    fn finish_pieces(&mut self, pieces: &Pieces<'_>) {
         let mut changes = std::mem::take(&mut self.changes);
         changes.sort_by_key(|change| (change.site, change.version, change.seq));
         self.bytes = 0;
         let mut changes = changes.into_iter().peekable();
-        for (&(site, version), seqs) in self.pieces {
+        for (&(site, version), seqs) in pieces {
             if self.is_short_of_pieces {
                 break;
             }
             let mut cut = None;
+            let first = self.changes.len();
             while let Some(change) = changes.next_if(|change| (change.site, change.version) == (site, version)) {
-                let goes_on = self.changes.last().is_some_and(|last| last.seq == change.seq);
+                // Changes of one position stay together.
+                let goes_on =
+                    self.changes.get(first..).and_then(<[_]>::last).is_some_and(|last| last.seq == change.seq);
                 if self.is_full(size_of(&change)) && !goes_on {
                     cut = Some(change.seq);
                     break;
@@ -228,57 +216,41 @@ impl<'a> Answer<'a> {
             let covered = end.and_then(|end| Range::new(Seq::ZERO, end).ok());
             let seqs = covered.map(|covered| seqs.intersection(&covered.into())).unwrap_or_default();
             if !seqs.is_empty() {
-                partial.push(Partial { site, version, seqs, last_seq });
+                self.partial.push(Partial { site, version, seqs, last_seq });
             }
         }
-        self.inner = self.changes.len();
         self.of_pieces = self.changes.len();
-        partial
     }
 
-    /// Takes a change of a wanted transaction. Breaks when the page is full; what it has then is whole, or one transaction.
+    /// Takes a change of a wanted transaction. Breaks when the page is full.
     fn take(&mut self, change: Change) -> ControlFlow<()> {
-        let last = self.changes.get(self.of_pieces..).and_then(<[Change]>::last);
-        if last.is_none_or(|last| (last.site, last.version) != (change.site, change.version)) {
-            self.inner = self.changes.len();
-        }
-        let same_seq =
-            self.changes.get(self.inner..).and_then(<[Change]>::last).is_some_and(|last| last.seq == change.seq);
-        if !self.is_full(size_of(&change)) || (self.inner == 0 && same_seq) {
+        let of = (change.site, change.version);
+        if !self.is_full(size_of(&change)) {
             self.push(change);
             return ControlFlow::Continue(());
         }
-        if self.inner > 0 {
-            self.changes.truncate(self.inner);
-        } else if let Some(last) = self.changes.last() {
-            self.cut = Some(Cut { last: last.seq, last_seq: change.seq });
+        // All of it, what came under newer versions included.
+        let mut rest = self.changes.split_off(self.of_pieces);
+        rest.retain(|change| (change.site, change.version) != of);
+        self.changes.append(&mut rest);
+        if self.changes.is_empty() {
+            self.too_large = Some(of);
         }
+        self.left_out = Some(of);
         ControlFlow::Break(())
     }
 
     /// The transactions that are in the page, besides pieces that were asked for.
     fn transactions(&self) -> Clock {
-        let of_pieces = self.of_pieces;
-        let changes = self.changes.get(of_pieces..).unwrap_or_default();
+        let changes = self.changes.get(self.of_pieces..).unwrap_or_default();
         changes.iter().map(|change| (change.site, Ranges::from(Range::one(change.version)))).collect()
     }
 
-    /// Sees another change of a chosen transaction. Those of the version at which the page was full are in it, or behind
-    /// the cut.
+    /// Sees another change of a chosen transaction. Of the version at which the page was full it has those that stand
+    /// before the transaction that was left out.
     fn complete(&mut self, change: Change, is_of_the_last_version: bool) {
-        if let Some(cut) = &mut self.cut {
-            cut.last_seq = change.seq.max(cut.last_seq);
-        }
-        let is_behind = self.cut.as_ref().is_some_and(|cut| change.seq > cut.last);
-        if !is_of_the_last_version && !is_behind {
+        if !is_of_the_last_version || self.left_out < Some((change.site, change.version)) {
             self.push(change);
         }
-    }
-
-    /// The piece of the one transaction in the page, if it was cut.
-    fn cut(&self) -> Option<Partial> {
-        let (cut, first) = (self.cut.as_ref()?, self.changes.first()?);
-        let seqs = Range::new(Seq::ZERO, cut.last).ok()?.into();
-        Some(Partial { site: first.site, version: first.version, seqs, last_seq: cut.last_seq })
     }
 }

@@ -8,7 +8,7 @@ use crate::crr::Ordinal;
 
 pub(super) const TABLE: &str = "
     CREATE TABLE IF NOT EXISTS crsql_sync_waiting (
-        id INTEGER PRIMARY KEY, peer INTEGER NOT NULL, schema TEXT NOT NULL, batch BLOB NOT NULL, failure TEXT
+        id INTEGER PRIMARY KEY, peer INTEGER NOT NULL, schema TEXT NOT NULL, batch TEXT NOT NULL, failure TEXT
     ) STRICT;";
 
 /// A batch that waits.
@@ -19,10 +19,11 @@ pub(super) struct Waiting {
 
 /// Keeps a batch.
 pub(super) fn keep(conn: &Connection, peer: Ordinal, schema: &SchemaHash, batch: &Batch) -> Result<(), Error> {
+    let text = serde_json::to_string(batch).map_err(|_| Error::Corrupt("a batch cannot be written down"))?;
     conn.prepare_cached("INSERT INTO crsql_sync_waiting (peer, schema, batch) VALUES (?1, ?2, ?3)")?.execute((
         peer.get(),
         schema.as_str(),
-        batch.to_binary(),
+        text,
     ))?;
     Ok(())
 }
@@ -49,8 +50,8 @@ pub(super) fn after(conn: &Connection, id: i64) -> Result<Option<Waiting>, Error
         conn.prepare_cached("SELECT id, batch FROM crsql_sync_waiting WHERE id > ?1 ORDER BY id LIMIT 1")?;
     let mut rows = select.query([id])?;
     let Some(row) = rows.next()? else { return Ok(None) };
-    let binary = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
-    let batch = Batch::from_binary(binary).map_err(|_| Error::Corrupt("a batch that waits is damaged"))?;
+    let text = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
+    let batch = serde_json::from_str(text).map_err(|_| Error::Corrupt("a batch that waits is damaged"))?;
     Ok(Some(Waiting { id: row.get(0)?, batch }))
 }
 

@@ -54,7 +54,7 @@ pub use engine::Engine;
 pub use error::Error;
 pub use ids::{CausalLength, ColVersion, Ordinal, Seq, SiteId, Version};
 pub use merge::Merged;
-pub use read::Window;
+pub use read::{RowId, WholeRow, Window};
 
 /// The result of every fallible call in this module.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -7,8 +7,8 @@ use rusqlite::Connection;
 use super::flush::{self, flush, flush_clocks};
 use super::merge::{self, Merged};
 use super::migrate::{self, Plan};
-use super::read::{self, Window};
-use super::state::{STATEMENTS, Shared};
+use super::read::{self, RowId, WholeRow, Window};
+use super::state::{STATEMENTS, Shared, State};
 use super::{Change, Ordinal, Result, SiteId, Version};
 use super::{catalog, changes_vtab, check, clocks_vtab, clset, fract, functions, journal_vtab, notes, unpack_vtab};
 
@@ -84,16 +84,42 @@ impl Engine {
         window: Window,
         visit: &mut dyn FnMut(Version, Change) -> ControlFlow<()>,
     ) -> Result<()> {
+        self.read(conn, |state| read::window(conn, state, window, visit))
+    }
+
+    /// Visits every row and tombstone of the replicated tables, until `visit` breaks.
+    pub fn rows(&self, conn: &Connection, visit: &mut dyn FnMut(WholeRow) -> ControlFlow<()>) -> Result<()> {
+        self.read(conn, |state| read::all_rows(conn, state, visit))
+    }
+
+    /// Visits, once each, the rows and tombstones that were touched after the local version `since`, until `visit` breaks.
+    /// After a change of the schema that does not name all whose changes are others now.
+    pub fn rows_since(
+        &self,
+        conn: &Connection,
+        since: Version,
+        visit: &mut dyn FnMut(WholeRow) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.read(conn, |state| read::rows_since(conn, state, since, visit))
+    }
+
+    /// One row or tombstone, if it is there.
+    pub fn row(&self, conn: &Connection, id: RowId) -> Result<Option<WholeRow>> {
+        self.read(conn, |state| read::one_row(conn, state, id))
+    }
+
+    /// Reads what is recorded, with what the open transaction has written so far.
+    fn read<T>(&self, conn: &Connection, read: impl FnOnce(&State) -> Result<T>) -> Result<T> {
         let state = self.shared.state_for(conn)?;
         flush(conn, state)?;
         if !conn.is_autocommit() {
-            return read::window(conn, state, window, visit);
+            return read(state);
         }
         // One snapshot, and one lock on the file instead of one a statement.
         conn.execute_batch("BEGIN")?;
-        let read = read::window(conn, state, window, visit);
+        let outcome = read(state);
         conn.execute_batch("COMMIT")?;
-        read
+        outcome
     }
 
     /// Merges `changes` under one new local version. The caller holds a write transaction and rolls it back on an error.

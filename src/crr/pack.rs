@@ -42,17 +42,17 @@ pub fn pack(values: &[Value]) -> Result<Vec<u8>> {
 }
 
 /// Packs values one by one.
-pub(super) struct Packer(Vec<u8>);
+pub(crate) struct Packer(Vec<u8>);
 
 impl Packer {
-    pub(super) fn new(count: usize) -> Result<Self> {
+    pub(crate) fn new(count: usize) -> Result<Self> {
         let count = u8::try_from(count).map_err(|_| Error::InvalidKey("more than 255 values"))?;
         let mut out = Vec::with_capacity(16);
         out.push(count);
         Ok(Self(out))
     }
 
-    pub(super) fn push(&mut self, value: ValueRef<'_>) {
+    pub(crate) fn push(&mut self, value: ValueRef<'_>) {
         match value {
             ValueRef::Null => self.0.push(NULL),
             ValueRef::Integer(i) => self.tagged(INTEGER, i.cast_unsigned()),
@@ -77,7 +77,7 @@ impl Packer {
         self.0.extend(number.to_be_bytes().iter().skip(8 - width));
     }
 
-    pub(super) fn finish(self) -> Vec<u8> {
+    pub(crate) fn finish(self) -> Vec<u8> {
         self.0
     }
 }

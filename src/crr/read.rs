@@ -2,6 +2,7 @@
 
 mod cells;
 mod condition;
+mod whole;
 
 use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::Arc;
@@ -16,10 +17,12 @@ use super::state::State;
 use super::table::{Table, TableId};
 use super::tables::Tables;
 use super::value::{bound, owned};
-use super::{Change, Result, SiteId, Version, catalog, rows};
+use super::{Change, Error, Result, SiteId, Version, catalog};
 pub(super) use cells::Cells;
 use cells::{Cell, Owner};
 pub(super) use condition::{Condition, Counter};
+pub use whole::{RowId, WholeRow};
+pub(super) use whole::{all_rows, one_row, rows_since};
 
 /// Which changes to read: those with `since < local version <= until`.
 #[derive(Clone, Copy, Debug)]
@@ -253,36 +256,54 @@ impl Reader {
 
     /// Adds those of the rows' changes that are of the versions being read.
     fn read(&mut self, conn: &Connection, run: Run, cells: &mut Cells) -> Result<()> {
+        self.read_each(conn, run, cells, &mut |_, _| Ok(ControlFlow::Continue(()))).map(drop)
+    }
+
+    /// The same, and calls `then` with the number of each row after it, until that breaks.
+    fn read_each(
+        &mut self,
+        conn: &Connection,
+        run: Run,
+        cells: &mut Cells,
+        then: &mut dyn FnMut(i64, &mut Cells) -> Result<ControlFlow<()>>,
+    ) -> Result<ControlFlow<()>> {
         if self.table.is_some_and(|only| only != run.table) {
-            return Ok(());
+            return Ok(ControlFlow::Continue(()));
         }
         // The log may speak of a table that is gone.
         let (Some(index), Some(table)) = (self.tables.position(run.table), self.tables.get(conn, run.table)?) else {
-            return Ok(());
+            return Ok(ControlFlow::Continue(()));
         };
-        if run.tombstone {
-            return (run.first..=run.last).try_for_each(|id| self.read_tombstone(conn, index, &table, id, cells));
-        }
-        let mut read = conn.prepare_cached(if self.reads_values { &table.sql.rows } else { &table.sql.row_pks })?;
-        // A row deleted without its triggers left its clock behind: there is nothing to say about it.
+        let mut read = conn.prepare_cached(match run.tombstone {
+            true => &table.sql.tombstones,
+            false if self.reads_values => &table.sql.rows,
+            false => &table.sql.row_pks,
+        })?;
+        // What is not found came back since, or was deleted without its triggers: there is nothing to say about it.
         let mut found = read.query((run.first, run.last))?;
         while let Some(row) = found.next()? {
-            let clock = RowClock::decode(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?)?;
-            self.read_row(conn, index, &table, row, &clock, cells)?;
+            self.read_row(conn, index, &table, run.tombstone, row, cells)?;
+            if then(row.get(1)?, cells)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     }
 
-    /// `row` holds the key, the clock, the primary key, and the values where they are wanted.
+    /// `row` holds the key, the number, the clock, the primary key, and of a live row the values where they are wanted.
     fn read_row(
         &mut self,
         conn: &Connection,
         index: usize,
         table: &Arc<Table>,
+        tombstone: bool,
         row: &Row<'_>,
-        clock: &RowClock,
         cells: &mut Cells,
     ) -> Result<()> {
+        let clock = RowClock::decode(row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?)?;
+        if tombstone && clock.sentinel().is_none() {
+            return Err(Error::Corrupt("a tombstone has no causal length"));
+        }
         let (owner, first) = (cells.owners.len(), cells.cells.len());
         for (id, &stamp) in clock.iter() {
             if !self.wants(table, id, clock.cl(), &stamp) {
@@ -290,8 +311,8 @@ impl Reader {
             }
             let (position, val) = if id == ColumnId::SENTINEL {
                 (None, Value::Null)
-            } else if let Some((position, _)) = table.column(id) {
-                let val = if self.reads_values { row.get_ref(2 + table.pks.len() + position)? } else { ValueRef::Null };
+            } else if let Some((position, _)) = table.column(id).filter(|_| !tombstone) {
+                let val = if self.reads_values { row.get_ref(3 + table.pks.len() + position)? } else { ValueRef::Null };
                 (Some(position), owned(val))
             } else {
                 // The column was dropped since.
@@ -301,32 +322,8 @@ impl Reader {
             cells.cells.push(Cell { owner, position, val, site, stamp });
         }
         if cells.cells.len() > first {
-            let (key, pk, cl) = (row.get(0)?, table.pack_pk(row, 2)?.into(), clock.cl());
-            cells.owners.push(Owner { table: table.clone(), index, key, tombstone: false, pk, cl });
-        }
-        Ok(())
-    }
-
-    fn read_tombstone(
-        &mut self,
-        conn: &Connection,
-        index: usize,
-        table: &Arc<Table>,
-        id: i64,
-        cells: &mut Cells,
-    ) -> Result<()> {
-        let mut read = conn.prepare_cached(&table.sql.tombstone)?;
-        let mut found = read.query([id])?;
-        // The row may have come back since.
-        let Some(row) = found.next()? else {
-            return Ok(());
-        };
-        let stamp = rows::tombstone_stamp(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)?;
-        if self.wants(table, ColumnId::SENTINEL, stamp.col_version, &stamp) {
-            let (owner, site) = (cells.owners.len(), self.sites.site(conn, stamp.site)?);
-            let (pk, cl) = (table.pack_pk(row, 1)?.into(), stamp.col_version);
-            cells.owners.push(Owner { table: table.clone(), index, key: id, tombstone: true, pk, cl });
-            cells.cells.push(Cell { owner, position: None, val: Value::Null, site, stamp });
+            let (key, pk, cl) = (row.get(0)?, table.pack_pk(row, 3)?.into(), clock.cl());
+            cells.owners.push(Owner { table: table.clone(), index, key, tombstone, pk, cl });
         }
         Ok(())
     }

@@ -70,7 +70,7 @@ pub(super) struct PkColumn {
     pub(super) name: String,
     /// A type name that gives the same affinity, empty for none.
     affinity: &'static str,
-    collation: String,
+    pub(super) collation: String,
 }
 
 /// A replicated column outside the primary key.
@@ -109,7 +109,7 @@ pub(super) struct TableSql {
     pub(super) pk: String,
     /// Primary key columns, then the columns, of the row with a key.
     pub(super) row: String,
-    /// Key, clock, primary key columns, then the columns, of the rows with keys from one to another.
+    /// Key, number, clock, primary key columns, then the columns, of the rows with keys from one to another.
     pub(super) rows: String,
     /// Key, number, clock and primary key columns of the next rows from a key on.
     pub(super) clock_page: String,
@@ -127,8 +127,8 @@ pub(super) struct TableSql {
     pub(super) insert_row: String,
     pub(super) any_tombstone: String,
     pub(super) find_tombstone: String,
-    /// Clock, then primary key columns, of the tombstone with an id.
-    pub(super) tombstone: String,
+    /// Id, number, clock and primary key columns of the tombstones with ids from one to another.
+    pub(super) tombstones: String,
     pub(super) store_tombstone: String,
     pub(super) drop_tombstone: String,
     pub(super) any_number: String,
@@ -348,7 +348,8 @@ impl TableSql {
         };
         let clocked = |columns: &str| {
             format!(
-                "SELECT c.key, c.clock, {columns} FROM {clocks} c CROSS JOIN {joined} WHERE c.key BETWEEN ? AND ? ORDER BY c.key"
+                "SELECT c.key, coalesce(c.number, c.key), c.clock, {columns} FROM {clocks} c CROSS JOIN {joined}
+                 WHERE c.key BETWEEN ? AND ? ORDER BY c.key"
             )
         };
         let insert_into = format!("INSERT {or_fail}INTO {table}");
@@ -402,7 +403,10 @@ impl TableSql {
             has_key,
             any_tombstone: format!("SELECT EXISTS (SELECT 1 FROM {tombstones})"),
             find_tombstone: format!("SELECT __crsql_id, __crsql_clock FROM {tombstones} WHERE {by_pk}"),
-            tombstone: format!("SELECT __crsql_clock, {pks} FROM {tombstones} WHERE __crsql_id = ?"),
+            tombstones: format!(
+                "SELECT __crsql_id, __crsql_id, __crsql_clock, {pks} FROM {tombstones}
+                 WHERE __crsql_id BETWEEN ? AND ? ORDER BY __crsql_id"
+            ),
             store_tombstone: format!(
                 "INSERT INTO {tombstones} (__crsql_id, __crsql_clock, {pks}) VALUES (?, ?, {})
                  ON CONFLICT DO UPDATE SET __crsql_id = excluded.__crsql_id, __crsql_clock = excluded.__crsql_clock",

@@ -121,6 +121,24 @@ pub enum RequestError {
     Replica(#[from] Error),
 }
 
+/// Why a probe was not answered. The database is as it was.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// The probe contradicts itself, or is too long.
+    #[error("invalid probe: {0}")]
+    InvalidProbe(String),
+    /// The probe is of another schema: what it tells cannot be compared.
+    #[error("the probe is of another schema than the database")]
+    SchemaMismatch {
+        /// The schema of this database.
+        schema: SchemaHash,
+    },
+    /// The database failed.
+    #[error(transparent)]
+    Replica(#[from] Error),
+}
+
 /// Why SQL was not run. None of the statements of the request left a trace.
 #[derive(Debug, Error)]
 #[non_exhaustive]

@@ -1,0 +1,185 @@
+//! The answer to a probe: what this copy's items say to the peer's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+use rusqlite::types::Value;
+
+use super::prefix::Prefix;
+use super::prints::{self, Prints};
+use super::probe::{Item, List, MAX_ITEMS, MAX_NODES, Node, Probe};
+use super::row;
+use crate::crr::{Change, WholeRow};
+use crate::sync::error::Error;
+use crate::sync::request::Page;
+
+/// How many items are listed instead of told by the sums of sixteen parts, which take as many bytes as half of them.
+const FEW: u64 = 32;
+
+/// Nodes are not split into more than this, so that there is room for those that are handed back.
+const SPLIT: usize = MAX_NODES / 2;
+
+/// An answer under way.
+pub(super) struct Answer<'a> {
+    prints: &'a Prints<'a>,
+    page: Page,
+    pub(super) nodes: Vec<Node>,
+    pub(super) lists: Vec<List>,
+    pub(super) wants: Vec<u64>,
+    pub(super) rows: Vec<Change>,
+    /// The places whose rows are in it.
+    sent: BTreeSet<u64>,
+    listed: usize,
+    bytes: usize,
+    is_full: bool,
+    /// Whether a print was seen that is not that of its row.
+    is_stale: bool,
+}
+
+impl<'a> Answer<'a> {
+    pub(super) fn new(prints: &'a Prints<'a>, page: Page) -> Self {
+        Self {
+            prints,
+            page,
+            nodes: Vec::new(),
+            lists: Vec::new(),
+            wants: Vec::new(),
+            rows: Vec::new(),
+            sent: BTreeSet::new(),
+            listed: 0,
+            bytes: 0,
+            is_full: false,
+            is_stale: false,
+        }
+    }
+
+    /// Answers all of a probe that was checked.
+    pub(super) fn take(&mut self, probe: &Probe) -> Result<(), Error> {
+        for &place in &probe.wants {
+            if !self.send(place)? {
+                self.hand_back(Prefix::of(place))?;
+            }
+        }
+        for list in &probe.lists {
+            self.compare(list.prefix, &list.items)?;
+        }
+        for node in &probe.nodes {
+            self.look_into(node)?;
+        }
+        Ok(())
+    }
+
+    /// Puts nodes in order. Prints that turned out to be wrong are forgotten.
+    pub(super) fn finish(mut self) -> Result<Self, Error> {
+        self.nodes.sort_unstable_by_key(|node| node.prefix);
+        self.nodes.dedup_by(|next, node| node.prefix.contains(next.prefix.first()));
+        self.nodes.truncate(MAX_NODES);
+        if self.is_stale {
+            prints::forget(self.prints.conn)?;
+        }
+        Ok(self)
+    }
+
+    fn look_into(&mut self, theirs: &Node) -> Result<(), Error> {
+        let ours = self.prints.sum(theirs.prefix)?;
+        if ours == theirs.sum {
+            return Ok(());
+        }
+        if theirs.sum.count == 0 {
+            return self.compare(theirs.prefix, &[]);
+        }
+        if ours.count <= FEW || theirs.prefix.depth() == Prefix::of(0).depth() {
+            return self.list(theirs.prefix, ours.count);
+        }
+        if theirs.sum.count > FEW && self.nodes.len() < SPLIT {
+            self.nodes.extend(self.prints.children(theirs.prefix)?);
+            return Ok(());
+        }
+        self.hand_back(theirs.prefix)
+    }
+
+    fn list(&mut self, prefix: Prefix, count: u64) -> Result<(), Error> {
+        if self.listed.saturating_add(count as usize) > MAX_ITEMS {
+            return self.hand_back(prefix);
+        }
+        let items = self.prints.items(prefix)?;
+        self.listed += items.len();
+        self.lists.push(List { prefix, items });
+        Ok(())
+    }
+
+    /// Leaves a prefix for later: the peer finds that its sum is another, and goes on from there.
+    fn hand_back(&mut self, prefix: Prefix) -> Result<(), Error> {
+        self.nodes.push(Node { prefix, sum: self.prints.sum(prefix)? });
+        Ok(())
+    }
+
+    /// Compares all that the peer has under a prefix with what this copy has.
+    fn compare(&mut self, prefix: Prefix, theirs: &[Item]) -> Result<(), Error> {
+        if self.is_full {
+            return self.hand_back(prefix);
+        }
+        let mut theirs: BTreeMap<u64, u128> = theirs.iter().map(|item| (item.place, item.print)).collect();
+        let mut stopped = None;
+        self.prints.each_item(prefix, &mut |Item { place, print }| {
+            let known = theirs.get(&place);
+            if known != Some(&print) {
+                if !self.send(place)? {
+                    stopped = Some(place);
+                    return Ok(ControlFlow::Break(()));
+                }
+                self.wants.extend(known.map(|_| place));
+            }
+            theirs.remove(&place);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        if let Some(place) = stopped {
+            // Only what is left of it, or rows that no merging makes equal would be sent for ever.
+            let rest = theirs.split_off(&place);
+            for prefix in prefix.from(place) {
+                let sum = self.prints.sum(prefix)?;
+                if sum.count > 0 || rest.range(prefix.first()..=prefix.last()).next().is_some() {
+                    self.nodes.push(Node { prefix, sum });
+                }
+            }
+        }
+        self.wants.extend(theirs.into_keys());
+        Ok(())
+    }
+
+    /// Adds the rows of a place. False if they find no room.
+    fn send(&mut self, place: u64) -> Result<bool, Error> {
+        if self.is_full || self.sent.contains(&place) {
+            return Ok(!self.is_full);
+        }
+        let mut rows = Vec::new();
+        for (id, print) in self.prints.rows(place)? {
+            let row = self.prints.engine.row(self.prints.conn, id)?;
+            let now = row.as_ref().map(row::item).transpose()?;
+            self.is_stale |= now != Some(Item { place, print });
+            rows.extend(row);
+        }
+        let changes = || rows.iter().flat_map(|WholeRow { changes, .. }| changes);
+        let bytes: usize = changes().map(size_of).sum();
+        let is_over = self.rows.len() + changes().count() > self.page.changes || self.bytes + bytes > self.page.bytes;
+        if is_over && !self.rows.is_empty() {
+            self.is_full = true;
+            return Ok(false);
+        }
+        self.bytes += bytes;
+        self.sent.insert(place);
+        self.rows.extend(rows.into_iter().flat_map(|row| row.changes));
+        Ok(true)
+    }
+}
+
+/// About what a change takes as JSON.
+fn size_of(change: &Change) -> usize {
+    let value = match &change.val {
+        Value::Null | Value::Integer(_) | Value::Real(_) => 20,
+        Value::Text(text) => text.len(),
+        Value::Blob(blob) => 2 * blob.len() + 12,
+    };
+    // The site, four counters and the punctuation are 80 bytes at least.
+    change.table.len() + 2 * change.pk.len() + change.cid.len() + value + 80
+}

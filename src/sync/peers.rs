@@ -110,14 +110,14 @@ pub(super) fn held(conn: &Connection, peer: SiteId) -> Result<Since, Error> {
     let (received, place): (Option<i64>, Option<String>) =
         statement.query_row([peer.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let received = version_of(received.unwrap_or(0))?;
+    let follows = |place: &Place| received.next().is_ok_and(|next| next == place.cursor.version);
     match place.map(|place| place.parse()) {
         None => {}
-        // A place in a version that was passed since is of no interest.
-        Some(Ok(Since::Within(place))) if place.cursor.site == peer => {
-            if received.next().is_ok_and(|next| next == place.cursor.version) {
-                return Ok(Since::Within(place));
-            }
+        Some(Ok(Since::Within(place))) if place.cursor.site == peer && follows(&place) => {
+            return Ok(Since::Within(place));
         }
+        // In a version that was passed since.
+        Some(Ok(Since::Within(place))) if place.cursor.site == peer => {}
         Some(_) => return Err(Error::Corrupt("a place in a version does not read as one")),
     }
     Ok(Since::After(Cursor { site: peer, version: received }))

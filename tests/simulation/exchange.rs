@@ -48,7 +48,7 @@ impl World {
             Cursor { site: asked.site, version: Version::or_zero(random.within(0..newest + 2) as i64).unwrap() }
         });
         let known = (self.plan.known && random.chance(50)).then(|| Arc::new(asker.replica.clock().unwrap()));
-        let exclude = random.chance(80).then_some(asker.site);
+        let exclude = (self.plan.excludes && random.chance(80)).then_some(asker.site);
         let schema = asker.replica.schema().map(|schema| schema.hash().clone());
         Request { since, until, exclude, known, schema, page: self.plan.page(random) }
     }
@@ -108,7 +108,7 @@ impl World {
             Since::After(cursor) if random.chance(50) => Some(cursor),
             _ => None,
         };
-        let exclude = random.chance(50).then_some(self.nodes[node].site);
+        let exclude = (self.plan.excludes && random.chance(50)).then_some(self.nodes[node].site);
         let schema = asker.schema().map(|schema| schema.hash().clone());
         VersionsRequest { wanted, pieces, since, exclude, schema, page: self.plan.page(random) }
     }

@@ -24,6 +24,27 @@ impl World {
         node.backups.push((node.image.clone(), node.view.clone()));
     }
 
+    /// A replica comes back with less than it had, and goes on under its old name. Its peers notice, and it hears from them
+    /// before it writes.
+    pub fn relapse(&mut self, random: &mut Random) -> Checked {
+        let node = self.any(random);
+        let Some((image, view)) = self.nodes[node].backups.pop() else { return Ok(()) };
+        self.tell(|_| format!("{node} comes back as itself"));
+        let it = &mut self.nodes[node];
+        (it.image, it.view) = (image, view);
+        it.crash();
+        self.relapsed = true;
+        self.network.heal();
+        let (site, at) = (self.nodes[node].site, self.nodes[node].replica.at().unwrap());
+        for peer in (0..self.nodes.len()).filter(|peer| *peer != node) {
+            let received = self.nodes[peer].replica.received(site).unwrap();
+            if received.is_later_than(&at.into()) {
+                self.begin_again(peer, node)?;
+            }
+        }
+        self.settle(random)
+    }
+
     pub fn restore(&mut self, random: &mut Random) -> Checked {
         let node = self.any(random);
         let backups = std::mem::take(&mut self.nodes[node].backups);

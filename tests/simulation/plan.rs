@@ -27,6 +27,8 @@ pub enum Kind {
     BackUp,
     /// Comes back from a backup, as another site.
     Restore,
+    /// Comes back from a backup, as the same site: something that nobody should do.
+    Relapse,
     /// A copy of a live replica joins.
     Copy,
     /// Begins again with a peer that lost nothing.
@@ -68,6 +70,8 @@ pub struct Plan {
     pub faults: usize,
     /// Whether askers name what they hold.
     pub known: bool,
+    /// Whether askers leave out what is theirs. One that lost it must not.
+    pub excludes: bool,
     pub migrates: bool,
 }
 
@@ -95,7 +99,12 @@ impl Plan {
         if random.chance(15) {
             kinds.extend([(3, Kind::BackUp), (2, Kind::Restore)]);
         }
-        let migrates = random.chance(15);
+        let relapses = random.chance(5);
+        if relapses {
+            kinds.retain(|(_, kind)| !matches!(kind, Kind::Copy | Kind::Restore));
+            kinds.extend([(3, Kind::BackUp), (2, Kind::Relapse)]);
+        }
+        let migrates = random.chance(15) && !relapses;
         if migrates {
             kinds.push((2, Kind::Migrate));
         }
@@ -113,6 +122,7 @@ impl Plan {
             repeats: if calm { 0 } else { *random.pick(&[0, 5, 20]) },
             faults: if random.chance(20) { 10 } else { 0 },
             known: random.chance(30),
+            excludes: !relapses,
             migrates,
         }
     }

@@ -18,6 +18,12 @@ impl World {
             (0..self.nodes.len()).try_for_each(|node| self.migrate(node))?;
         }
         self.tell(|_| "rest".into());
+        self.settle(random)?;
+        self.agree()
+    }
+
+    /// Lets replicas talk until nothing moves.
+    pub fn settle(&mut self, random: &mut Random) -> Checked {
         for _ in 0..4 * self.nodes.len() + 10 {
             let moved = match self.plan.way {
                 // Chance may have left a direction out.
@@ -25,7 +31,7 @@ impl World {
                 way => self.round(way, random)?,
             };
             if !moved {
-                return self.agree();
+                return Ok(());
             }
         }
         Err("they do not come to rest".into())
@@ -57,7 +63,9 @@ impl World {
             let batch = self.nodes[peer].call(None, |replica| replica.request_changes(&request))?;
             let batch = batch.map_err(|error| error.to_string())?;
             self.tell(|_| format!("{node} pulls from {peer} since {}: {}", request.since, text(&batch)));
-            self.apply(node, &batch, random)?.ok_or("a pull at rest was refused")?;
+            if self.apply(node, &batch, random)?.is_none() && self.plan.faults == 0 {
+                return Err("a pull at rest was refused".into());
+            }
             if !batch.more {
                 return Ok(());
             }
@@ -73,6 +81,7 @@ impl World {
             match self.try_apply(peer, &batch, random)? {
                 Ok(()) => self.acknowledge(node, receiver, batch.next.ok_or("no next")?, random)?,
                 Err(crsql_sync::sync::ApplyError::OutOfOrder { expected }) => self.go_back(node, receiver, expected)?,
+                Err(_) if self.plan.faults > 0 => {}
                 Err(error) => return Err(format!("a push at rest was refused: {error}")),
             }
         }
@@ -86,7 +95,9 @@ impl World {
             let batch = self.nodes[peer].call(None, |replica| replica.request_versions(&request))?;
             let batch = batch.map_err(|error| error.to_string())?;
             self.tell(|_| format!("{node} asks {peer} for {request:?}: {}", text(&batch)));
-            self.apply(node, &batch, random)?.ok_or("an answer at rest was refused")?;
+            if self.apply(node, &batch, random)?.is_none() && self.plan.faults == 0 {
+                return Err("an answer at rest was refused".into());
+            }
             if !batch.more {
                 return Ok(());
             }
@@ -97,6 +108,7 @@ impl World {
     /// Whether all replicas are equal, and know that they are.
     fn agree(&mut self) -> Checked {
         let lost = self.model.rows_not_in(&self.nodes[0].view.clock);
+        let lost = if self.relapsed { Vec::new() } else { lost };
         if !self.restored && !lost.is_empty() {
             return Err("a transaction is held by nobody".into());
         }
@@ -124,16 +136,19 @@ impl World {
             }
         }
         for (at, node) in self.nodes.iter().enumerate() {
+            if !self.relapsed && !node.replica.pieces().unwrap().is_empty() && !self.restored {
+                return Err(format!("at rest, {at} keeps pieces"));
+            }
             if node.view.waiting {
                 return Err(format!("at rest, {at} waits for a migration"));
             }
-            if !self.restored && !node.view.missing.is_empty() {
+            if !(self.restored || self.relapsed) && !node.view.missing.is_empty() {
                 return Err(format!("at rest, {at} misses {}", describe(&node.view.missing)));
             }
         }
         if lost.is_empty()
             && let Some(write) = self.model.invented(&self.nodes[0].view.state)
-            && !self.plan.migrates
+            && !(self.plan.migrates || self.relapsed)
         {
             return Err(format!("nobody wrote {}", self.names.describe(write)));
         }

@@ -114,10 +114,13 @@ impl RowState {
 /// What a copy shows of every row that anybody has.
 pub type State = Vec<RowState>;
 
+/// A table's name, its rows by key, and its columns.
+type Table = (Arc<str>, HashMap<Arc<[u8]>, RowId>, Vec<Arc<str>>);
+
 /// Names of rows and columns. All copies of a history share them.
 #[derive(Default)]
 pub struct Names {
-    tables: Vec<(Arc<str>, HashMap<Arc<[u8]>, RowId>, Vec<Arc<str>>)>,
+    tables: Vec<Table>,
     rows: usize,
 }
 

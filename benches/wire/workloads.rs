@@ -71,7 +71,7 @@ fn insert(replica: &Replica, at_once: u64, key: fn(u64) -> Value) {
 
 fn changes(replica: &mut Replica, since: Since) -> Batch {
     let page = Page { changes: usize::MAX, bytes: usize::MAX };
-    replica.request_changes(&Request { since, until: None, exclude: None, page }).unwrap()
+    replica.request_changes(&Request { page, ..Request::after(since) }).unwrap()
 }
 
 fn integer(row: u64) -> Value {

@@ -281,7 +281,7 @@ impl World {
         let Some(push) = pushes.remove(&peer) else { return Ok(()) };
         let is_cursor = |cursor: &Cursor| cursor.site == *site;
         match expected {
-            _ if !push.acknowledged.is_later_than(&expected) => {}
+            _ if !push.acknowledged.is_later_than(&expected) => Ok(()),
             Since::After(held) if is_cursor(&held) => {
                 pushes.insert(peer, Push { acknowledged: expected, read: expected });
                 forgiven.push(peer);

@@ -142,7 +142,7 @@ impl World {
             if node.view.waiting {
                 return Err(format!("at rest, {at} waits for a migration"));
             }
-            if !(self.restored || self.relapsed) && !node.view.missing.is_empty() {
+            if !(self.restored || self.relapsed || node.view.missing.is_empty()) {
                 return Err(format!("at rest, {at} misses {}", describe(&node.view.missing)));
             }
         }

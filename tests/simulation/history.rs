@@ -30,6 +30,7 @@ pub fn run(seed: u64, steps: Option<&[usize]>, traced: bool) -> Result<Vec<Strin
 }
 
 /// The steps of a seed that fails with `error`, without those that it fails without in the same way.
+#[cfg(not(target_family = "wasm"))]
 pub fn shrink(seed: u64, error: &str) -> Vec<usize> {
     let kind = |error: &str| error.chars().take(12).collect::<String>();
     let mut steps: Vec<usize> = (0..Plan::new(&mut Random::new(seed)).steps).collect();

@@ -66,7 +66,7 @@ impl Batch {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn from_binary(bytes: &[u8]) -> Result<Self, InvalidBinary> {
-        decode::batch(bytes)
+        decode::batch(bytes).map_err(|error| *error)
     }
 }
 
@@ -86,6 +86,8 @@ macro_rules! fields {
 }
 
 fields! {
+    // Not a field: what is said of the batch as a whole.
+    Batch = 0, "batch";
     Protocol = 1, "protocol";
     Sites = 2, "sites";
     Names = 3, "names";

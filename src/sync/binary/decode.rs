@@ -11,73 +11,102 @@ use crate::sync::cursor::{Cursor, Origin, Place, Since};
 use crate::sync::ranges::{Point, Range, Ranges};
 
 pub(super) fn batch(bytes: &[u8]) -> Result<Batch> {
-    let fields = Fields::read(bytes)?;
-    fields.required(Field::Protocol, |field| match field.number()? {
-        1 => Ok(()),
-        _ => Err(field.fail("another protocol than 1 is not spoken here")),
-    })?;
-    let sites = fields.required(Field::Sites, Sites::read)?;
-    let version = |field: &mut Reader<'_>| field.counter(Version::or_zero);
-    let text = |field: &mut Reader<'_>| field.text().map(str::to_owned);
-    Ok(Batch {
+    let mut fields = Fields::open(bytes)?;
+    let mut protocol = fields.required(Field::Protocol)?;
+    if protocol.number()? != 1 {
+        return Err(protocol.fail("another protocol than 1 is not spoken here"));
+    }
+    protocol.end()?;
+    let sites = Sites::read(fields.required(Field::Sites)?)?;
+    let mut batch = Batch {
         protocol: Protocol,
         from: sites.from,
-        schema: fields.optional(Field::Schema, |field| field.text().map(SchemaHash::new))?,
-        schema_text: fields.optional(Field::SchemaText, text)?,
-        since: fields.optional(Field::Since, |field| sites.since(field))?,
-        start: fields.optional(Field::Start, version)?,
-        end: fields.optional(Field::End, version)?,
-        covers: sites.clock(fields.all(Field::Covers))?,
-        partial: sites.partial(fields.all(Field::Partial))?,
-        more: fields.optional(Field::More, |_| Ok(()))?.is_some(),
-        next: fields.optional(Field::Next, |field| sites.since(field))?,
-        have: fields.optional(Field::Have, |field| sites.cursor(field))?,
-        changes: changes::all(&fields, &sites)?,
-    })
+        schema: None,
+        schema_text: None,
+        since: None,
+        start: None,
+        end: None,
+        covers: Clock::default(),
+        partial: Vec::new(),
+        more: false,
+        next: None,
+        have: None,
+        changes: Vec::new(),
+    };
+    let mut columns = Columns(Vec::new());
+    while let Some(mut field) = fields.next()? {
+        match field.field {
+            Field::Schema => batch.schema = Some(SchemaHash::new(field.text()?)),
+            Field::SchemaText => batch.schema_text = Some(field.text()?.to_owned()),
+            Field::Since => batch.since = Some(sites.since(&mut field)?),
+            Field::Start => batch.start = Some(field.counter(Version::or_zero)?),
+            Field::End => batch.end = Some(field.counter(Version::or_zero)?),
+            Field::Covers => batch.covers = sites.clock(&mut field)?,
+            Field::Partial => batch.partial = sites.partial(&mut field)?,
+            Field::More => batch.more = true,
+            Field::Next => batch.next = Some(sites.since(&mut field)?),
+            Field::Have => batch.have = Some(sites.cursor(&mut field)?),
+            _ => {
+                columns.0.push(field);
+                continue;
+            }
+        }
+        field.end()?;
+    }
+    batch.changes = changes::all(&columns, &sites)?;
+    Ok(batch)
 }
 
-/// The fields that this version knows.
-struct Fields<'a>(Vec<(Field, Reader<'a>)>);
+/// The fields that this version knows, in the order of their tags.
+struct Fields<'a> {
+    batch: Reader<'a>,
+    last: u64,
+}
 
 impl<'a> Fields<'a> {
-    fn read(bytes: &'a [u8]) -> Result<Self> {
+    fn open(bytes: &'a [u8]) -> Result<Self> {
         let (version, rest) = bytes.strip_prefix(&MAGIC).and_then(<[u8]>::split_first).ok_or(InvalidBinary::Foreign)?;
         if *version != VERSION {
-            return Err(InvalidBinary::Version(*version));
+            return Err(InvalidBinary::Version(*version).into());
         }
-        let mut batch = Reader::of_all(rest, bytes.len());
-        let mut fields = Vec::with_capacity(Field::NAMES.len());
-        let mut last = 0;
-        let mut here = batch;
-        while let Some((tag, field)) = batch.field()? {
-            if tag <= last {
-                return Err(here.fail("a field that stands twice, or not in the order of tags"));
+        Ok(Self { batch: Reader::new(Field::Batch, rest, bytes.len()), last: 0 })
+    }
+
+    /// The next one; `None` after the last.
+    fn next(&mut self) -> Result<Option<Reader<'a>>> {
+        loop {
+            let tag = self.batch.number()?;
+            if tag == 0 {
+                self.batch.end()?;
+                return Ok(None);
             }
-            fields.extend(Field::of(tag).map(|known| (known, field)));
-            (last, here) = (tag, batch);
+            if tag <= self.last {
+                return Err(self.batch.fail("a field that stands twice, or not in the order of tags"));
+            }
+            self.last = tag;
+            let known = Field::of(tag);
+            let content = self.batch.inner(known.unwrap_or(Field::Batch))?;
+            if known.is_some() {
+                return Ok(Some(content));
+            }
         }
-        Ok(Self(fields))
     }
 
-    fn find(&self, field: Field) -> Option<Reader<'a>> {
-        self.0.iter().find(|(known, _)| *known == field).map(|(_, reader)| *reader)
+    /// The next one, which must be `field`.
+    fn required(&mut self, field: Field) -> Result<Reader<'a>> {
+        let mut here = self.batch;
+        here.field = field;
+        self.next()?.filter(|next| next.field == field).ok_or_else(|| here.fail_next("it is missing"))
     }
+}
 
-    /// A field that means the same when it is not there as when it is empty.
-    fn all(&self, field: Field) -> Reader<'a> {
-        self.find(field).unwrap_or_else(|| Reader::absent(field))
-    }
+/// The columns that are there.
+struct Columns<'a>(Vec<Reader<'a>>);
 
-    /// What `read` finds in a field, all of which it must take.
-    fn optional<T>(&self, field: Field, read: impl FnOnce(&mut Reader<'a>) -> Result<T>) -> Result<Option<T>> {
-        let Some(mut reader) = self.find(field) else { return Ok(None) };
-        let found = read(&mut reader)?;
-        reader.end()?;
-        Ok(Some(found))
-    }
-
-    fn required<T>(&self, field: Field, read: impl FnOnce(&mut Reader<'a>) -> Result<T>) -> Result<T> {
-        self.optional(field, read)?.ok_or_else(|| self.all(field).fail("it is missing"))
+impl<'a> Columns<'a> {
+    /// A column; it has no entries where it is not there.
+    fn get(&self, field: Field) -> Reader<'a> {
+        self.0.iter().find(|column| column.field == field).copied().unwrap_or(Reader::new(field, &[], 0))
     }
 }
 
@@ -89,19 +118,17 @@ struct Sites {
 }
 
 impl Sites {
-    fn read(field: &mut Reader<'_>) -> Result<Self> {
-        let here = *field;
-        let (sites, []) = field.take_all().as_chunks() else { return Err(here.fail("a site has 16 bytes")) };
+    fn read(mut field: Reader<'_>) -> Result<Self> {
+        let (sites, []) = field.take_all().as_chunks() else { return Err(field.fail("a site has 16 bytes")) };
         let all: Vec<_> = sites.iter().map(|site| SiteId::new(*site)).collect();
-        let from = *all.first().ok_or_else(|| here.fail("it ends early"))?;
+        let from = *all.first().ok_or_else(|| field.fail("it ends early"))?;
         Ok(Self { from, all })
     }
 
     /// The site whose number comes next in `field`.
     fn next(&self, field: &mut Reader<'_>) -> Result<SiteId> {
-        let here = *field;
-        let site = usize::try_from(field.number()?).ok().and_then(|number| self.all.get(number));
-        site.copied().ok_or_else(|| here.fail("a site that is not in `sites`"))
+        let number = field.index()?;
+        self.all.get(number).copied().ok_or_else(|| field.fail("a site that is not in `sites`"))
     }
 
     fn cursor(&self, field: &mut Reader<'_>) -> Result<Cursor> {
@@ -112,43 +139,41 @@ impl Sites {
         if field.is_empty() {
             return Ok(Since::Beginning);
         }
-        let here = *field;
         let cursor = self.cursor(field)?;
         if field.is_empty() {
             return Ok(Since::After(cursor));
         }
+        if cursor.version == Version::ZERO {
+            return Err(field.fail("a place inside version 0"));
+        }
         let site = self.next(field)?;
         let last = Origin { site, version: field.counter(Version::new)?, seq: field.counter(Seq::new)? };
-        if cursor.version == Version::ZERO {
-            return Err(here.fail("a place inside version 0"));
-        }
         Ok(Since::Within(Place { cursor, last }))
     }
 
-    fn clock(&self, mut field: Reader<'_>) -> Result<Clock> {
+    fn clock(&self, field: &mut Reader<'_>) -> Result<Clock> {
         let mut sites = Vec::<(SiteId, Ranges<Version>)>::new();
         while !field.is_empty() {
-            let here = field;
-            let site = self.next(&mut field)?;
+            let site = self.next(field)?;
             if sites.last().is_some_and(|(last, _)| *last >= site) {
-                return Err(here.fail("a site that stands twice, or not in ascending order"));
+                return Err(field.fail("a site that stands twice, or not in ascending order"));
             }
-            let versions = ranges(&mut field)?;
+            let versions = ranges(field)?;
             if versions.is_empty() {
-                return Err(here.fail("a site without versions"));
+                return Err(field.fail("a site without versions"));
             }
             sites.push((site, versions));
         }
         Ok(sites.into_iter().collect())
     }
 
-    fn partial(&self, mut field: Reader<'_>) -> Result<Vec<Partial>> {
+    fn partial(&self, field: &mut Reader<'_>) -> Result<Vec<Partial>> {
         let mut partial = Vec::new();
         while !field.is_empty() {
-            let site = self.next(&mut field)?;
+            let site = self.next(field)?;
             let version = field.counter(Version::new)?;
             let last_seq = field.counter(Seq::new)?;
-            partial.push(Partial { site, version, last_seq, seqs: ranges(&mut field)? });
+            partial.push(Partial { site, version, last_seq, seqs: ranges(field)? });
         }
         Ok(partial)
     }

@@ -4,56 +4,53 @@ use super::{Field, InvalidBinary};
 use crate::crr;
 use crate::crr::varint::unzigzag;
 
-pub(super) type Result<T> = std::result::Result<T, InvalidBinary>;
+/// The error is boxed: it is larger than what is read, and hardly ever there.
+pub(super) type Result<T> = std::result::Result<T, Box<InvalidBinary>>;
 
 /// What is left to read of one field.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {
-    field: &'static str,
+    pub(super) field: Field,
     rest: &'a [u8],
     /// Where `rest` ends in the whole batch.
     end: usize,
+    /// Where what was read last begins, as its distance from there.
+    last: usize,
 }
 
 impl<'a> Reader<'a> {
-    /// Reads `rest`, with which all of what is read ends.
-    pub(super) fn of_all(rest: &'a [u8], length: usize) -> Self {
-        Self { field: "batch", rest, end: length }
+    /// Reads `rest`, which ends at `end` of the whole batch.
+    pub(super) fn new(field: Field, rest: &'a [u8], end: usize) -> Self {
+        Self { field, rest, end, last: rest.len() }
     }
 
-    /// A field that is not there.
-    pub(super) fn absent(field: Field) -> Self {
-        Self { field: field.name(), rest: &[], end: 0 }
-    }
-
-    /// The next field: its tag, and its bytes. `None` after the last one.
-    pub(super) fn field(&mut self) -> Result<Option<(u64, Self)>> {
-        let tag = self.number()?;
-        if tag == 0 {
-            self.end()?;
-            return Ok(None);
-        }
+    /// The next bytes, as a field of their own.
+    pub(super) fn inner(&mut self, field: Field) -> Result<Self> {
         let length = self.number()?;
         let rest = self.take(length)?;
-        Ok(Some((tag, Self { field: Field::of(tag).map_or("", Field::name), rest, end: self.position() })))
+        Ok(Self::new(field, rest, self.end - self.rest.len()))
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
-    fn position(&self) -> usize {
-        self.end - self.rest.len()
+    /// An error in what was read last.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn fail(&self, reason: &'static str) -> Box<InvalidBinary> {
+        Box::new(InvalidBinary::Invalid { field: self.field.name(), at: self.end - self.last, reason })
     }
 
-    /// An error at this place.
-    pub(super) fn fail(&self, reason: &'static str) -> InvalidBinary {
-        InvalidBinary::Invalid { field: self.field, at: self.position(), reason }
+    /// An error in what comes next.
+    pub(super) fn fail_next(mut self, reason: &'static str) -> Box<InvalidBinary> {
+        self.last = self.rest.len();
+        self.fail(reason)
     }
 
     /// Checks that nothing is left.
-    pub(super) fn end(&self) -> Result<()> {
-        if self.is_empty() { Ok(()) } else { Err(self.fail("more than there should be")) }
+    pub(super) fn end(self) -> Result<()> {
+        if self.is_empty() { Ok(()) } else { Err(self.fail_next("more than there should be")) }
     }
 
     /// How many numbers are left. Each ends with the first byte that is less than 128.
@@ -61,13 +58,8 @@ impl<'a> Reader<'a> {
         self.rest.iter().filter(|byte| **byte < 0x80).count()
     }
 
-    fn byte(&mut self) -> Result<u8> {
-        let (&first, rest) = self.rest.split_first().ok_or_else(|| self.fail("it ends early"))?;
-        self.rest = rest;
-        Ok(first)
-    }
-
     pub(super) fn take(&mut self, length: u64) -> Result<&'a [u8]> {
+        self.last = self.rest.len();
         let split = usize::try_from(length).ok().and_then(|length| self.rest.split_at_checked(length));
         let (taken, rest) = split.ok_or_else(|| self.fail("it ends early"))?;
         self.rest = rest;
@@ -76,14 +68,17 @@ impl<'a> Reader<'a> {
 
     /// All that is left.
     pub(super) fn take_all(&mut self) -> &'a [u8] {
+        self.last = self.rest.len();
         std::mem::take(&mut self.rest)
     }
 
     /// A number of up to 64 bits, in its shortest form only.
     pub(super) fn number(&mut self) -> Result<u64> {
+        self.last = self.rest.len();
         let mut number = 0;
         for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
+            let (&byte, rest) = self.rest.split_first().ok_or_else(|| self.fail("it ends early"))?;
+            self.rest = rest;
             number |= u64::from(byte & 0x7f) << shift;
             match byte {
                 0 if shift > 0 => return Err(self.fail("a number that is longer than it needs to be")),
@@ -93,6 +88,11 @@ impl<'a> Reader<'a> {
             }
         }
         Err(self.fail("a number of more than 64 bits"))
+    }
+
+    /// A number that is one of few, or the largest there is: it counts or names things in memory.
+    pub(super) fn index(&mut self) -> Result<usize> {
+        Ok(usize::try_from(self.number()?).unwrap_or(usize::MAX))
     }
 
     /// A number with a sign, small ones of either sign being short.
@@ -113,18 +113,18 @@ impl<'a> Reader<'a> {
 
     /// All that is left, as text.
     pub(super) fn text(&mut self) -> Result<&'a str> {
-        let here = *self;
-        here.utf8(self.take_all())
+        let bytes = self.take_all();
+        self.utf8(bytes)
     }
 
     /// A length, and a text of so many bytes.
     pub(super) fn prefixed_text(&mut self) -> Result<&'a str> {
         let length = self.number()?;
-        let here = *self;
-        here.utf8(self.take(length)?)
+        let bytes = self.take(length)?;
+        self.utf8(bytes)
     }
 
-    /// The text that begins here.
+    /// What was read last, as text.
     pub(super) fn utf8<'b>(&self, bytes: &'b [u8]) -> Result<&'b str> {
         std::str::from_utf8(bytes).map_err(|_| self.fail("text that is not UTF-8"))
     }

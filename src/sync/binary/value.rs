@@ -32,23 +32,22 @@ pub(super) fn put(kinds: &mut Vec<u8>, values: &mut Vec<u8>, value: &Value) {
 
 /// Reads a value.
 pub(super) fn next(kinds: &mut Reader<'_>, values: &mut Reader<'_>) -> Result<Value> {
-    let (kind_at, at) = (*kinds, *values);
     let kind = kinds.number()?;
     let bytes = values.take(kind >> 3)?;
     match kind & 7 {
         INTEGER => {
             let integer = integer(bytes).filter(|integer| width(*integer) == bytes.len());
-            integer.map(Value::Integer).ok_or_else(|| at.fail("an integer that is longer than it needs to be"))
+            integer.map(Value::Integer).ok_or_else(|| values.fail("an integer that is longer than it needs to be"))
         }
         REAL => {
-            let bytes = bytes.try_into().map_err(|_| kind_at.fail("a real has 8 bytes"))?;
+            let bytes = bytes.try_into().map_err(|_| kinds.fail("a real has 8 bytes"))?;
             let real = f64::from_be_bytes(bytes);
-            if real.is_nan() { Err(at.fail("NaN is not a value of SQLite")) } else { Ok(Value::Real(real)) }
+            if real.is_nan() { Err(values.fail("NaN is not a value of SQLite")) } else { Ok(Value::Real(real)) }
         }
-        TEXT => at.utf8(bytes).map(|text| Value::Text(text.to_owned())),
+        TEXT => values.utf8(bytes).map(|text| Value::Text(text.to_owned())),
         BLOB => Ok(Value::Blob(bytes.to_owned())),
         NULL if bytes.is_empty() => Ok(Value::Null),
-        _ => Err(kind_at.fail("an unknown kind of value")),
+        _ => Err(kinds.fail("an unknown kind of value")),
     }
 }
 

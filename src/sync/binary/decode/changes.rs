@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use rusqlite::types::Value;
 
-use super::{Fields, Sites};
+use super::{Columns, Sites};
 use crate::crr::{CausalLength, Change, ColVersion, Seq, SiteId, Version};
 use crate::sync::binary::reader::{Reader, Result};
 use crate::sync::binary::{Field, MOST_SHARED, value};
 
-pub(super) fn all(fields: &Fields<'_>, sites: &Sites) -> Result<Vec<Change>> {
-    let mut transactions = Transactions::new(fields, sites);
-    let mut rows = Rows::new(fields);
-    let mut cells = Cells::new(fields);
-    let mut names = Names { field: fields.all(Field::Names), known: Vec::new() };
+pub(super) fn all(columns: &Columns<'_>, sites: &Sites) -> Result<Vec<Change>> {
+    let mut transactions = Transactions::new(columns, sites);
+    let mut rows = Rows::new(columns);
+    let mut cells = Cells::new(columns);
+    let mut names = Names { field: columns.get(Field::Names), known: Vec::new() };
     let mut changes = Vec::with_capacity(cells.count().min(transactions.count()));
     while !rows.is_empty() {
         let (row, count) = rows.next(&mut names)?;
@@ -49,12 +49,11 @@ struct Names<'a> {
 impl Names<'_> {
     /// The name whose number comes next in `column`.
     fn next(&mut self, column: &mut Reader<'_>) -> Result<Arc<str>> {
-        let here = *column;
-        let number = usize::try_from(column.number()?).unwrap_or(usize::MAX);
+        let number = column.index()?;
         if number == self.known.len() {
             self.known.push(self.field.prefixed_text()?.into());
         }
-        self.known.get(number).cloned().ok_or_else(|| here.fail("a number that skips a name"))
+        self.known.get(number).cloned().ok_or_else(|| column.fail("a number that skips a name"))
     }
 }
 
@@ -74,13 +73,13 @@ struct Transactions<'a> {
 }
 
 impl<'a> Transactions<'a> {
-    fn new(fields: &Fields<'a>, sites: &'a Sites) -> Self {
+    fn new(columns: &Columns<'a>, sites: &'a Sites) -> Self {
         Self {
             sites,
-            authors: fields.all(Field::Authors),
-            versions: fields.all(Field::Versions),
-            counts: fields.all(Field::TransactionChanges),
-            seqs: fields.all(Field::Seqs),
+            authors: columns.get(Field::Authors),
+            versions: columns.get(Field::Versions),
+            counts: columns.get(Field::TransactionChanges),
+            seqs: columns.get(Field::Seqs),
             site: sites.from,
             version: Version::ZERO,
             left: 0,
@@ -110,7 +109,7 @@ impl<'a> Transactions<'a> {
     }
 
     fn end(&self) -> Result<()> {
-        [self.authors, self.versions, self.counts, self.seqs].iter().try_for_each(Reader::end)?;
+        [self.authors, self.versions, self.counts, self.seqs].into_iter().try_for_each(Reader::end)?;
         if self.left > 0 { Err(self.counts.fail("more changes than there are")) } else { Ok(()) }
     }
 }
@@ -135,14 +134,14 @@ struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    fn new(fields: &Fields<'a>) -> Self {
+    fn new(columns: &Columns<'a>) -> Self {
         Self {
-            tables: fields.all(Field::Tables),
-            counts: fields.all(Field::RowChanges),
-            cls: fields.all(Field::CausalLengths),
-            shared: fields.all(Field::KeysShared),
-            own: fields.all(Field::KeysOwn),
-            keys: fields.all(Field::Keys),
+            tables: columns.get(Field::Tables),
+            counts: columns.get(Field::RowChanges),
+            cls: columns.get(Field::CausalLengths),
+            shared: columns.get(Field::KeysShared),
+            own: columns.get(Field::KeysOwn),
+            keys: columns.get(Field::Keys),
             key: Vec::new(),
         }
     }
@@ -154,10 +153,9 @@ impl<'a> Rows<'a> {
     fn next(&mut self, names: &mut Names<'_>) -> Result<(Row, u64)> {
         let table = names.next(&mut self.tables)?;
         let cl = self.cls.counter(CausalLength::new)?;
-        let here = self.shared;
-        let shared = usize::try_from(self.shared.number()?).unwrap_or(usize::MAX);
+        let shared = self.shared.index()?;
         if shared > self.key.len().min(MOST_SHARED) {
-            return Err(here.fail("more bytes than can be shared with the key before"));
+            return Err(self.shared.fail("more bytes than can be shared with the key before"));
         }
         self.key.truncate(shared);
         self.key.extend_from_slice(self.keys.take(self.own.number()?)?);
@@ -165,7 +163,7 @@ impl<'a> Rows<'a> {
     }
 
     fn end(&self) -> Result<()> {
-        [self.counts, self.cls, self.shared, self.own, self.keys].iter().try_for_each(Reader::end)
+        [self.counts, self.cls, self.shared, self.own, self.keys].into_iter().try_for_each(Reader::end)
     }
 }
 
@@ -185,12 +183,12 @@ struct Cells<'a> {
 }
 
 impl<'a> Cells<'a> {
-    fn new(fields: &Fields<'a>) -> Self {
+    fn new(columns: &Columns<'a>) -> Self {
         Self {
-            cids: fields.all(Field::Columns),
-            col_versions: fields.all(Field::ColVersions),
-            kinds: fields.all(Field::Kinds),
-            values: fields.all(Field::Values),
+            cids: columns.get(Field::Columns),
+            col_versions: columns.get(Field::ColVersions),
+            kinds: columns.get(Field::Kinds),
+            values: columns.get(Field::Values),
         }
     }
 
@@ -207,15 +205,14 @@ impl<'a> Cells<'a> {
     }
 
     fn end(&self) -> Result<()> {
-        [self.cids, self.col_versions, self.kinds, self.values].iter().try_for_each(Reader::end)
+        [self.cids, self.col_versions, self.kinds, self.values].into_iter().try_for_each(Reader::end)
     }
 }
 
 /// How many changes: one at least.
 fn count(field: &mut Reader<'_>) -> Result<u64> {
-    let here = *field;
     match field.number()? {
-        0 => Err(here.fail("no changes")),
+        0 => Err(field.fail("no changes")),
         count => Ok(count),
     }
 }

@@ -1,10 +1,10 @@
 //! Comparing two copies, and repairing what differs: so that a wrong cursor, a lost batch or a bug cannot hide for ever.
 //!
 //! The rows of a copy are a set of *items*, each a place in a space of 64 bits (the row's name, hashed) and a *print* (its state,
-//! hashed; [`row`] says how). Sums of the prints under every prefix of the places are kept, so two copies that are equal see
+//! hashed: see `verify/row.rs`). Sums of the prints under every prefix of the places are kept, so two copies that are equal see
 //! it by one sum, and two that are not find what differs by asking about ever longer prefixes: range-based set
-//! reconciliation (Meyer 2023; Negentropy). [`prints`] keeps the set beside the data and follows the engine's log, so
-//! nothing is scanned but by the first comparison.
+//! reconciliation (Meyer 2023; Negentropy). `verify/prints.rs` keeps the set beside the data and follows the engine's log, so
+//! nothing is scanned but by the first comparison. `docs/verify.md` describes all of it for other implementations.
 //!
 //! Both sides do the same: a [`Probe`] comes in, another is the [answer](Replica::verify), and neither remembers anything in
 //! between, since what is left to do stands in the probe. Each has the sender's root, and so ends the exchange where
@@ -19,21 +19,24 @@
 //! 4. *repair*: a batch of whole rows. It claims nothing and moves no cursor; merging it twice changes nothing. Whoever drives the
 //!    exchange applies it like any other batch, and only where its sender may write.
 //!
-//! What a probe has no room for goes back as a node, so that it is asked for again. An exchange ends with a probe that
-//! [asks nothing](Probe::is_empty), having passed over the whole tree.
+//! What a probe has no room for goes back as nodes, so that it is asked for again. An exchange ends with a probe that
+//! [asks nothing](Probe::is_empty), having passed over the whole tree, unless more than four thousand nodes were open.
 //!
 //! What holds:
 //!
 //! - Copies are said to be equal only when their roots are: number and sum of all prints.
 //! - The print of a row is of exactly what merging compares. So rows whose prints differ are made equal by merging each
-//!   into the other, and no difference that merging could not settle is ever seen. Hence versions and seqs are not in it:
-//!   two copies may know one write under different ones (each imported its file of the original cr-sqlite, which
-//!   renumbers) and nothing that they do to each other would change that. Cells of version 0, which an incarnation left
-//!   to the next one, are in it: their values show, and the larger one wins.
+//!   into the other (ties go to the larger site, as this layer sets it), and no difference is ever seen that merging could
+//!   not settle. Hence versions and seqs are not in it: two copies may know one write under different ones (each imported its
+//!   file of the original cr-sqlite, which renumbers; or the table was replicated anew), and no merge looks at them.
+//!   Cells of version 0, left by the incarnation before, are in it: their values show, copies may differ in them after all
+//!   batches arrived, and the larger value wins.
+//! - Claims of who holds which transactions are not looked at, and not made.
 //! - A trigger of the application that changes rows while they are merged can make copies that never agree. An exchange ends
-//!   nevertheless, and the next one finds the same again: give up when a whole exchange repaired nothing.
+//!   nevertheless, and the next one finds the same again: give up when a whole exchange left both roots as they were.
 //!
-//! Verifying is for copies at rest. What is on its way by the usual batches is found to differ, and is sent twice.
+//! Verifying is for copies at rest. What is on its way by the usual batches is found to differ, and is sent twice; a row of a
+//! transaction that did not arrive whole yet shows before the rest of it.
 //!
 //! ```
 //! use crsql_sync::sync::{Page, Replica, Schema, Sql, SqlLimits};

@@ -49,7 +49,7 @@ const SORTED: usize = 1 << 16;
 
 /// What the tables are true of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Verified {
+struct Mark {
     /// The newest local version.
     version: i64,
     /// The one when all rows were read.
@@ -98,7 +98,7 @@ impl<'c> Prints<'c> {
                 version
             }
         };
-        let now = Verified { version, made, schema, depth: prints.depth };
+        let now = Mark { version, made, schema, depth: prints.depth };
         if known != Some(now) {
             prints.store(now)?;
         }
@@ -306,15 +306,15 @@ impl<'c> Prints<'c> {
     }
 
     /// Whether too few versions went by for all rows to be read again.
-    fn is_recent(&self, known: &Verified, version: i64) -> Result<bool, Error> {
+    fn is_recent(&self, known: &Mark, version: i64) -> Result<bool, Error> {
         let went_by = version.saturating_sub(known.made);
         Ok(went_by < SOONEST || went_by.cast_unsigned() < self.sum(Prefix::ROOT)?.count)
     }
 
-    fn load(&self) -> Result<Option<Verified>, Error> {
+    fn load(&self) -> Result<Option<Mark>, Error> {
         let mut read = self.conn.prepare_cached("SELECT version, made, schema, depth FROM crsql_sync_verified")?;
         let known = read.query_row([], |row| {
-            Ok(Verified { version: row.get(0)?, made: row.get(1)?, schema: row.get(2)?, depth: row.get(3)? })
+            Ok(Mark { version: row.get(0)?, made: row.get(1)?, schema: row.get(2)?, depth: row.get(3)? })
         });
         let known = known.optional()?;
         match known {
@@ -323,7 +323,7 @@ impl<'c> Prints<'c> {
         }
     }
 
-    fn store(&self, now: Verified) -> Result<(), Error> {
+    fn store(&self, now: Mark) -> Result<(), Error> {
         self.conn
             .prepare_cached(
                 "INSERT OR REPLACE INTO crsql_sync_verified (id, version, made, schema, depth) VALUES (0, ?, ?, ?, ?)",

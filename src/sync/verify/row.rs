@@ -87,21 +87,27 @@ mod tests {
         WholeRow { id: RowId { table: 1, number: 1 }, table: "todo".into(), key: vec![1, 9, 1], changes }
     }
 
-    /// A vector for other implementations; `docs/verify.md` spells it out.
+    /// The vectors of `docs/verify.md`.
     #[test]
     fn a_print_is_the_hash_of_the_packed_parts() {
-        let it = item(&row(vec![change("title", Value::Text("milk".into()), 1), change("done", Value::Real(-0.0), 2)]));
-        let it = it.unwrap();
-        let name = "010b04746f646f010901";
+        let alive = row(vec![change("title", Value::Text("milk".into()), 1), change("done", Value::Real(-0.0), 2)]);
+        let dead = row(vec![Change { cl: CausalLength::new(2).unwrap(), ..change(SENTINEL, Value::Null, 2) }]);
         let site = "9a".repeat(16);
-        let state = format!(
-            "010901{}{}",
-            format_args!("040b04646f6e6509020c10{site}020000000000000000"),
-            format_args!("040b057469746c6509010c10{site}0b046d696c6b")
-        );
-        let digest = |text: &str| hex::encode(Sha256::digest(hex::decode(text).unwrap()));
-        assert_eq!(hex::encode(it.place.to_be_bytes()), digest(name)[..16]);
-        assert_eq!(hex::encode(it.print.to_be_bytes()), digest(&format!("{name}{state}"))[..32]);
+        let name = "010b04746f646f010901";
+        let cells = [
+            format!("040b04646f6e6509020c10{site}020000000000000000"),
+            format!("040b057469746c6509010c10{site}0b046d696c6b"),
+        ];
+        let digest = |text: String| hex::encode(Sha256::digest(hex::decode(text).unwrap()));
+        let vectors = [
+            (alive, format!("010901{}{}", cells[0], cells[1]), 0xc52f_0a44_ac60_78ca_178f_0315_58fc_a6d0),
+            (dead, format!("010902040b022d3109020c10{site}05"), 0xf32d_2ce0_15d3_7993_243b_29d4_651f_b3f1),
+        ];
+        for (row, state, print) in vectors {
+            assert_eq!(item(&row).unwrap(), Item { place: 0x9057_37f9_34c8_a430, print });
+            assert_eq!(digest(name.into())[..16], format!("{:016x}", 0x9057_37f9_34c8_a430u64));
+            assert_eq!(digest(format!("{name}{state}"))[..32], format!("{print:032x}"));
+        }
     }
 
     #[test]

@@ -206,6 +206,7 @@ impl World {
             Message::Pushed { next } => self.acknowledge(to, sender, next, random),
             Message::OutOfOrder { expected } => self.go_back(to, sender, expected),
             Message::Told(batch) => self.apply(to, &batch, random).map(drop),
+            Message::Session(id, said) => self.hear(to, id, &said, random),
         }
     }
 

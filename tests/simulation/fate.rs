@@ -1,6 +1,7 @@
 //! What befalls replicas.
 
 use crsql_sync::crr::Version;
+use crsql_sync::sync::session::Session;
 use crsql_sync::sync::{Cursor, MigrateError};
 
 use super::model::short;
@@ -14,7 +15,8 @@ impl World {
         let node = self.any(random);
         self.tell(|_| format!("{node} crashes"));
         self.nodes[node].crash();
-        self.check(node)
+        self.check(node)?;
+        self.lose_session(node, random)
     }
 
     pub fn back_up(&mut self, random: &mut Random) {
@@ -59,7 +61,8 @@ impl World {
         restored.forgiven = restored.view.cursors.keys().copied().collect();
         self.nodes[node] = restored;
         self.restored = true;
-        self.check(node)
+        self.check(node)?;
+        self.lose_session(node, random)
     }
 
     pub fn copy(&mut self, random: &mut Random) -> Checked {
@@ -70,6 +73,7 @@ impl World {
         let node = self.nodes.len();
         let mut copy = Node::open_copy(&self.nodes[original].image, random.number());
         self.tell(|_| format!("{node} is a copy of {original}: {}", copy.site));
+        copy.session = Session::new(self.plan.session);
         (copy.view, copy.migrated) = (self.nodes[original].view.clone(), self.nodes[original].migrated);
         copy.forgiven = copy.view.cursors.keys().copied().collect();
         self.links.push((random.within(0..node), node));

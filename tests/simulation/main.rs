@@ -16,6 +16,7 @@ mod node;
 mod plan;
 mod random;
 mod rest;
+mod sessions;
 mod storage;
 mod world;
 mod writes;

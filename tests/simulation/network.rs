@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crsql_sync::crr::SiteId;
+use crsql_sync::sync::session::{self, LinkId};
 use crsql_sync::sync::{Batch, Clock, Cursor, Since, VersionsRequest};
 
 use super::random::Random;
@@ -35,6 +36,8 @@ pub enum Message {
     },
     /// Transactions that nobody asked for.
     Told(Rc<Batch>),
+    /// What a session says over a link.
+    Session(LinkId, Rc<session::Message>),
 }
 
 impl std::fmt::Debug for Message {
@@ -51,6 +54,7 @@ impl std::fmt::Debug for Message {
             Self::Pushed { next } => write!(f, "pushed {next}"),
             Self::OutOfOrder { expected } => write!(f, "out of order, expected {expected}"),
             Self::Told(batch) => write!(f, "told {}", text(batch)),
+            Self::Session(id, said) => write!(f, "{id:?} {}", super::sessions::describe(said)),
         }
     }
 }
@@ -110,6 +114,11 @@ impl Network {
             let (a, b) = *random.pick(links);
             self.cut.push((a.min(b), a.max(b)));
         }
+    }
+
+    /// Whether nothing is in flight.
+    pub fn is_silent(&self) -> bool {
+        self.flying.is_empty()
     }
 
     /// Forgets everything in flight, and mends all links.

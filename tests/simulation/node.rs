@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crsql_sync::crr::{SiteId, Version};
+use crsql_sync::sync::session::Session;
 use crsql_sync::sync::{Clock, Page, Replica, Request, Since};
 
 use super::model::{Names, State, short};
@@ -41,6 +43,10 @@ pub struct Node {
     /// Peers whose cursors may go back, since that was asked for.
     pub forgiven: Vec<SiteId>,
     pub migrated: bool,
+    /// Lost in a crash, when it wants to be woken, and what was on the disk when it was told last.
+    pub session: Session,
+    pub wake_at: Option<Duration>,
+    pub told: Option<Image>,
     seed: u64,
 }
 
@@ -61,7 +67,8 @@ impl Node {
     fn new(replica: Replica, image: Image, seed: u64) -> Self {
         let (view, backups, pushes, forgiven) = (View::default(), Vec::new(), BTreeMap::new(), Vec::new());
         let (site, migrated, seen) = (replica.site(), false, None);
-        Self { replica, site, image, view, seen, backups, pushes, forgiven, migrated, seed }
+        let (session, wake_at, told) = (Session::default(), None, None);
+        Self { replica, site, image, view, seen, backups, pushes, forgiven, migrated, session, wake_at, told, seed }
     }
 
     /// Stops, and begins again with what is on the disk.

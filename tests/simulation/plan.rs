@@ -1,6 +1,8 @@
 //! What a seed decides before the history begins: who there is, how they are linked, and what goes wrong.
 
-use crsql_sync::sync::Page;
+use std::time::Duration;
+
+use crsql_sync::sync::{Page, session};
 
 use super::random::Random;
 
@@ -35,10 +37,21 @@ pub enum Kind {
     BeginAgain,
     /// Takes an acknowledgement back that was true.
     SendAgain,
+    /// Opens a link of sessions, or closes it.
+    Connect,
+    /// Time passes until a session wants to be woken.
+    Wake,
     /// Cuts some links, or mends all.
     Partition,
     /// Gives one replica the later schema.
     Migrate,
+}
+
+impl Kind {
+    /// Whether it sends what sessions send by themselves.
+    fn is_of_exchange(self) -> bool {
+        matches!(self, Self::Pull | Self::Push | Self::AskVersions | Self::Broadcast | Self::Relay)
+    }
 }
 
 /// How replicas come to rest.
@@ -48,6 +61,7 @@ pub enum Way {
     Pushes,
     Versions,
     Mixed,
+    Sessions,
 }
 
 /// The choices of a seed.
@@ -73,6 +87,8 @@ pub struct Plan {
     /// Whether askers leave out what is theirs. One that lost it must not.
     pub excludes: bool,
     pub migrates: bool,
+    /// How sessions behave.
+    pub session: session::Config,
 }
 
 impl Plan {
@@ -104,6 +120,13 @@ impl Plan {
             kinds.retain(|(_, kind)| !matches!(kind, Kind::Copy | Kind::Restore));
             kinds.extend([(3, Kind::BackUp), (2, Kind::Relapse)]);
         }
+        let sessions = random.chance(20) && !relapses;
+        if sessions {
+            if random.chance(60) {
+                kinds.retain(|(_, kind)| !kind.is_of_exchange());
+            }
+            kinds.extend([(20, Kind::Deliver), (15, Kind::Connect), (10, Kind::Wake)]);
+        }
         let migrates = random.chance(15) && !relapses;
         if migrates {
             kinds.push((2, Kind::Migrate));
@@ -114,7 +137,10 @@ impl Plan {
             links,
             steps: random.within(20..81),
             kinds,
-            way: *random.pick(&[Way::Cursors, Way::Pushes, Way::Versions, Way::Mixed, Way::Mixed]),
+            way: match sessions {
+                true => Way::Sessions,
+                false => *random.pick(&[Way::Cursors, Way::Pushes, Way::Versions, Way::Mixed, Way::Mixed]),
+            },
             json: random.chance(10),
             small_pages: random.chance(60),
             reorders: random.chance(50),
@@ -124,7 +150,20 @@ impl Plan {
             known: random.chance(30),
             excludes: !relapses,
             migrates,
+            session: session::Config::default(),
         }
+        .with_sessions(random)
+    }
+
+    fn with_sessions(mut self, random: &mut Random) -> Self {
+        self.session = session::Config {
+            credit: *random.pick(&[1, 2, 8]),
+            page: self.page(random),
+            patience: Duration::from_millis(*random.pick(&[150, 1000])),
+            grace: Duration::from_millis(*random.pick(&[0, 50, 500])),
+            needs: *random.pick(&[1, 3, 100]),
+        };
+        self
     }
 
     pub fn page(&self, random: &mut Random) -> Page {

@@ -16,9 +16,13 @@ impl World {
         self.plan.faults = 0;
         if self.plan.migrates {
             (0..self.nodes.len()).try_for_each(|node| self.migrate(node))?;
+            self.tell_sessions(random)?;
         }
         self.tell(|_| "rest".into());
-        self.settle(random)?;
+        match self.plan.way {
+            Way::Sessions => self.settle_sessions(random)?,
+            _ => self.settle(random)?,
+        }
         self.agree()
     }
 
@@ -135,9 +139,13 @@ impl World {
                 return Err(format!("replicas differ at rest:\n  0 has{here}\n  {} has{there}", at + 1));
             }
         }
-        for (at, node) in self.nodes.iter().enumerate() {
+        for (at, node) in self.nodes.iter_mut().enumerate() {
             if !self.relapsed && !node.replica.pieces().unwrap().is_empty() && !self.restored {
                 return Err(format!("at rest, {at} keeps pieces"));
+            }
+            let wrong = node.replica.check().unwrap();
+            if !wrong.is_empty() {
+                return Err(format!("at rest, {at} is damaged: {wrong:?}"));
             }
             if node.view.waiting {
                 return Err(format!("at rest, {at} waits for a migration"));

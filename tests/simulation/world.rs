@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use crsql_sync::crr::Version;
+use crsql_sync::sync::session::Session;
 use crsql_sync::sync::{Cursor, Request, SqlError, SqlLimits};
 
 use super::model::{Model, Names};
@@ -10,6 +11,7 @@ use super::network::{Network, describe};
 use super::node::Node;
 use super::plan::{Kind, Plan};
 use super::random::Random;
+use super::sessions::Connection;
 use super::storage::Fault;
 use super::writes::Tables;
 
@@ -30,6 +32,9 @@ pub struct World {
     /// Whether a site came back with less than it had, so that its numbers may name two transactions each. Then nothing is
     /// checked but the end.
     pub relapsed: bool,
+    /// The links of sessions that are open, and the number of the last one.
+    pub connections: Vec<Connection>,
+    pub last_link: u64,
     /// What happened, where somebody wants to read it.
     pub trace: Option<Vec<String>>,
 }
@@ -40,7 +45,23 @@ impl World {
         let nodes = (0..plan.copies).map(|_| Node::open(tables.empty(random), random.number())).collect();
         let (network, model, names) = Default::default();
         let (links, trace) = (plan.links.clone(), traced.then(Vec::new));
-        Self { plan, nodes, links, network, model, names, tables, restored: false, relapsed: false, trace }
+        let (restored, relapsed, connections, last_link) = (false, false, Vec::new(), 0);
+        let mut world = Self {
+            plan,
+            nodes,
+            links,
+            network,
+            model,
+            names,
+            tables,
+            restored,
+            relapsed,
+            connections,
+            last_link,
+            trace,
+        };
+        world.nodes.iter_mut().for_each(|node| node.session = Session::new(world.plan.session));
+        world
     }
 
     /// Says what happens, where somebody wants to know.
@@ -52,6 +73,11 @@ impl World {
     }
 
     pub fn step(&mut self, random: &mut Random) -> Checked {
+        self.act(random)?;
+        self.tell_sessions(random)
+    }
+
+    fn act(&mut self, random: &mut Random) -> Checked {
         match random.weighed(&self.plan.kinds) {
             Kind::Write => self.write(random),
             Kind::Deliver => (0..random.within(1..4)).try_for_each(|_| self.deliver(random)),
@@ -78,6 +104,8 @@ impl World {
                 let (node, peer) = self.pair(random);
                 self.begin_again(node, peer)
             }
+            Kind::Connect => self.connect_or_hang_up(random),
+            Kind::Wake => self.wake(random),
             Kind::SendAgain => self.send_again(random),
             Kind::Partition => {
                 self.network.partition(&self.links, random);

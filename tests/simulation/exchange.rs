@@ -48,9 +48,31 @@ impl World {
             Cursor { site: asked.site, version: Version::or_zero(random.within(0..newest + 2) as i64).unwrap() }
         });
         let known = (self.plan.known && random.chance(50)).then(|| Arc::new(asker.replica.clock().unwrap()));
-        let exclude = (self.plan.excludes && random.chance(80)).then_some(asker.site);
+        let exclude = random.chance(self.plan.excludes).then_some(asker.site);
         let schema = asker.replica.schema().map(|schema| schema.hash().clone());
         Request { since, until, exclude, known, schema, page: self.plan.page(random) }
+    }
+
+    /// Sends the next batch of a stream, which begins where the peer was when it asked.
+    pub fn stream(&mut self, random: &mut Random) -> Checked {
+        let (node, peer) = self.pair(random);
+        let request = self.pull_request(peer, node, random);
+        let reader = self.nodes[peer].site;
+        let it = &mut self.nodes[node];
+        let since = it.streams.get(&reader).copied().filter(|_| random.chance(95)).unwrap_or(request.since);
+        // Streams know nothing of what the reader holds otherwise.
+        let request =
+            Request { since, until: None, known: None, exclude: (self.plan.excludes > 0).then_some(reader), ..request };
+        match it.call(None, |replica| replica.request_changes(&request))? {
+            Ok(batch) => {
+                it.streams.insert(reader, batch.next.unwrap_or(since));
+                self.send(node, peer, Message::Answer { batch: Rc::new(batch), pulled: false }, random);
+            }
+            Err(_) => {
+                it.streams.remove(&reader);
+            }
+        }
+        Ok(())
     }
 
     pub fn push(&mut self, random: &mut Random) -> Checked {
@@ -108,7 +130,7 @@ impl World {
             Since::After(cursor) if random.chance(50) => Some(cursor),
             _ => None,
         };
-        let exclude = (self.plan.excludes && random.chance(50)).then_some(self.nodes[node].site);
+        let exclude = random.chance(self.plan.excludes.min(50)).then_some(self.nodes[node].site);
         let schema = asker.schema().map(|schema| schema.hash().clone());
         VersionsRequest { wanted, pieces, since, exclude, schema, page: self.plan.page(random) }
     }
@@ -188,6 +210,10 @@ impl World {
             }
             Message::Answer { batch, pulled } => {
                 let applied = self.apply(to, &batch, random)?;
+                if applied.is_none() {
+                    let reader = self.nodes[to].site;
+                    self.nodes[from].streams.remove(&reader);
+                }
                 if pulled && applied.is_some() && batch.more && random.chance(80) {
                     return self.pull(to, from, random);
                 }
@@ -259,6 +285,11 @@ impl World {
                 return Err(format!("a batch was refused: {error}"));
             }
             return Ok(applied.map(drop));
+        }
+        let received = self.nodes[node].replica.received(batch.from).unwrap();
+        let is_behind = batch.start.is_some() && batch.next.is_some_and(|next| next.is_later_than(&received));
+        if is_behind || applied.is_ok_and(|applied| applied.received != received) {
+            return Err(format!("applied up to {:?}, and received {received}", batch.next));
         }
         self.check(node)?;
         Ok(Ok(()))

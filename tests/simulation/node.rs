@@ -40,6 +40,8 @@ pub struct Node {
     pub seen: Option<Image>,
     pub backups: Vec<(Image, View)>,
     pub pushes: BTreeMap<SiteId, Push>,
+    /// How far peers were sent what they asked for; lost in a crash.
+    pub streams: BTreeMap<SiteId, Since>,
     /// Peers whose cursors may go back, since that was asked for.
     pub forgiven: Vec<SiteId>,
     pub migrated: bool,
@@ -67,14 +69,30 @@ impl Node {
     fn new(replica: Replica, image: Image, seed: u64) -> Self {
         let (view, backups, pushes, forgiven) = (View::default(), Vec::new(), BTreeMap::new(), Vec::new());
         let (site, migrated, seen) = (replica.site(), false, None);
-        let (session, wake_at, told) = (Session::default(), None, None);
-        Self { replica, site, image, view, seen, backups, pushes, forgiven, migrated, session, wake_at, told, seed }
+        let (session, wake_at, told, streams) = (Session::default(), None, None, BTreeMap::new());
+        Self {
+            replica,
+            site,
+            image,
+            view,
+            seen,
+            backups,
+            pushes,
+            forgiven,
+            migrated,
+            session,
+            wake_at,
+            told,
+            streams,
+            seed,
+        }
     }
 
     /// Stops, and begins again with what is on the disk.
     pub fn crash(&mut self) {
         self.replica = Replica::open(storage::open(&self.image, self.seed)).unwrap();
         self.pushes.clear();
+        self.streams.clear();
         self.seen = None;
     }
 

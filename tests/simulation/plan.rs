@@ -15,6 +15,8 @@ pub enum Kind {
     Deliver,
     /// Asks a peer for what comes after a cursor.
     Pull,
+    /// Sends the next of a stream that a peer asked for, whether the one before arrived or not.
+    Stream,
     /// Sends a peer what it has not acknowledged.
     Push,
     /// Asks a peer for transactions.
@@ -50,7 +52,7 @@ pub enum Kind {
 impl Kind {
     /// Whether it sends what sessions send by themselves.
     fn is_of_exchange(self) -> bool {
-        matches!(self, Self::Pull | Self::Push | Self::AskVersions | Self::Broadcast | Self::Relay)
+        matches!(self, Self::Pull | Self::Stream | Self::Push | Self::AskVersions | Self::Broadcast | Self::Relay)
     }
 }
 
@@ -84,8 +86,8 @@ pub struct Plan {
     pub faults: usize,
     /// Whether askers name what they hold.
     pub known: bool,
-    /// Whether askers leave out what is theirs. One that lost it must not.
-    pub excludes: bool,
+    /// How often askers leave out what is theirs, in percent. One that lost it must not.
+    pub excludes: usize,
     pub migrates: bool,
     /// How sessions behave.
     pub session: session::Config,
@@ -103,6 +105,7 @@ impl Plan {
             }
         };
         may(90, 15, Kind::Pull);
+        may(40, 12, Kind::Stream);
         may(50, 12, Kind::Push);
         may(50, 10, Kind::AskVersions);
         may(50, 10, Kind::Broadcast);
@@ -139,7 +142,7 @@ impl Plan {
             kinds,
             way: match sessions {
                 true => Way::Sessions,
-                false => *random.pick(&[Way::Cursors, Way::Pushes, Way::Versions, Way::Mixed, Way::Mixed]),
+                false => *random.pick(&[Way::Cursors, Way::Cursors, Way::Pushes, Way::Versions, Way::Mixed]),
             },
             json: random.chance(10),
             small_pages: random.chance(60),
@@ -148,7 +151,7 @@ impl Plan {
             repeats: if calm { 0 } else { *random.pick(&[0, 5, 20]) },
             faults: if random.chance(20) { 10 } else { 0 },
             known: random.chance(30),
-            excludes: !relapses,
+            excludes: if relapses { 0 } else { *random.pick(&[50, 100, 100]) },
             migrates,
             session: session::Config::default(),
         }

@@ -85,6 +85,7 @@ impl World {
                 let (from, to) = self.pair(random);
                 self.pull(from, to, random)
             }
+            Kind::Stream => self.stream(random),
             Kind::Push => self.push(random),
             Kind::AskVersions => {
                 let (from, to) = self.pair(random);

@@ -28,6 +28,9 @@ impl Connection {
     }
 }
 
+/// A call of a session.
+type Call<'a> = Box<dyn FnOnce(&mut Session, &mut Replica, Duration) -> Result<Output, Error> + 'a>;
+
 impl World {
     /// Opens a link, or closes it.
     pub fn connect_or_hang_up(&mut self, random: &mut Random) -> Checked {
@@ -37,8 +40,16 @@ impl World {
             Some(at) if random.chance(30) => {
                 let Connection { id, ends } = self.connections.remove(at);
                 self.tell(|_| format!("{a} and {b} hang up"));
-                self.call_session(ends.0, random, |session, replica, now| session.disconnect(replica, now, id))?;
-                self.call_session(ends.1, random, |session, replica, now| session.disconnect(replica, now, id))
+                self.call_session(
+                    ends.0,
+                    random,
+                    Box::new(|session, replica, now| session.disconnect(replica, now, id)),
+                )?;
+                self.call_session(
+                    ends.1,
+                    random,
+                    Box::new(|session, replica, now| session.disconnect(replica, now, id)),
+                )
             }
             Some(_) => Ok(()),
         }
@@ -49,8 +60,8 @@ impl World {
         let id = LinkId(self.last_link);
         self.tell(|_| format!("{a} and {b} connect: {id:?}"));
         self.connections.push(Connection { id, ends: (a, b) });
-        self.call_session(a, random, |session, replica, now| session.connect(replica, now, id))?;
-        self.call_session(b, random, |session, replica, now| session.connect(replica, now, id))
+        self.call_session(a, random, Box::new(|session, replica, now| session.connect(replica, now, id)))?;
+        self.call_session(b, random, Box::new(|session, replica, now| session.connect(replica, now, id)))
     }
 
     /// A copy lost what it had in memory: its links are gone, and its peers notice.
@@ -62,7 +73,7 @@ impl World {
         let gone: Vec<Connection> = gone;
         for Connection { id, ends } in gone {
             let peer = if ends.0 == node { ends.1 } else { ends.0 };
-            self.call_session(peer, random, |session, replica, now| session.disconnect(replica, now, id))?;
+            self.call_session(peer, random, Box::new(|session, replica, now| session.disconnect(replica, now, id)))?;
         }
         Ok(())
     }
@@ -72,7 +83,7 @@ impl World {
         let first = (0..self.nodes.len()).filter_map(|node| Some((self.nodes[node].wake_at?, node))).min();
         let Some((at, node)) = first else { return Ok(()) };
         self.network.now = self.network.now.max(at.as_millis() as u64 + 1);
-        self.call_session(node, random, |session, replica, now| session.wake(replica, now))
+        self.call_session(node, random, Box::new(|session, replica, now| session.wake(replica, now)))
     }
 
     /// Sessions hear of what was written without them.
@@ -80,7 +91,7 @@ impl World {
         for node in 0..self.nodes.len() {
             let it = &self.nodes[node];
             if !self.connections.is_empty() && it.told.as_ref().is_none_or(|told| !Rc::ptr_eq(told, &it.image)) {
-                self.call_session(node, random, |session, replica, now| session.written(replica, now))?;
+                self.call_session(node, random, Box::new(|session, replica, now| session.written(replica, now)))?;
             }
         }
         Ok(())
@@ -102,15 +113,10 @@ impl World {
             }
             said = read;
         }
-        self.call_session(node, random, move |session, replica, now| session.receive(replica, now, id, said))
+        self.call_session(node, random, Box::new(move |session, replica, now| session.receive(replica, now, id, said)))
     }
 
-    fn call_session(
-        &mut self,
-        node: usize,
-        random: &mut Random,
-        call: impl FnOnce(&mut Session, &mut Replica, Duration) -> Result<Output, Error>,
-    ) -> Checked {
+    fn call_session(&mut self, node: usize, random: &mut Random, call: Call<'_>) -> Checked {
         let now = Duration::from_millis(self.network.now);
         let it = &mut self.nodes[node];
         let mut session = std::mem::take(&mut it.session);
@@ -131,7 +137,11 @@ impl World {
             let peer = self.connections.remove(at).other(node);
             self.tell(|_| format!("{node} closes {id:?}"));
             if let Some(peer) = peer {
-                self.call_session(peer, random, |session, replica, now| session.disconnect(replica, now, id))?;
+                self.call_session(
+                    peer,
+                    random,
+                    Box::new(|session, replica, now| session.disconnect(replica, now, id)),
+                )?;
             }
         }
         Ok(())

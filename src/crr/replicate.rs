@@ -169,7 +169,7 @@ pub(super) fn check(conn: &Connection, name: &str) -> Result<()> {
         );
     }
     let columns: i64 = conn.query_row("SELECT count(*) FROM pragma_table_info(?, 'main')", [name], |row| row.get(0))?;
-    if columns + 2 > limit(conn, ffi::SQLITE_LIMIT_COLUMN) {
+    if columns + 3 > limit(conn, ffi::SQLITE_LIMIT_COLUMN) {
         return refuse("Table {} has too many columns: what is kept of a row is read beside them");
     }
     let pks: i64 =

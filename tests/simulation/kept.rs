@@ -68,3 +68,26 @@ fn a_change_that_came_later_than_the_rest_of_its_transaction_fits_in_a_piece_of_
     pull(&mut b, &mut d);
     assert_eq!(d.clock().unwrap(), b.clock().unwrap());
 }
+
+#[test]
+fn a_row_that_takes_the_place_of_another_brings_cells_that_it_had_not_received() {
+    let (mut a, mut b) = (replica(), replica());
+    write(&mut a, "INSERT INTO a VALUES (1, 'a', 1), (3, 'a', 3)");
+    write(&mut a, "UPDATE a SET y = 4 WHERE id = 3");
+    // Only the first transaction, of which row 3 has its x.
+    let page = Page { changes: 3, ..Page::default() };
+    let first = a.request_changes(&Request { page, ..Request::after(Since::Beginning) }).unwrap();
+    assert!(first.more);
+    b.apply_changes(&first).unwrap();
+    write(&mut b, "UPDATE OR REPLACE a SET id = 1 WHERE id = 3");
+    for _ in 0..2 {
+        pull(&mut a, &mut b);
+        pull(&mut b, &mut a);
+    }
+    let rows = |replica: &Replica| {
+        let all = "SELECT group_concat(concat_ws(' ', id, x, y)) FROM a";
+        replica.connection().query_row(all, [], |row| row.get::<_, String>(0)).unwrap()
+    };
+    assert_eq!(rows(&a), "1 a");
+    assert_eq!(rows(&b), "1 a");
+}

@@ -192,26 +192,34 @@ impl<'c> Writes<'c> {
         self.hints.forget(old_key);
         let moved = self.take_or_new(old_key)?;
         let victim = self.take_replaced(key, Some(&pk))?;
+        let tombstone = if victim.is_none() { self.stored.find_packed_tombstone(&pk)? } else { None };
+        let beaten = |column| victim.as_ref().and_then(|row| row.clock.get(column)).map(|stamp| stamp.col_version);
         let mut clock = RowClock::default();
         for (column, stamp) in moved.clock.iter().filter(|(column, _)| *column != ColumnId::SENTINEL) {
             // Over a live row the moved cell must beat the one that it replaces, or copies that merge it would differ.
-            let beaten = victim.as_ref().and_then(|victim| victim.clock.get(column)).map(|stamp| stamp.col_version);
-            let col_version = beaten.map_or(stamp.col_version, |beaten| after(stamp.col_version.max(beaten)));
+            let col_version = beaten(column).map_or(stamp.col_version, |beaten| after(stamp.col_version.max(beaten)));
             clock.set(column, self.stamp(col_version, self.state.take_seqs(1)));
         }
+        if victim.is_some() || tombstone.is_some() {
+            // The row that was here may have cells, here or elsewhere, which the moved one has not: they are beaten too.
+            for column in self.table.columns.iter().map(|column| column.id) {
+                if clock.get(column).is_none() {
+                    let col_version = after(beaten(column).unwrap_or(0));
+                    clock.set(column, self.stamp(col_version, self.state.take_seqs(1)));
+                }
+            }
+        }
         self.bury(old_key, Some(&moved), old_pk)?;
-        let (cl, number) = match victim {
-            Some(victim) => {
+        let (cl, number) = match (victim, tombstone) {
+            (Some(victim), _) => {
                 let cl = victim.clock.sentinel().map_or(Ok(1), |stamp| incarnation(stamp.col_version, 2))?;
                 (cl, victim.number)
             }
-            None => match self.stored.find_packed_tombstone(&pk)? {
-                Some(tombstone) => {
-                    self.stored.exhume(tombstone.number)?;
-                    (incarnation(tombstone.stamp.col_version, 1)?, tombstone.number)
-                }
-                None => (1, self.new_number(key)?),
-            },
+            (None, Some(tombstone)) => {
+                self.stored.exhume(tombstone.number)?;
+                (incarnation(tombstone.stamp.col_version, 1)?, tombstone.number)
+            }
+            (None, None) => (1, self.new_number(key)?),
         };
         clock.set(ColumnId::SENTINEL, self.stamp(cl, self.state.take_seqs(1)));
         self.put(key, Some(Clocked { clock, number }));

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crsql_sync::crr::Version;
-use crsql_sync::sync::session::{Config, LinkId, Message, Output, Session};
-use crsql_sync::sync::{Page, Replica, Schema, Sql, SqlLimits};
+use crsql_sync::sync::session::{Config, Hello, LinkId, Message, Output, Session};
+use crsql_sync::sync::{Clock, Page, Replica, Request, Schema, Since, Sql, SqlLimits, VersionsRequest, Wanted};
 use rusqlite::Connection;
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -288,8 +288,8 @@ fn what_a_broadcast_left_out_is_asked_of_one_peer_that_holds_it() {
     world.add(0, "b");
     let (author, at) = (world.nodes[0].replica.site(), world.nodes[0].replica.version().unwrap());
     // The second transaction reaches node 1 by itself; the first one is known to lack.
-    let newest = crsql_sync::sync::Clock::after(author, Version::new(at.get() - 1).unwrap(), at);
-    let request = crsql_sync::sync::VersionsRequest::new(crsql_sync::sync::Wanted::Versions(newest));
+    let newest = Clock::after(author, Version::new(at.get() - 1).unwrap(), at);
+    let request = VersionsRequest::new(Wanted::Versions(newest));
     let batch = world.nodes[0].replica.request_versions(&request).unwrap();
     world.nodes[1].replica.apply_changes(&batch).unwrap();
     assert_eq!(world.ids(1), ["b"]);
@@ -300,6 +300,84 @@ fn what_a_broadcast_left_out_is_asked_of_one_peer_that_holds_it() {
     world.check_equal();
 }
 
+/// Who a replica says that it is.
+fn hello(replica: &Replica) -> Message {
+    Message::Hello(Hello { site: replica.site(), schema: None, at: replica.at().unwrap(), known: true })
+}
+
+#[test]
+fn what_lacks_of_a_transaction_is_asked_of_a_peer_that_sent_a_piece_of_it() {
+    let mut world = World::new(2, Config::default(), 1);
+    world.run(0, "INSERT INTO todo (id, title) VALUES ('a', 'x'), ('b', 'x'), ('c', 'x')");
+    let [author, reader] = &mut world.nodes[..] else { unreachable!() };
+    let (id, all) = (LinkId(0), Wanted::AllBut(Clock::default()));
+    let Node { replica, session, .. } = reader;
+    session.connect(replica, Duration::ZERO, id).unwrap();
+    session.receive(replica, Duration::ZERO, id, hello(&author.replica)).unwrap();
+    let page = Page { changes: 2, ..Page::default() };
+    let piece = author.replica.request_versions(&VersionsRequest { page, ..VersionsRequest::new(all) }).unwrap();
+    let output = session.receive(replica, Duration::ZERO, id, Message::Batch(Box::new(piece))).unwrap();
+    let output = session.wake(replica, output.wake_at.unwrap()).unwrap();
+    let [(_, Message::Need { versions, pieces, since })] = &output.messages[..] else {
+        panic!("{:?}", output.messages);
+    };
+    let wanted = Wanted::Versions(versions.clone());
+    let request = VersionsRequest { pieces: pieces.clone(), since: *since, ..VersionsRequest::new(wanted) };
+    let rest = author.replica.request_versions(&request).unwrap();
+    session.receive(replica, Duration::ZERO, id, Message::Batch(Box::new(rest))).unwrap();
+    assert_eq!(world.ids(1), ["a", "b", "c"]);
+}
+
+#[test]
+fn a_message_over_a_link_that_is_gone_takes_back_no_wake_up() {
+    let mut world = World::new(1, Config::default(), 1);
+    let Node { replica, session, .. } = &mut world.nodes[0];
+    let wake_at = session.connect(replica, Duration::ZERO, LinkId(2)).unwrap().wake_at;
+    assert!(wake_at.is_some());
+    let late = session.receive(replica, Duration::ZERO, LinkId(1), Message::Bye).unwrap();
+    assert_eq!(late.wake_at, wake_at);
+}
+
+#[test]
+fn a_claim_that_was_added_when_a_batch_was_sent_again_is_repeated_if_the_first_one_arrived() {
+    let config = Config { page: Page { changes: 2, ..Page::default() }, credit: 1, ..Config::default() };
+    let mut world = World::new(3, config, 1);
+    world.add(2, "a");
+    let mut nodes = world.nodes.into_iter();
+    let (mut writer, mut reader, mut other) = (nodes.next().unwrap(), nodes.next().unwrap(), nodes.next().unwrap());
+    let all = Request::after(Since::Beginning);
+    writer.replica.apply_changes(&other.replica.request_changes(&all).unwrap()).unwrap();
+
+    let (id, mut now) = (LinkId(0), Duration::ZERO);
+    let Node { replica, session, .. } = &mut writer;
+    session.connect(replica, now, id).unwrap();
+    session.receive(replica, now, id, hello(&reader.replica)).unwrap();
+    let want = Message::Want { since: Since::Beginning, credit: 1 };
+    let batch = |output: &Output| {
+        let batches = output.messages.iter().filter_map(|(_, message)| match message {
+            Message::Batch(batch) => Some(batch.clone()),
+            _ => None,
+        });
+        batches.last().unwrap()
+    };
+    let first = batch(&session.receive(replica, now, id, want).unwrap());
+    let (site, merge) = (replica.site(), Version::new(1).unwrap());
+    // The number of a merge is claimed with the next transaction. That one does not fit in the page.
+    assert!(!first.covers.contains(site, merge));
+    let limits = SqlLimits { rows: 10, bytes: 1000, time: Duration::from_secs(10), read_only: false };
+    let insert = "INSERT INTO todo (id, title) VALUES ('b', 'x')";
+    replica.sql(&[Sql { sql: insert.into(), params: vec![] }], limits).unwrap();
+    now += config.patience;
+    let again = batch(&session.wake(replica, now).unwrap());
+    assert_eq!(again.end, first.end);
+    assert!(again.covers.contains(site, merge));
+    // It is lost, and the first one arrives.
+    let received = reader.replica.apply_changes(&first).unwrap().received;
+    let next = batch(&session.receive(replica, now, id, Message::Have { received, credit: 1 }).unwrap());
+    reader.replica.apply_changes(&next).unwrap();
+    assert_eq!(reader.replica.clock().unwrap(), replica.clock().unwrap());
+}
+
 #[test]
 fn a_copy_under_the_same_site_id_is_told_and_let_go() {
     let mut world = World::new(1, Config::default(), 1);
@@ -307,13 +385,8 @@ fn a_copy_under_the_same_site_id_is_told_and_let_go() {
     let Node { replica, session, .. } = &mut world.nodes[0];
     let id = LinkId(0);
     session.connect(replica, Duration::ZERO, id).unwrap();
-    let hello = crsql_sync::sync::session::Hello {
-        site: replica.site(),
-        schema: None,
-        at: replica.at().unwrap(),
-        known: false,
-    };
-    let output = session.receive(replica, Duration::ZERO, id, Message::Hello(hello)).unwrap();
+    let hello = hello(replica);
+    let output = session.receive(replica, Duration::ZERO, id, hello).unwrap();
     assert!(matches!(&output.messages[..], [(_, Message::Error(failure))] if failure.code == "same_site"));
     assert_eq!(output.closed, [id]);
 }

@@ -116,7 +116,7 @@ impl Session {
         message: Message,
     ) -> Result<Output, Error> {
         let mut output = Output::default();
-        let Some(link) = self.links.get_mut(&id) else { return Ok(output) };
+        let Some(link) = self.links.get_mut(&id) else { return self.step(replica, now, output) };
         let mut answers = Vec::new();
         let keeps = match message {
             Message::Hello(hello) => link.greet(replica, now, hello, &self.config, &mut answers)?,

@@ -67,7 +67,7 @@ impl Incoming {
                     self.asked = now;
                     self.more = batch.more;
                     self.at.version = self.at.version.max(batch.end.unwrap_or(Version::ZERO));
-                    peer.holds(&batch.covers);
+                    peer.sent(&batch);
                     received = Some(applied.received);
                     next = self.follower(applied.received);
                 }

@@ -13,6 +13,7 @@ use crate::sync::clock::Clock;
 use crate::sync::cursor::{Cursor, Place, Since};
 use crate::sync::error::{ApplyError, Error};
 use crate::sync::partials::Piece;
+use crate::sync::ranges::{Range, Ranges};
 use crate::sync::replica::Replica;
 use crate::sync::request::Page;
 use crate::sync::versions::{VersionsRequest, Wanted};
@@ -39,9 +40,12 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn holds(&mut self, more: &Clock) {
-        if !self.clock.covers(more) {
-            self.clock = Arc::new(self.clock.union(more));
+    /// It sent `batch`: what that covers it holds, and what there are pieces of.
+    pub(super) fn sent(&mut self, batch: &Batch) {
+        let pieces = batch.partial.iter().map(|partial| (partial.site, Ranges::from(Range::one(partial.version))));
+        let held = batch.covers.union(&pieces.collect());
+        if !self.clock.covers(&held) {
+            self.clock = Arc::new(self.clock.union(&held));
         }
     }
 }
@@ -150,7 +154,7 @@ impl Link {
         match replica.apply_changes(batch) {
             Ok(_) => {
                 if let Some(peer) = self.peer.as_mut().filter(|peer| peer.site == batch.from) {
-                    peer.holds(&batch.covers);
+                    peer.sent(batch);
                 }
             }
             Err(ApplyError::Replica(error)) => return Err(error),
@@ -161,8 +165,8 @@ impl Link {
 
     /// The peer has our changes on its disk.
     pub(super) fn confirm(&mut self, received: Since, credit: u32, now: Duration) {
-        if let (Some(peer), Some(outgoing)) = (&mut self.peer, &mut self.outgoing) {
-            outgoing.confirm(peer, received, credit, now);
+        if let Some(outgoing) = &mut self.outgoing {
+            outgoing.confirm(received, credit, now);
         }
     }
 

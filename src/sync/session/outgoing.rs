@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::Config;
 use super::link::Peer;
 use super::message::Message;
-use crate::sync::clock::Clock;
 use crate::sync::cursor::{Cursor, Since};
 use crate::sync::error::{Error, RequestError};
 use crate::sync::replica::Replica;
@@ -21,8 +20,8 @@ pub(super) struct Outgoing {
     sent: Since,
     /// Up to where it was read; between there and `sent` there is nothing for the peer.
     read: Since,
-    /// Where each batch ends that is under way, and what it covers.
-    under_way: VecDeque<(Since, Clock)>,
+    /// Where each batch ends that is under way.
+    under_way: VecDeque<Since>,
     credit: u32,
     /// Whether the peer still has to be told that its question came.
     unanswered: bool,
@@ -52,16 +51,15 @@ impl Outgoing {
     }
 
     /// The peer has what was sent, up to `received`.
-    pub(super) fn confirm(&mut self, peer: &mut Peer, received: Since, credit: u32, now: Duration) {
+    pub(super) fn confirm(&mut self, received: Since, credit: u32, now: Duration) {
         self.credit = credit;
         if received.is_later_than(&self.confirmed) {
             self.confirmed = received;
             self.moved = now;
         }
-        while self.under_way.front().is_some_and(|(end, _)| !end.is_later_than(&received)) {
-            if let Some((_, covers)) = self.under_way.pop_front() {
-                peer.holds(&covers);
-            }
+        // What they covered counts for nothing: it may have been another one that arrived, sent before with the same end.
+        while self.under_way.front().is_some_and(|end| !end.is_later_than(&received)) {
+            self.under_way.pop_front();
         }
     }
 
@@ -110,7 +108,7 @@ impl Outgoing {
             }
             self.unanswered = false;
             replica.begin_batch_at(&mut batch, self.sent, peer.site)?;
-            self.under_way.push_back((next, batch.covers.clone()));
+            self.under_way.push_back(next);
             (self.sent, self.moved) = (next, now);
             messages.push(batch.into());
         }

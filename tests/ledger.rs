@@ -249,6 +249,19 @@ fn a_transaction_in_pieces_stays_out_of_sight_until_the_last_one_and_survives_a_
 }
 
 #[test]
+fn what_waits_for_pieces_is_not_held_though_the_batch_says_that_it_covers_it() {
+    let (mut a, mut b) = (replica(), replica());
+    add_many(&mut a, 10);
+    let mut first = next(&mut a, &b, Page { changes: 6, ..Page::default() });
+    first.covers = versions(a.site(), &[(1, 1)]);
+    b.apply_changes(&first).unwrap();
+    assert!(!b.clock().unwrap().contains(a.site(), version(1)));
+    assert_eq!(b.missing().unwrap(), versions(a.site(), &[(1, 1)]));
+    assert_eq!(b.pieces().unwrap().len(), 1);
+    assert_eq!(ids(&mut b), "null");
+}
+
+#[test]
 fn a_piece_that_is_lost_is_asked_of_another_peer() {
     let (mut a, mut b, mut c) = (replica(), replica(), replica());
     add_many(&mut a, 10);
@@ -350,6 +363,22 @@ fn a_claim_travels_though_its_changes_all_lost() {
     assert!(c.clock().unwrap().contains(a.site(), a.version().unwrap()));
     pull(&mut b, &mut a);
     check_in_step(&[&a, &b, &c]);
+}
+
+#[test]
+fn a_claim_that_others_and_the_reader_brought_is_told_though_a_page_ends_between_them() {
+    let (mut author, mut relay, mut reader) = (replica(), replica(), replica());
+    add(&mut author, "1");
+    pull(&mut author, &mut relay);
+    add(&mut author, "2");
+    let wanted = Wanted::Versions(versions(author.site(), &[(2, 2)]));
+    let second = by_versions(&mut author, wanted);
+    reader.apply_changes(&second).unwrap();
+    // The relay has the first from the author, at its local version 1, and the second from the reader, at 3.
+    add(&mut relay, "3");
+    pull(&mut reader, &mut relay);
+    pull_by(&mut relay, &mut reader, Page { changes: 2, ..Page::default() });
+    check_in_step(&[&relay, &reader]);
 }
 
 #[test]
@@ -456,6 +485,32 @@ fn a_database_that_was_restored_unnoticed_does_not_give_a_number_twice_once_it_h
 }
 
 #[test]
+fn a_database_that_was_restored_unnoticed_knows_what_it_lost_though_merges_took_the_numbers() {
+    let (mut a, mut b, mut c) = (replica(), replica(), replica());
+    let backup = copy(&a);
+    add(&mut a, "1");
+    add(&mut a, "2");
+    pull(&mut a, &mut b);
+    let mut a = Replica::open(backup).unwrap();
+    for id in ["3", "4", "5"] {
+        add(&mut c, id);
+        pull(&mut c, &mut a);
+    }
+    let second = by_versions(&mut b, Wanted::Versions(versions(a.site(), &[(2, 2)])));
+    a.apply_changes(&second).unwrap();
+    assert_eq!(a.missing().unwrap(), versions(a.site(), &[(1, 1)]));
+    assert_eq!(a.clock().unwrap().get(a.site()), versions(a.site(), &[(2, 2)]).get(a.site()));
+    let first = by_versions(&mut b, Wanted::Versions(versions(a.site(), &[(1, 1)])));
+    a.apply_changes(&first).unwrap();
+    add(&mut a, "6");
+    pull(&mut c, &mut b);
+    b.begin_again(a.site()).unwrap();
+    pull(&mut a, &mut b);
+    assert_eq!(ids(&mut a), "1 2 3 4 5 6");
+    check_in_step(&[&a, &b]);
+}
+
+#[test]
 fn a_batch_of_a_newer_schema_waits_for_the_migration() {
     let (mut a, mut b) = (replica(), replica());
     add(&mut a, "1");
@@ -488,6 +543,25 @@ fn a_batch_of_a_newer_schema_waits_for_the_migration() {
     pull(&mut a, &mut b);
     pull(&mut b, &mut a);
     assert_eq!(ids(&mut b), "1 2 3 4");
+    check_in_step(&[&a, &b]);
+}
+
+#[test]
+fn what_follows_a_batch_that_waits_is_not_merged_before_it_though_it_fits() {
+    let (mut a, mut b) = (replica(), replica());
+    let ours = b.schema().unwrap().hash().clone();
+    a.create_or_migrate_database(&Schema::parse(DATED).unwrap(), &[]).unwrap();
+    add(&mut a, "1");
+    assert!(b.apply_changes(&next(&mut a, &b, Page::default())).unwrap().waits);
+    // The sender claims both transactions, and this batch brings the second one only.
+    add(&mut a, "2");
+    let mut second = next(&mut a, &b, Page::default());
+    (second.schema, second.schema_text) = (Some(ours), None);
+    assert!(second.covers.contains(a.site(), version(1)));
+    assert!(b.apply_changes(&second).unwrap().waits);
+    assert!(b.clock().unwrap().get(a.site()).is_none());
+    b.create_or_migrate_database(&Schema::parse(DATED).unwrap(), &[]).unwrap();
+    assert_eq!(ids(&mut b), "1 2");
     check_in_step(&[&a, &b]);
 }
 

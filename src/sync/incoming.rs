@@ -33,12 +33,12 @@ pub(super) fn merge(conn: &Connection, engine: &Engine, batch: &Batch) -> Result
         via: engine.ordinal_or_new(conn, batch.from).map_err(Error::from)?,
         version: None,
     };
-    let own = incoming.check_own(batch)?.max(Some(own)).unwrap_or(own);
+    let own = incoming.check_own(batch, own)?;
     let Sorted { ready: changes, completed, waiting } = incoming.sort_out(batch)?;
     let mut applied = 0;
     if !changes.is_empty() {
         let merged = engine.merge(conn, &changes).map_err(merge_error)?;
-        (applied, incoming.version) = (merged.applied, merged.version);
+        (applied, incoming.version) = (merged.applied, merged.version.or(incoming.version));
     }
     incoming.claim(batch, completed, &waiting)?;
     if let Some(version) = incoming.version {
@@ -67,23 +67,25 @@ struct Incoming<'a> {
 }
 
 impl Incoming<'_> {
-    /// Claims about ourselves that are beyond what we ever wrote: this copy was restored from an older one. The numbers are
-    /// not given again. Returns the last one.
-    fn check_own(&mut self, batch: &Batch) -> Result<Option<Version>, ApplyError> {
-        let own = self.engine.site_id();
-        let pieces = batch.partial.iter().filter(|partial| partial.site == own).map(|partial| partial.version);
-        let Some(last) = pieces.chain(batch.covers.get(own).and_then(Ranges::last)).max() else { return Ok(None) };
-        let ours = self.engine.db_version(self.conn).map_err(Error::from)?;
-        if last <= ours {
-            return Ok(None);
-        }
-        if last.get() - ours.get() > MAX_JUMP {
+    /// Claims about ourselves that are beyond what we remember to have written, up to `own`: this copy was restored from an
+    /// older one. The numbers are not given again, and what they named is missing, but for what the batch brings. Returns the
+    /// last one.
+    fn check_own(&mut self, batch: &Batch, own: Version) -> Result<Version, ApplyError> {
+        let site = self.engine.site_id();
+        let pieces = batch.partial.iter().filter(|partial| partial.site == site).map(|partial| partial.version);
+        let last = pieces.chain(batch.covers.get(site).and_then(Ranges::last)).max();
+        let Some(last) = last.filter(|last| *last > own) else { return Ok(own) };
+        let at = self.engine.db_version(self.conn).map_err(Error::from)?;
+        if last.get() - at.get() > MAX_JUMP {
             return Err(ApplyError::InvalidBatch(
                 "the batch has transactions of this copy that are far ahead of what it wrote".into(),
             ));
         }
+        if let Some(lost) = own.next().ok().and_then(|first| Range::new(first, last).ok()) {
+            self.ledger.add_gap(Ordinal::SELF, own, lost)?;
+        }
         self.version = Some(self.engine.take_version(self.conn, last).map_err(Error::from)?);
-        Ok(Some(last))
+        Ok(last)
     }
 
     /// Puts pieces of transactions aside.

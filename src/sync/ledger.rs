@@ -22,6 +22,7 @@ use rusqlite::Connection;
 
 use super::clock::Clock;
 use super::error::Error;
+use super::peers;
 use super::ranges::{Range, Ranges};
 use crate::crr::{Engine, Ordinal, SiteId, Version};
 
@@ -88,14 +89,16 @@ impl<'a> Ledger<'a> {
     }
 
     /// Of the sites whose claims changed after local version `since` and not after `until`, all that is held. What `peer`
-    /// itself brought, and its own transactions, it need not be told.
+    /// itself brought, and its own transactions, it need not be told: for it an entry is of the time when another one
+    /// changed it. Unless that was before the peer lost data: then it gets what it brought as well.
     pub(super) fn changed(&self, since: Version, until: Version, peer: Option<SiteId>) -> Result<Clock, Error> {
         let via = peer.map(|peer| self.engine.ordinal(self.conn, peer)).transpose()?.flatten();
+        let lost = peer.map(|peer| peers::resend(self.conn, peer)).transpose()?.unwrap_or(Version::ZERO);
         let mut statement = self.conn.prepare_cached(
-            "SELECT site FROM crsql_sync_clock
-             WHERE at > ?1 AND at <= ?2 AND site > 0 AND site IS NOT ?3 AND (via IS NOT ?3 OR before > ?1)",
+            "SELECT site, iif(via IS ?3 AND before > ?4, before, at) AS changed FROM crsql_sync_clock
+             WHERE at > ?1 AND site > 0 AND site IS NOT ?3 AND changed > ?1 AND changed <= ?2",
         )?;
-        let mut rows = statement.query((since.get(), until.get(), via.map(Ordinal::get)))?;
+        let mut rows = statement.query((since.get(), until.get(), via.map(Ordinal::get), lost.get()))?;
         let mut clock = Vec::new();
         while let Some(row) = rows.next()? {
             let site = Ordinal::from(row.get::<_, i64>(0)?);
@@ -302,7 +305,7 @@ impl<'a> Ledger<'a> {
     }
 
     /// Adds a gap after `max`, joined with one that ends there.
-    fn add_gap(&self, site: Ordinal, max: Version, gap: Range<Version>) -> Result<(), Error> {
+    pub(super) fn add_gap(&self, site: Ordinal, max: Version, gap: Range<Version>) -> Result<(), Error> {
         let stored = self.gaps_of(site, max)?;
         let mut missing = stored.clone();
         missing.insert(gap);

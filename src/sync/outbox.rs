@@ -70,11 +70,15 @@ impl Replica {
         read: Since,
         page: Page,
     ) -> Result<Batch, RequestError> {
-        let site = self.site();
-        let resend = peers::resend(&self.conn, peer)?;
-        let resends = resend > Version::ZERO && Since::After(Cursor { site, version: resend }).is_later_than(&read);
-        let exclude = if resends { None } else { Some(peer) };
-        let mut batch = self.request_changes(&Request { exclude, page, ..Request::after(read) })?;
+        let resend = Cursor { site: self.site(), version: peers::resend(&self.conn, peer)? };
+        let mut request = Request { exclude: Some(peer), page, ..Request::after(read) };
+        let resends = Since::After(resend).is_later_than(&read) && resend.version > Version::ZERO;
+        if resends {
+            // Its own as well, up to where it was found to have lost data.
+            (request.exclude, request.until) = (None, Some(resend));
+        }
+        let mut batch = self.request_changes(&request)?;
+        batch.more |= resends && self.version()? > resend.version;
         self.begin_batch_at(&mut batch, acknowledged, peer)?;
         Ok(batch)
     }

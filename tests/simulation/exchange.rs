@@ -48,7 +48,7 @@ impl World {
             Cursor { site: asked.site, version: Version::or_zero(random.within(0..newest + 2) as i64).unwrap() }
         });
         let known = (self.plan.known && random.chance(50)).then(|| Arc::new(asker.replica.clock().unwrap()));
-        let exclude = random.chance(self.plan.excludes).then_some(asker.site);
+        let exclude = self.plan.excludes.then_some(asker.site);
         let schema = asker.replica.schema().map(|schema| schema.hash().clone());
         Request { since, until, exclude, known, schema, page: self.plan.page(random) }
     }
@@ -61,8 +61,7 @@ impl World {
         let it = &mut self.nodes[node];
         let since = it.streams.get(&reader).copied().filter(|_| random.chance(95)).unwrap_or(request.since);
         // Streams know nothing of what the reader holds otherwise.
-        let request =
-            Request { since, until: None, known: None, exclude: (self.plan.excludes > 0).then_some(reader), ..request };
+        let request = Request { since, until: None, known: None, ..request };
         match it.call(None, |replica| replica.request_changes(&request))? {
             Ok(batch) => {
                 it.streams.insert(reader, batch.next.unwrap_or(since));
@@ -130,7 +129,7 @@ impl World {
             Since::After(cursor) if random.chance(50) => Some(cursor),
             _ => None,
         };
-        let exclude = random.chance(self.plan.excludes.min(50)).then_some(self.nodes[node].site);
+        let exclude = (self.plan.excludes && random.chance(50)).then_some(self.nodes[node].site);
         let schema = asker.schema().map(|schema| schema.hash().clone());
         VersionsRequest { wanted, pieces, since, exclude, schema, page: self.plan.page(random) }
     }

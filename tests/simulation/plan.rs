@@ -86,8 +86,8 @@ pub struct Plan {
     pub faults: usize,
     /// Whether askers name what they hold.
     pub known: bool,
-    /// How often askers leave out what is theirs, in percent. One that lost it must not.
-    pub excludes: usize,
+    /// Whether askers leave out what is theirs. One that lost it must not, and whoever moves a cursor always asks alike.
+    pub excludes: bool,
     pub migrates: bool,
     /// How sessions behave.
     pub session: session::Config,
@@ -120,7 +120,7 @@ impl Plan {
         }
         let relapses = random.chance(5);
         if relapses {
-            kinds.retain(|(_, kind)| !matches!(kind, Kind::Copy | Kind::Restore));
+            kinds.retain(|(_, kind)| !matches!(kind, Kind::Copy | Kind::Restore | Kind::Push));
             kinds.extend([(3, Kind::BackUp), (2, Kind::Relapse)]);
         }
         let sessions = random.chance(20) && !relapses;
@@ -134,24 +134,28 @@ impl Plan {
         if migrates {
             kinds.push((2, Kind::Migrate));
         }
+        let way = match (sessions, relapses) {
+            (true, _) => Way::Sessions,
+            (_, true) => *random.pick(&[Way::Cursors, Way::Cursors, Way::Versions]),
+            _ => *random.pick(&[Way::Cursors, Way::Cursors, Way::Pushes, Way::Versions, Way::Mixed]),
+        };
+        // A push leaves out what is the receiver's.
+        let pushes = matches!(way, Way::Pushes | Way::Mixed) || kinds.iter().any(|(_, kind)| *kind == Kind::Push);
         Self {
             tables: random.within(0..5),
             copies,
             links,
             steps: random.within(20..81),
             kinds,
-            way: match sessions {
-                true => Way::Sessions,
-                false => *random.pick(&[Way::Cursors, Way::Cursors, Way::Pushes, Way::Versions, Way::Mixed]),
-            },
+            way,
             json: random.chance(10),
             small_pages: random.chance(60),
             reorders: random.chance(50),
             drops: if calm { 0 } else { *random.pick(&[0, 5, 20]) },
             repeats: if calm { 0 } else { *random.pick(&[0, 5, 20]) },
-            faults: if random.chance(20) { 10 } else { 0 },
+            faults: if random.chance(30) { 15 } else { 0 },
             known: random.chance(30),
-            excludes: if relapses { 0 } else { *random.pick(&[50, 100, 100]) },
+            excludes: pushes || sessions || (!relapses && random.chance(60)),
             migrates,
             session: session::Config::default(),
         }

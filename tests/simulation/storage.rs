@@ -69,8 +69,8 @@ pub fn copy(conn: &Connection) -> Image {
 pub enum Fault {
     /// After so many times [`STEP`] steps of SQLite's machine.
     After(u32),
-    /// At the commit.
-    AtCommit,
+    /// At the first commit, or a later one: work that takes several of them must not leave a part of itself.
+    AtCommit(u32),
 }
 
 const STEP: c_int = 20;
@@ -88,22 +88,16 @@ pub fn with_fault<T, C>(
         left.set(left.get().saturating_sub(1));
         c_int::from(left.get() == 0)
     }
-    unsafe extern "C" fn refuse(_: *mut c_void) -> c_int {
-        1
-    }
     // SAFETY: until it is opened again
     let handle = unsafe { conn(on).handle() };
-    let mut left = Box::new(Cell::new(0));
-    // SAFETY: the handle is open until after the hooks are taken away again.
+    let (Fault::After(times) | Fault::AtCommit(times)) = fault;
+    let mut counter = Box::new(Cell::new(times));
+    let left = (&raw mut *counter).cast();
+    // SAFETY: the handle is open until after the hooks are taken away again, and the counter lives as long.
     unsafe {
         match fault {
-            Fault::After(steps) => {
-                left.set(steps);
-                ffi::sqlite3_progress_handler(handle, STEP, Some(burn), (&raw mut *left).cast());
-            }
-            Fault::AtCommit => {
-                ffi::sqlite3_commit_hook(handle, Some(refuse), std::ptr::null_mut());
-            }
+            Fault::After(_) => ffi::sqlite3_progress_handler(handle, STEP, Some(burn), left),
+            Fault::AtCommit(_) => _ = ffi::sqlite3_commit_hook(handle, Some(burn), left),
         }
     }
     let result = work(on);

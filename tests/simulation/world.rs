@@ -133,7 +133,10 @@ impl World {
         if !random.chance(self.plan.faults) {
             return None;
         }
-        Some(if random.chance(30) { Fault::AtCommit } else { Fault::After(random.within(1..300) as u32) })
+        Some(match random.chance(30) {
+            true => Fault::AtCommit(random.within(1..3) as u32),
+            false => Fault::After(random.within(1..300) as u32),
+        })
     }
 
     /// Looks whether all rules hold for a replica that something happened to.
@@ -168,7 +171,7 @@ impl World {
     fn write(&mut self, random: &mut Random) -> Checked {
         let node = self.any(random);
         let statements = self.tables.transaction(random, self.nodes[node].migrated);
-        let fault = self.fault(random).map(|_| Fault::AtCommit);
+        let fault = self.fault(random).map(|_| Fault::AtCommit(1));
         let text: Vec<_> = statements.iter().map(|sql| &*sql.sql).collect();
         self.tell(|_| format!("{node} writes {}", text.join("; ")));
         let limits = SqlLimits { rows: 100, bytes: 10_000, time: std::time::Duration::from_secs(60), read_only: false };

@@ -3,15 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use rusqlite::types::Value;
-
 use super::prefix::Prefix;
 use super::prints::{self, Prints};
 use super::probe::{Item, List, MAX_ITEMS, MAX_NODES, Node, Probe};
 use super::row;
 use crate::crr::{Change, WholeRow};
 use crate::sync::error::Error;
-use crate::sync::request::Page;
+use crate::sync::request::{Page, size_of};
 
 /// How many items are listed instead of told by the sums of sixteen parts, which take as many bytes as half of them.
 const FEW: u64 = 32;
@@ -171,15 +169,4 @@ impl<'a> Answer<'a> {
         self.rows.extend(rows.into_iter().flat_map(|row| row.changes));
         Ok(true)
     }
-}
-
-/// About what a change takes as JSON.
-fn size_of(change: &Change) -> usize {
-    let value = match &change.val {
-        Value::Null | Value::Integer(_) | Value::Real(_) => 20,
-        Value::Text(text) => text.len(),
-        Value::Blob(blob) => 2 * blob.len() + 12,
-    };
-    // The site, four counters and the punctuation are 80 bytes at least.
-    change.table.len() + 2 * change.pk.len() + change.cid.len() + value + 80
 }

@@ -13,6 +13,7 @@
 //! | apply | `POST /{dbid}/changes` |
 //! | get | `GET /{dbid}/changes?since=&until=&limit=&exclude=` |
 //! | events | `GET /{dbid}/events?since=` |
+//! | ticket | `POST /{dbid}/ticket`: lets in the events' reader that cannot set a header |
 //! | status | `GET /{dbid}/status` |
 //! | sql | `POST /{dbid}/sql`, where it is switched on |
 //! | upstream | `PUT /{dbid}/upstream`, where there is one and it may be paused |
@@ -22,11 +23,13 @@ pub mod auth;
 mod call;
 mod drain;
 mod events;
+mod expiry;
 mod extract;
 pub mod links;
 mod operations;
 pub mod problem;
 mod routes;
+mod tickets;
 
 pub use app::{App, Builder, Limits};
 pub use auth::{Access, Authorize, Bounds, Operation, PeerAddr, Verdict};

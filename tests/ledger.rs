@@ -34,7 +34,8 @@ fn with_schema(schema: &str) -> Replica {
 }
 
 fn sql(replica: &mut Replica, sql: &str) -> String {
-    let limits = SqlLimits { rows: 1000, bytes: 1 << 20, time: Duration::from_secs(10), read_only: false };
+    let limits =
+        SqlLimits { rows: 1000, bytes: 1 << 20, time: Duration::from_secs(10), read_only: false, tables: None };
     let results = replica.sql(&[Sql { sql: sql.into(), params: vec![] }], limits).unwrap();
     serde_json::to_string(&results[0].rows).unwrap()
 }

@@ -8,8 +8,9 @@ use http::{Method, StatusCode};
 
 use super::auth::{Access, Authorize, Operation, Verdict};
 use super::links::Links;
-use super::operations::{apply, create, get as get_changes, sql, status, upstream};
+use super::operations::{apply, create, get as get_changes, sql, status, ticket, upstream};
 use super::problem::{Code, Problem};
+use super::tickets::Tickets;
 use super::{Drain, Routes, events};
 use crate::store::Store;
 use crate::sync::Page;
@@ -31,6 +32,7 @@ pub(super) struct Settings {
     pub(super) limits: Limits,
     pub(super) links: Option<Arc<dyn Links>>,
     pub(super) drain: Drain,
+    pub(super) tickets: Tickets,
     sql: bool,
     pause: bool,
 }
@@ -53,6 +55,8 @@ pub struct Limits {
     pub sql_time: Duration,
     /// How long the auth hook may take.
     pub authorize: Duration,
+    /// How long a ticket for an event stream is good.
+    pub ticket: Duration,
     /// How often a silent event stream shows that it is alive.
     pub heartbeat: Duration,
 }
@@ -67,6 +71,7 @@ impl Default for Limits {
             sql_bytes: 16 << 20,
             sql_time: Duration::from_secs(5),
             authorize: Duration::from_secs(10),
+            ticket: Duration::from_secs(30),
             heartbeat: Duration::from_secs(15),
         }
     }
@@ -90,6 +95,7 @@ impl App {
             limits: Limits::default(),
             links: None,
             drain: Drain::new(),
+            tickets: Tickets::default(),
             sql: false,
             pause: false,
         };
@@ -148,6 +154,7 @@ impl Builder {
             .route(&path(Operation::Create), put(create::handle))
             .route(&path(Operation::GetChanges), get(get_changes::handle).post(apply::handle))
             .route(&path(Operation::Events), get(events::handle))
+            .route(&path(Operation::Ticket), post(ticket::handle))
             .route(&path(Operation::Status), get(status::handle));
         if settings.sql {
             router = router.route(&path(Operation::Sql), post(sql::handle));

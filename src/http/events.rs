@@ -18,8 +18,9 @@ use http::{HeaderValue, header};
 use tokio::sync::watch;
 
 use super::app::Settings;
-use super::auth::Operation;
+use super::auth::ended;
 use super::call::Call;
+use super::expiry::Expiry;
 use super::extract;
 use super::problem::Problem;
 use crate::crr::Version;
@@ -36,9 +37,10 @@ const PRELUDE: &str = "retry: 1000\n\n";
 pub(super) async fn handle(State(settings): State<Settings>, request: Request) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
     let call = Call::new(settings, parts).await?;
-    call.enter(Operation::Events, Vec::new()).await?;
+    let bounds = call.enter_stream().await?;
     let request = sync::Request {
         exclude: call.query.exclude()?.or(call.site),
+        tables: bounds.tables,
         page: call.settings.limits.page(call.query.limit()?),
         ..sync::Request::after(extract::stream_start(call.headers(), &call.query)?)
     };
@@ -46,6 +48,7 @@ pub(super) async fn handle(State(settings): State<Settings>, request: Request) -
     let mut feed = Feed {
         versions: database.watch(),
         draining: call.settings.drain.subscribe(),
+        expiry: Expiry::at(bounds.expires),
         heartbeat: Delay::new(call.settings.limits.heartbeat),
         interval: call.settings.limits.heartbeat,
         database,
@@ -74,6 +77,8 @@ struct Feed {
     database: Database,
     versions: watch::Receiver<Version>,
     draining: watch::Receiver<bool>,
+    /// When the reader must come back with a new token.
+    expiry: Expiry,
     heartbeat: Delay,
     interval: Duration,
     /// Where the reader is.
@@ -100,6 +105,7 @@ enum Woken {
     Written,
     Silent,
     Draining,
+    Expired,
 }
 
 impl Feed {
@@ -120,6 +126,8 @@ impl Feed {
             let draining = *self.draining.borrow();
             let woken = if draining {
                 Woken::Draining
+            } else if self.expiry.has_come() {
+                Woken::Expired
             } else if self.more {
                 Woken::More
             } else {
@@ -133,6 +141,7 @@ impl Feed {
                     self.phase = Phase::Ended;
                     return Some("event: drain\ndata: {}\n\n".into());
                 }
+                Woken::Expired => return Some(self.end_with(&ended())),
             }
             match self.read().await {
                 Ok(batch) => {
@@ -140,10 +149,7 @@ impl Feed {
                         return Some(event);
                     }
                 }
-                Err(problem) => {
-                    self.phase = Phase::Ended;
-                    return Some(format!("event: problem\ndata: {}\n\n", problem.to_json()));
-                }
+                Err(problem) => return Some(self.end_with(&problem)),
             }
         }
     }
@@ -151,13 +157,20 @@ impl Feed {
     async fn wait(&mut self) -> Woken {
         let written = Box::pin(self.versions.changed());
         let draining = Box::pin(self.draining.wait_for(|draining| *draining));
-        match select(draining, select(written, &mut self.heartbeat)).await {
-            Either::Left(_) => Woken::Draining,
+        let ending = select(draining, Box::pin(self.expiry.comes()));
+        match select(ending, select(written, &mut self.heartbeat)).await {
+            Either::Left((Either::Left(_), _)) => Woken::Draining,
+            Either::Left((Either::Right(_), _)) => Woken::Expired,
             Either::Right((Either::Left((Ok(()), _)), _)) => Woken::Written,
             // The database is gone from under the stream: what reads it next finds another.
             Either::Right((Either::Left((Err(_), _)), _)) => Woken::Draining,
             Either::Right((Either::Right(_), _)) => Woken::Silent,
         }
+    }
+
+    fn end_with(&mut self, problem: &Problem) -> String {
+        self.phase = Phase::Ended;
+        format!("event: problem\ndata: {}\n\n", problem.to_json())
     }
 
     async fn read(&mut self) -> Result<Batch, Problem> {

@@ -63,6 +63,11 @@ impl Query {
         self.parsed("exclude")
     }
 
+    /// What lets in a reader of an event stream that cannot set a header.
+    pub(super) fn ticket(&self) -> Result<Option<&str>, Problem> {
+        self.get("ticket")
+    }
+
     /// Whether a status shall have the whole clock.
     pub(super) fn wants_clock(&self) -> Result<bool, Problem> {
         Ok(self.parsed("clock")?.unwrap_or(false))

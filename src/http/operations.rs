@@ -5,4 +5,5 @@ pub(super) mod create;
 pub(super) mod get;
 pub(super) mod sql;
 pub(super) mod status;
+pub(super) mod ticket;
 pub(super) mod upstream;

@@ -9,7 +9,7 @@ use super::auth::Operation;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Routes {
     prefix: String,
-    names: [(Operation, String); 5],
+    names: [(Operation, String); 6],
 }
 
 /// A prefix or name that cannot stand in a path, or one name for two operations.
@@ -22,6 +22,7 @@ impl Default for Routes {
         let names = [
             (Operation::GetChanges, "changes"),
             (Operation::Events, "events"),
+            (Operation::Ticket, "ticket"),
             (Operation::Status, "status"),
             (Operation::Sql, "sql"),
             (Operation::Upstream, "upstream"),
@@ -42,7 +43,7 @@ impl Routes {
         Ok(self)
     }
 
-    /// Renames an operation: one of `changes`, `events`, `status`, `sql`, `upstream`.
+    /// Renames an operation: one of `changes`, `events`, `ticket`, `status`, `sql`, `upstream`.
     pub fn rename(mut self, operation: &str, name: &str) -> Result<Self, InvalidRoutes> {
         let name = checked(name.trim_matches('/'))?;
         let defaults = Self::default();

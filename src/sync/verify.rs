@@ -50,7 +50,7 @@
 //! #     Ok(replica)
 //! # };
 //! let (mut ours, mut theirs) = (open()?, open()?);
-//! # let limits = SqlLimits { rows: 1, bytes: 1, time: Duration::from_secs(9), read_only: false };
+//! # let limits = SqlLimits { rows: 1, bytes: 1, time: Duration::from_secs(9), read_only: false, tables: None };
 //! theirs.sql(&[Sql { sql: "INSERT INTO todo VALUES ('1', 'milk')".into(), params: vec![] }], limits)?;
 //!
 //! let mut probe = ours.verify_begin()?;

@@ -39,6 +39,7 @@ struct GivenLimits {
     sql_bytes: Option<usize>,
     sql_time_ms: Option<u32>,
     authorize_ms: Option<u32>,
+    ticket_ms: Option<u32>,
     heartbeat_ms: Option<u32>,
 }
 
@@ -112,6 +113,7 @@ impl GivenLimits {
         limits.sql_bytes = self.sql_bytes.unwrap_or(limits.sql_bytes);
         limits.sql_time = millis(self.sql_time_ms, limits.sql_time);
         limits.authorize = millis(self.authorize_ms, limits.authorize);
+        limits.ticket = millis(self.ticket_ms, limits.ticket);
         limits.heartbeat = millis(self.heartbeat_ms, limits.heartbeat);
         limits
     }

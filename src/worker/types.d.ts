@@ -7,7 +7,7 @@ export interface SyncWorkerConfig {
   upstream?: string | null;
   /** Headers for every request to the upstream, such as `authorization`. */
   headers?: Record<string, string>;
-  /** Other names for the routes `changes`, `events`, `status`, `sql` and `upstream`. */
+  /** Other names for the routes `changes`, `events`, `ticket`, `status`, `sql` and `upstream`. */
   routes?: Record<string, string>;
   /** Other limits than the default ones. */
   limits?: Limits;
@@ -31,6 +31,8 @@ export interface Limits {
   sqlTimeMs?: number;
   /** How long `authorize` may take. */
   authorizeMs?: number;
+  /** How long a ticket for an event stream is good. */
+  ticketMs?: number;
   /** How often a silent event stream shows that it is alive. */
   heartbeatMs?: number;
 }
@@ -50,7 +52,23 @@ export interface Operation {
 }
 
 /** `true` allows, `false` denies. */
-export type Verdict = boolean | { allow: boolean; status?: 401 | 403; message?: string; readOnly?: boolean };
+export type Verdict = boolean | ({ allow: boolean; status?: 401 | 403; message?: string } & Bounds);
+
+/** The bounds of an allowance. */
+export interface Bounds {
+  /** Nothing may be written. */
+  readOnly?: boolean;
+  /** The site ids that the caller may speak for; all unless given. */
+  sites?: string[];
+  /** The tables that the caller may read and write; all unless given. */
+  tables?: string[];
+  /** When the allowance ends, as `Date.now()` counts. An event stream ends with it. */
+  expires?: number;
+  /** Who the caller is: the keys of its requests are its own. */
+  principal?: string;
+  /** What `sql` runs in place of the caller's statements. */
+  queries?: { sql: string; params?: unknown[] }[];
+}
 
 /** Called before every operation. Failing, or taking too long, denies. */
 export type Authorize = (operation: Operation) => Promise<Verdict> | Verdict;

@@ -8,25 +8,25 @@ use serde_json::{Value, json};
 
 use crate::support::{PEER, Server, batch};
 
-struct Reader(BoxStream<'static, Event>);
+pub(crate) struct Reader(BoxStream<'static, Event>);
 
 impl Reader {
-    async fn open(server: &Server, path: &str) -> Self {
+    pub(crate) async fn open(server: &Server, path: &str) -> Self {
         Self::with(server.request(Method::GET, path)).await
     }
 
-    async fn with(request: reqwest::RequestBuilder) -> Self {
+    pub(crate) async fn with(request: reqwest::RequestBuilder) -> Self {
         let response = request.timeout(Duration::from_secs(60)).send().await.unwrap();
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         Self(response.bytes_stream().eventsource().map(|event| event.unwrap()).boxed())
     }
 
-    async fn event(&mut self) -> Option<Event> {
+    pub(crate) async fn event(&mut self) -> Option<Event> {
         tokio::time::timeout(Duration::from_secs(10), self.0.next()).await.expect("an event in time")
     }
 
-    async fn batch(&mut self) -> Value {
+    pub(crate) async fn batch(&mut self) -> Value {
         let event = self.event().await.expect("an event");
         assert_eq!(event.event, "batch");
         let batch: Value = serde_json::from_str(&event.data).unwrap();

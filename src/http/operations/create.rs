@@ -42,18 +42,17 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
     // Tried out before there is a file: what is no schema leaves nothing behind.
     let schema = Schema::parse(&schema)?;
     let store = &call.settings.store;
-    let database = if bounds.read_only {
-        match store.open(&call.dbid).await {
-            Err(store::Error::NotFound) => {
-                return Err(Problem::new(Code::Forbidden, "the caller may only read"));
-            }
+    let database = match bounds.check_define() {
+        Ok(()) => store.open_or_create(&call.dbid).await?,
+        // What is there is no creation.
+        Err(problem) => match store.open(&call.dbid).await {
+            Err(store::Error::NotFound) => return Err(problem),
             opened => opened?,
-        }
-    } else {
-        store.open_or_create(&call.dbid).await?
+        },
     };
     let created = database.call(move |replica| replica.create_database_if_not_exists(&schema)).await??;
     call.attend(&database);
     let (status, text) = if created.created { (StatusCode::CREATED, "created") } else { (StatusCode::OK, "exists") };
-    answer(status, &Answer { status: text, site: created.at.site, schema: created.schema, at: created.at })
+    let at = bounds.seen_at(created.at);
+    answer(status, &Answer { status: text, site: at.site, schema: created.schema, at })
 }

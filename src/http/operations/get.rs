@@ -12,10 +12,11 @@ use crate::sync;
 pub(in crate::http) async fn handle(State(settings): State<Settings>, request: Request) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
     let call = Call::new(settings, parts).await?;
-    call.enter(Operation::GetChanges, Vec::new()).await?;
+    let bounds = call.enter(Operation::GetChanges, Vec::new()).await?;
     let request = sync::Request {
         until: call.query.until()?,
         exclude: call.query.exclude()?.or(call.site),
+        tables: bounds.tables,
         page: call.settings.limits.page(call.query.limit()?),
         ..sync::Request::after(call.query.since()?)
     };

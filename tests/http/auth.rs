@@ -1,8 +1,11 @@
 mod claims;
 mod expiry;
+mod jwt;
 mod queries;
 mod tables;
 mod tickets;
+mod tokens;
+mod webhook;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -8,20 +8,20 @@ use serde_json::{Value, json};
 
 use crate::support::TODO;
 
-fn binary() -> Command {
+pub(crate) fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_crsql-sync"));
     command.env_remove("CRSQL_SYNC_TOKENS").env("RUST_LOG", "error");
     command
 }
 
-struct Process {
+pub(crate) struct Process {
     child: Child,
-    url: String,
-    client: reqwest::Client,
+    pub(crate) url: String,
+    pub(crate) client: reqwest::Client,
 }
 
 impl Process {
-    fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         let mut child =
             binary().args(["serve", "--sql"]).args(arguments).stdout(Stdio::piped()).spawn().expect("the binary");
         let mut line = String::new();

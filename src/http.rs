@@ -10,8 +10,11 @@
 //! | operation | route, by default below `/sync` |
 //! | --- | --- |
 //! | create | `PUT /{dbid}` |
+//! | migrate | `POST /{dbid}/migrate` |
 //! | apply | `POST /{dbid}/changes` |
 //! | get | `GET /{dbid}/changes?since=&until=&limit=&exclude=` |
+//! | request | `POST /{dbid}/changes/request` |
+//! | verify | `POST /{dbid}/verify` |
 //! | events | `GET /{dbid}/events?since=` |
 //! | status | `GET /{dbid}/status` |
 //! | sql | `POST /{dbid}/sql`, where it is switched on |
@@ -19,12 +22,17 @@
 
 mod app;
 pub mod auth;
+mod batches;
 mod call;
+#[cfg(all(feature = "compression", not(target_family = "wasm")))]
+pub mod compression;
 mod drain;
 mod events;
 mod extract;
 pub mod links;
+mod media;
 mod operations;
+mod plan;
 pub mod problem;
 mod routes;
 
@@ -32,5 +40,6 @@ pub use app::{App, Builder, Limits};
 pub use auth::{Access, Authorize, Bounds, Operation, PeerAddr, Verdict};
 pub use drain::Drain;
 pub use extract::{IDEMPOTENCY_KEY, SITE_HEADER};
+pub use media::BATCH_MEDIA_TYPE;
 pub use problem::Problem;
 pub use routes::{InvalidRoutes, Routes};

@@ -8,7 +8,7 @@ use http::{Method, StatusCode};
 
 use super::auth::{Access, Authorize, Operation, Verdict};
 use super::links::Links;
-use super::operations::{apply, create, get as get_changes, sql, status, upstream};
+use super::operations::{apply, create, get as get_changes, migrate, request, sql, status, upstream, verify};
 use super::problem::{Code, Problem};
 use super::{Drain, Routes, events};
 use crate::store::Store;
@@ -41,6 +41,8 @@ pub(super) struct Settings {
 pub struct Limits {
     /// The largest request body, in bytes.
     pub body: usize,
+    /// The largest batch in the binary form, in bytes. Reading one may take 34 times as much memory.
+    pub binary_body: usize,
     /// The changes of one batch.
     pub page_changes: usize,
     /// The bytes of one batch.
@@ -61,6 +63,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body: 16 << 20,
+            binary_body: 4 << 20,
             page_changes: 10_000,
             page_bytes: 4 << 20,
             sql_rows: 10_000,
@@ -146,7 +149,11 @@ impl Builder {
         let path = |operation| routes.path(operation);
         let mut router = Router::new()
             .route(&path(Operation::Create), put(create::handle))
-            .route(&path(Operation::GetChanges), get(get_changes::handle).post(apply::handle))
+            .route(&path(Operation::Migrate), post(migrate::handle))
+            .route(&path(Operation::GetChanges), get(get_changes::handle))
+            .route(&path(Operation::ApplyChanges), post(apply::handle))
+            .route(&path(Operation::RequestChanges), post(request::handle))
+            .route(&path(Operation::Verify), post(verify::handle))
             .route(&path(Operation::Events), get(events::handle))
             .route(&path(Operation::Status), get(status::handle));
         if settings.sql {

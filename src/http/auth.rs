@@ -19,10 +19,16 @@ use crate::store::Dbid;
 pub enum Operation {
     /// `createDatabaseIfNotExists`
     Create,
+    /// `createOrMigrateDatabase`
+    Migrate,
     /// `applyChanges`
     ApplyChanges,
     /// `getChanges`
     GetChanges,
+    /// `requestChanges`
+    RequestChanges,
+    /// `verify`
+    Verify,
     /// `startSSE`
     Events,
     /// `status`
@@ -38,8 +44,11 @@ impl Operation {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Create => "createDatabaseIfNotExists",
+            Self::Migrate => "createOrMigrateDatabase",
             Self::ApplyChanges => "applyChanges",
             Self::GetChanges => "getChanges",
+            Self::RequestChanges => "requestChanges",
+            Self::Verify => "verify",
             Self::Events => "startSSE",
             Self::Status => "status",
             Self::Sql => "sql",

@@ -39,6 +39,7 @@ pub(super) async fn handle(State(settings): State<Settings>, request: Request) -
     call.enter(Operation::Events, Vec::new()).await?;
     let request = sync::Request {
         exclude: call.query.exclude()?.or(call.site),
+        schema: call.query.schema()?,
         page: call.settings.limits.page(call.query.limit()?),
         ..sync::Request::after(extract::stream_start(call.headers(), &call.query)?)
     };

@@ -3,9 +3,13 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod auth;
+mod encodings;
 mod errors;
 mod events;
 mod links;
+mod migrate;
 mod operations;
 mod process;
+mod request;
 mod support;
+mod verify;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use axum::Router;
 use crsql_sync::http::{App, Builder, Drain};
 use crsql_sync::store::Store;
 use reqwest::{Method, RequestBuilder};
@@ -55,7 +56,17 @@ impl Server {
         Self::on(tempfile::tempdir().unwrap(), "127.0.0.1:0".parse().unwrap(), configure).await
     }
 
+    /// A server whose router is wrapped in something.
+    pub(crate) async fn wrapped(build: impl FnOnce(Builder) -> Router, wrap: impl FnOnce(Router) -> Router) -> Self {
+        let address = "127.0.0.1:0".parse().unwrap();
+        Self::serve(tempfile::tempdir().unwrap(), address, |builder| wrap(build(builder))).await
+    }
+
     pub(crate) async fn on(folder: TempDir, address: SocketAddr, configure: impl FnOnce(Builder) -> Builder) -> Self {
+        Self::serve(folder, address, |builder| configure(builder).build()).await
+    }
+
+    async fn serve(folder: TempDir, address: SocketAddr, build: impl FnOnce(Builder) -> Router) -> Self {
         let drain = Drain::new();
         // The server before on this folder or port may be a moment from letting go.
         let (store, listener) = loop {
@@ -65,7 +76,7 @@ impl Server {
                 _ => tokio::time::sleep(Duration::from_millis(10)).await,
             }
         };
-        let router = configure(App::builder(store).drain(drain.clone())).build();
+        let router = build(App::builder(store).drain(drain.clone()));
         let address = listener.local_addr().unwrap();
         let task = tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
         let client = reqwest::Client::builder().no_proxy().build().unwrap();

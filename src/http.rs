@@ -29,6 +29,7 @@ pub mod compression;
 mod drain;
 mod events;
 mod extract;
+mod frames;
 pub mod links;
 mod media;
 mod operations;

@@ -7,6 +7,7 @@ use axum::routing::{any, get, post, put};
 use http::{Method, StatusCode};
 
 use super::auth::{Access, Authorize, Operation, Verdict};
+use super::frames::AllFrames;
 use super::links::Links;
 use super::operations::{apply, create, get as get_changes, migrate, request, sql, status, upstream, verify};
 use super::problem::{Code, Problem};
@@ -31,6 +32,7 @@ pub(super) struct Settings {
     pub(super) limits: Limits,
     pub(super) links: Option<Arc<dyn Links>>,
     pub(super) drain: Drain,
+    pub(super) frames: AllFrames,
     sql: bool,
     pause: bool,
 }
@@ -93,6 +95,7 @@ impl App {
             limits: Limits::default(),
             links: None,
             drain: Drain::new(),
+            frames: AllFrames::default(),
             sql: false,
             pause: false,
         };

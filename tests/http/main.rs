@@ -6,6 +6,7 @@ mod auth;
 mod encodings;
 mod errors;
 mod events;
+mod frames;
 mod links;
 mod migrate;
 mod operations;

@@ -63,6 +63,29 @@ pub enum Code {
 }
 
 impl Code {
+    /// All of them.
+    pub const ALL: [Self; 19] = [
+        Self::InvalidDbid,
+        Self::InvalidBatch,
+        Self::InvalidSchema,
+        Self::InvalidRequest,
+        Self::QueryRefused,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::UnsupportedMediaType,
+        Self::OutOfOrder,
+        Self::SchemaMismatch,
+        Self::MigrationRefused,
+        Self::CursorAhead,
+        Self::CursorUnknown,
+        Self::PayloadTooLarge,
+        Self::Internal,
+        Self::Unavailable,
+        Self::StorageFull,
+    ];
+
     /// The stable text.
     pub fn as_str(self) -> &'static str {
         self.parts().0

@@ -89,6 +89,11 @@ impl Routes {
         &self.prefix
     }
 
+    /// Each operation with its method and its path below the prefix, where `{dbid}` stands for the database's id.
+    pub fn iter(&self) -> impl Iterator<Item = (Operation, &'static str, String)> {
+        self.names.iter().map(|route| (route.operation, route.method, self.path(route.operation)))
+    }
+
     /// The path of an operation below the prefix, for axum.
     pub(super) fn path(&self, operation: Operation) -> String {
         match self.names.iter().find(|route| route.operation == operation) {

@@ -170,12 +170,12 @@ async fn an_encoding_that_is_not_known_is_refused_and_those_that_are_are_named()
 #[tokio::test]
 async fn a_body_that_swells_is_broken_off_at_the_limit() {
     let mut limits = Limits::default();
-    (limits.body, limits.binary_body) = (1 << 20, 1 << 20);
+    (limits.body, limits.binary_body) = (256 << 10, 256 << 10);
     let server = compressing(limits).await;
-    let spaces = vec![b' '; 256 << 20];
+    let spaces = vec![b' '; 32 << 20];
     let bombs = [("gzip", gzip(&spaces)), ("zstd", zstd::encode_all(&*spaces, 1).unwrap())];
     for (encoding, bomb) in bombs {
-        assert!(bomb.len() < 1 << 20);
+        assert!(bomb.len() < 256 << 10);
         for content_type in ["application/json", BINARY] {
             let answer = send(apply(&server, content_type, bomb.clone()).header("content-encoding", encoding)).await;
             assert_eq!((answer.status, answer.code()), (413, "payload_too_large"), "{encoding} {content_type}");

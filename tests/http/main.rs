@@ -9,6 +9,7 @@ mod events;
 mod frames;
 mod links;
 mod migrate;
+mod openapi;
 mod operations;
 mod process;
 mod request;

@@ -12,6 +12,8 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::openapi;
+
 pub(crate) const TODO: &str = "CREATE TABLE todo (id TEXT PRIMARY KEY NOT NULL, title, done INTEGER DEFAULT 0);
                         SELECT crsql_as_crr('todo');";
 
@@ -146,12 +148,18 @@ impl Server {
     }
 }
 
+/// Sends a request; the answer is one that `docs/openapi.yaml` describes.
 pub(crate) async fn send(request: RequestBuilder) -> Answer {
-    let response = request.send().await.unwrap();
+    let (client, request) = request.build_split();
+    let request = request.unwrap();
+    let (method, path) = (request.method().clone(), request.url().path().to_owned());
+    let response = client.execute(request).await.unwrap();
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let body = response.bytes().await.unwrap();
     let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
-    Answer { status, headers, body }
+    let answer = Answer { status, headers, body };
+    openapi::check(&method, &path, &answer);
+    answer
 }
 
 /// Waits until something is so; a few seconds at most.

@@ -10,8 +10,11 @@
 //! | operation | route, by default below `/sync` |
 //! | --- | --- |
 //! | create | `PUT /{dbid}` |
+//! | migrate | `POST /{dbid}/migrate` |
 //! | apply | `POST /{dbid}/changes` |
 //! | get | `GET /{dbid}/changes?since=&until=&limit=&exclude=` |
+//! | request | `POST /{dbid}/changes/request` |
+//! | verify | `POST /{dbid}/verify` |
 //! | events | `GET /{dbid}/events?since=` |
 //! | ticket | `POST /{dbid}/ticket`: lets in the events' reader that cannot set a header |
 //! | status | `GET /{dbid}/status` |
@@ -20,13 +23,19 @@
 
 mod app;
 pub mod auth;
+mod batches;
 mod call;
+#[cfg(all(feature = "compression", not(target_family = "wasm")))]
+pub mod compression;
 mod drain;
 mod events;
 mod expiry;
 mod extract;
+mod frames;
 pub mod links;
+mod media;
 mod operations;
+mod plan;
 pub mod problem;
 mod routes;
 mod tickets;
@@ -35,5 +44,6 @@ pub use app::{App, Builder, Limits};
 pub use auth::{Access, Authorize, Bounds, Operation, PeerAddr, Verdict};
 pub use drain::Drain;
 pub use extract::{IDEMPOTENCY_KEY, SITE_HEADER};
+pub use media::BATCH_MEDIA_TYPE;
 pub use problem::Problem;
 pub use routes::{InvalidRoutes, Routes};

@@ -7,8 +7,9 @@ use axum::routing::{any, get, post, put};
 use http::{Method, StatusCode};
 
 use super::auth::{Access, Authorize, Operation, Verdict};
+use super::frames::AllFrames;
 use super::links::Links;
-use super::operations::{apply, create, get as get_changes, sql, status, ticket, upstream};
+use super::operations::{apply, create, get as get_changes, migrate, request, sql, status, ticket, upstream, verify};
 use super::problem::{Code, Problem};
 use super::tickets::Tickets;
 use super::{Drain, Routes, events};
@@ -32,6 +33,7 @@ pub(super) struct Settings {
     pub(super) limits: Limits,
     pub(super) links: Option<Arc<dyn Links>>,
     pub(super) drain: Drain,
+    pub(super) frames: AllFrames,
     pub(super) tickets: Tickets,
     sql: bool,
     pause: bool,
@@ -43,6 +45,8 @@ pub(super) struct Settings {
 pub struct Limits {
     /// The largest request body, in bytes.
     pub body: usize,
+    /// The largest batch in the binary form, in bytes. Reading one may take 34 times as much memory.
+    pub binary_body: usize,
     /// The changes of one batch.
     pub page_changes: usize,
     /// The bytes of one batch.
@@ -65,6 +69,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body: 16 << 20,
+            binary_body: 4 << 20,
             page_changes: 10_000,
             page_bytes: 4 << 20,
             sql_rows: 10_000,
@@ -95,6 +100,7 @@ impl App {
             limits: Limits::default(),
             links: None,
             drain: Drain::new(),
+            frames: AllFrames::default(),
             tickets: Tickets::default(),
             sql: false,
             pause: false,
@@ -152,7 +158,11 @@ impl Builder {
         let path = |operation| routes.path(operation);
         let mut router = Router::new()
             .route(&path(Operation::Create), put(create::handle))
-            .route(&path(Operation::GetChanges), get(get_changes::handle).post(apply::handle))
+            .route(&path(Operation::Migrate), post(migrate::handle))
+            .route(&path(Operation::GetChanges), get(get_changes::handle))
+            .route(&path(Operation::ApplyChanges), post(apply::handle))
+            .route(&path(Operation::RequestChanges), post(request::handle))
+            .route(&path(Operation::Verify), post(verify::handle))
             .route(&path(Operation::Events), get(events::handle))
             .route(&path(Operation::Ticket), post(ticket::handle))
             .route(&path(Operation::Status), get(status::handle));

@@ -27,10 +27,16 @@ use crate::store::Dbid;
 pub enum Operation {
     /// `createDatabaseIfNotExists`
     Create,
+    /// `createOrMigrateDatabase`
+    Migrate,
     /// `applyChanges`
     ApplyChanges,
     /// `getChanges`
     GetChanges,
+    /// `requestChanges`
+    RequestChanges,
+    /// `verify`
+    Verify,
     /// `startSSE`
     Events,
     /// A ticket for `startSSE`: whoever may have one may open the stream.
@@ -48,8 +54,11 @@ impl Operation {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Create => "createDatabaseIfNotExists",
+            Self::Migrate => "createOrMigrateDatabase",
             Self::ApplyChanges => "applyChanges",
             Self::GetChanges => "getChanges",
+            Self::RequestChanges => "requestChanges",
+            Self::Verify => "verify",
             Self::Events => "startSSE",
             Self::Ticket => "ticket",
             Self::Status => "status",

@@ -18,6 +18,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::transport::Reqwest;
 use super::{Failure, cli, www};
+use crate::http::compression;
 use crate::http::links::Links;
 use crate::http::problem::{Code, Problem};
 use crate::http::{App, Drain, IDEMPOTENCY_KEY, PeerAddr, Routes, SITE_HEADER};
@@ -56,7 +57,7 @@ async fn serve(options: cli::Serve) -> Result<(), Failure> {
         attend_all(&store, &upstream).await?;
         app = app.links(Arc::new(upstream));
     }
-    let mut router = app.build();
+    let mut router = compression::compressed(app.build());
     if let Some(cors) = cors(&options.cors)? {
         router = router.layer(cors);
     }
@@ -134,8 +135,9 @@ fn cors(origins: &[String]) -> Result<Option<CorsLayer>, Failure> {
     } else {
         AllowOrigin::list(origins.iter().map(|origin| origin.parse()).collect::<Result<Vec<HeaderValue>, _>>()?)
     };
-    let headers = [header::AUTHORIZATION, header::CONTENT_TYPE, HeaderName::from_static(SITE_HEADER)];
-    let headers = headers.into_iter().chain(["last-event-id", IDEMPOTENCY_KEY].map(HeaderName::from_static));
+    let headers = [header::AUTHORIZATION, header::CONTENT_TYPE, header::CONTENT_ENCODING, header::IF_NONE_MATCH];
+    let headers = headers.into_iter().chain([HeaderName::from_static(SITE_HEADER)]);
+    let headers = headers.chain(["last-event-id", IDEMPOTENCY_KEY].map(HeaderName::from_static));
     let layer = CorsLayer::new()
         .allow_origin(origin)
         .allow_methods([Method::GET, Method::POST, Method::PUT])

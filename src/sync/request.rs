@@ -1,5 +1,6 @@
 //! Reading batches.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -154,6 +155,22 @@ impl Replica {
         };
         self.name_schema(&mut batch, request.schema.as_ref().filter(|_| request.tables.is_none()));
         Ok(batch)
+    }
+
+    /// The changes after `request.since` for nobody in particular, and the peers that they concern: any other one would be
+    /// answered the same if it were excluded. So what is read once can be sent to many.
+    pub fn request_changes_for_all(&mut self, request: &Request) -> Result<(Batch, BTreeSet<SiteId>), RequestError> {
+        let batch = self.request_changes(&Request { exclude: None, ..request.clone() })?;
+        let mut concerned: BTreeSet<SiteId> = batch.changes.iter().map(|change| change.site).collect();
+        concerned.extend(batch.covers.iter().map(|(site, _)| site));
+        let start = batch.start.unwrap_or(Version::ZERO);
+        let until = match batch.next {
+            Some(Since::Within(place)) => place.cursor.version,
+            _ => batch.end.unwrap_or(start),
+        };
+        concerned.extend(peers::sources(&self.conn, start, until)?);
+        concerned.extend(Ledger::new(&self.conn, &self.engine).sources(start, until)?);
+        Ok((batch, concerned))
     }
 
     /// Says which schema the rows of a batch are of, to a peer that has `theirs`.

@@ -7,7 +7,7 @@ export interface SyncWorkerConfig {
   upstream?: string | null;
   /** Headers for every request to the upstream, such as `authorization`. */
   headers?: Record<string, string>;
-  /** Other names for the routes `changes`, `events`, `ticket`, `status`, `sql` and `upstream`. */
+  /** Other names for routes, by the operation's name in the protocol, such as `getChanges`, or its default route, such as `changes`. */
   routes?: Record<string, string>;
   /** Other limits than the default ones. */
   limits?: Limits;

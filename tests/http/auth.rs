@@ -36,8 +36,11 @@ async fn the_hook_is_asked_before_every_operation_and_told_what_it_is() {
     let with_site = |method, path| server.request(method, path).header("crsql-site", PEER).header("x-who", "me");
     let answers = [
         send(with_site(Method::PUT, "/a").json(&json!({ "schema": TODO }))).await,
+        send(with_site(Method::POST, "/a/migrate").json(&json!({ "schema": TODO }))).await,
         send(with_site(Method::POST, "/a/changes").json(&batch(1, "milk"))).await,
         send(with_site(Method::GET, "/a/changes")).await,
+        send(with_site(Method::POST, "/a/changes/request").json(&json!({}))).await,
+        send(with_site(Method::POST, "/a/verify").json(&json!({}))).await,
         send(with_site(Method::GET, "/a/events")).await,
         send(with_site(Method::POST, "/a/ticket")).await,
         send(with_site(Method::GET, "/a/status")).await,
@@ -49,13 +52,14 @@ async fn the_hook_is_asked_before_every_operation_and_told_what_it_is() {
     let asked = asked.lock().unwrap();
     let operations: Vec<_> = asked.iter().map(|access| access.operation).collect();
     use Operation::*;
-    assert_eq!(operations, [Create, ApplyChanges, GetChanges, Events, Ticket, Status, Sql]);
+    let expected = [Create, Migrate, ApplyChanges, GetChanges, RequestChanges, Verify, Events, Ticket, Status, Sql];
+    assert_eq!(operations, expected);
     for access in asked.iter() {
         assert_eq!((access.dbid.as_str(), access.site), ("a", PEER.parse().ok()));
         assert_eq!(access.headers["x-who"], "me");
     }
     assert_eq!(asked[0].method, Method::PUT);
-    assert_eq!(asked[6].sql, ["SELECT 1", "SELECT 2"]);
+    assert_eq!(asked[9].sql, ["SELECT 1", "SELECT 2"]);
     assert_eq!(std::fs::read_dir(server.folder.path()).unwrap().count(), 1);
 }
 

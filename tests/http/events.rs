@@ -181,3 +181,35 @@ async fn a_reader_that_does_not_read_holds_nothing_up() {
     }
     assert!(largest <= 5 << 20, "{largest}");
 }
+
+/// The most memory that this process ever had, in bytes.
+#[cfg(target_os = "linux")]
+fn peak() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.split_whitespace().next().unwrap().parse::<usize>().unwrap() << 10
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn readers_that_never_read_take_bounded_memory() {
+    use tokio::io::AsyncWriteExt;
+    let server = Server::start().await;
+    server.create("a").await;
+    let mut stuck = Vec::new();
+    for _ in 0..50 {
+        let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(b"GET /sync/a/events HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        stuck.push(stream);
+    }
+    let mut reader = Reader::open(&server, "/a/events").await;
+    let before = peak();
+    let text = "x".repeat(1 << 20);
+    for n in 0..20 {
+        server.sql("a", &format!("INSERT INTO todo (id, title) VALUES ('{n}', '{text}')")).await;
+        assert_eq!(count(&reader.batch().await), 2);
+    }
+    // They were to be sent a gigabyte.
+    let grown = peak() - before;
+    assert!(grown < 256 << 20, "{grown}");
+}

@@ -7,7 +7,7 @@ use crate::http::app::Settings;
 use crate::http::auth::Operation;
 use crate::http::call::{Call, answer};
 use crate::http::problem::{Code, Problem};
-use crate::sync::{Applied, Batch, Cursor, Replica, Since, json};
+use crate::sync::{Applied, Cursor, Replica, Since, json};
 
 /// What applying a batch answers.
 #[derive(Serialize)]
@@ -28,7 +28,7 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
     let call = Call::new(settings, parts).await?;
     let bounds = call.enter(Operation::ApplyChanges, Vec::new()).await?;
     bounds.check_write()?;
-    let mut batch: Batch = call.json(body, Code::InvalidBatch).await?;
+    let mut batch = call.batch(body).await?;
     if call.site.is_some_and(|site| site != batch.from) {
         return Err(Problem::new(Code::InvalidBatch, "`from` is not the site that the caller says it is"));
     }

@@ -1,5 +1,7 @@
 //! Callers that may use some tables only.
 
+use std::collections::BTreeSet;
+
 use crsql_sync::http::{Access, Bounds, Operation, Verdict};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -54,6 +56,38 @@ async fn only_changes_of_the_tables_are_sent_and_nothing_is_claimed() {
 async fn write_both_again(server: &Server) {
     all(server, "UPDATE secret SET text = 'moved'").await;
     all(server, "UPDATE todo SET title = 'oat milk'").await;
+}
+
+#[tokio::test]
+async fn readers_at_one_place_are_each_sent_their_own_tables() {
+    let server = limited().await;
+    let open = |header: &'static str| server.request(Method::GET, "/a/events?since=0").header(header, "1");
+    write_both(&server).await;
+    for headers in [["x-all", "x-few"], ["x-few", "x-all"]] {
+        for header in headers {
+            let batch = Reader::with(open(header)).await.batch().await;
+            let tables: BTreeSet<_> =
+                batch["changes"].as_array().unwrap().iter().map(|change| change[0].as_str().unwrap()).collect();
+            let expected: &[&str] = if header == "x-all" { &["secret", "todo"] } else { &["todo"] };
+            assert_eq!(tables.into_iter().collect::<Vec<_>>(), expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_about_all_tables_is_not_for_them() {
+    let server = limited().await;
+    write_both(&server).await;
+    let by_cursor = server.post("/a/changes/request", json!({ "since": "0" })).await.ok();
+    assert_eq!(by_cursor["changes"], server.get("/a/changes").await.ok()["changes"]);
+    assert_eq!(server.post("/a/changes/request", json!({ "all_but": {} })).await.code(), "forbidden");
+    assert_eq!(
+        server.post("/a/migrate", json!({ "schema": format!("{TWO} CREATE TABLE t (a);") })).await.code(),
+        "forbidden"
+    );
+    assert_eq!(server.post("/b/migrate", json!({ "schema": TWO })).await.code(), "forbidden");
+    let verify = server.request(Method::POST, "/a/verify").json(&json!({}));
+    assert_eq!(send(verify).await.code(), "forbidden");
 }
 
 #[tokio::test]

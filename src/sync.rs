@@ -33,6 +33,7 @@ mod migrate;
 mod outbox;
 mod partials;
 mod peers;
+mod program;
 mod ranges;
 mod renew;
 mod replica;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rusqlite::types::{Value, ValueRef};
-use rusqlite::{Batch, Statement, TransactionBehavior};
+use rusqlite::{Batch, Connection, Statement, TransactionBehavior};
 use serde::{Deserialize, Serialize};
 use web_time::Instant;
 
@@ -13,10 +13,10 @@ use super::answers::{self, RequestKey};
 use super::authorizer::{Authorizer, Refusal, Rules};
 use super::error::{Error, SqlError};
 use super::json::JsonValue;
-use super::outbox;
 use super::replica::Replica;
 use super::schema::is_fault_of_sql;
 use super::tables::Tables;
+use super::{outbox, program};
 
 /// One statement and its parameters.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -115,6 +115,9 @@ impl Replica {
             if limits.read_only && !statement.readonly() {
                 return Err(SqlError::ReadOnly { statement: index + 1 });
             }
+            if let Rules::RowsOf(tables) = &rules {
+                check_program(&transaction, &statement, &sql.sql, tables).map_err(fail)?;
+            }
             let (columns, rows) = run_one(&mut statement, &sql.params, &mut room).map_err(fail)?;
             let changes = if statement.readonly() { 0 } else { transaction.changes() };
             writes |= !statement.readonly();
@@ -173,6 +176,17 @@ fn prepare<'conn>(
         Ok(None) => Err(Failure::refused("the text holds no statement")),
         Err(Refusal::Rule(reason)) => Err(Failure::Refused(reason)),
         Err(Refusal::Sqlite(error)) => Err(Failure::Sqlite(error)),
+    }
+}
+
+/// Refuses a statement whose program opens other tables.
+fn check_program(conn: &Connection, statement: &Statement<'_>, sql: &str, tables: &Tables) -> Result<(), Failure> {
+    if statement.is_explain() != 0 {
+        return Err(Failure::refused("this caller may not have statements explained"));
+    }
+    match program::opens_besides(conn, sql, tables)? {
+        Some(table) => Err(Failure::refused(format!("the table {table} may not be used by this caller"))),
+        None => Ok(()),
     }
 }
 

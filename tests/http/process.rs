@@ -22,8 +22,12 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut child =
-            binary().args(["serve", "--sql"]).args(arguments).stdout(Stdio::piped()).spawn().expect("the binary");
+        Self::spawn(binary().args(["serve", "--sql"]).args(arguments))
+    }
+
+    /// Starts a server by a command that says all about it.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary");
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let url = line.trim().strip_prefix("listening on ").expect("an address").to_owned();

@@ -1,11 +1,12 @@
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use reqwest::{Client, Url};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::fetch;
 use super::jwt::Key;
@@ -125,4 +126,50 @@ fn usable(jwk: &Jwk) -> Option<Key> {
     let fits = jwk.common.key_algorithm.is_none_or(|algorithm| algorithm == named)
         && jwk.common.public_key_use.as_ref().is_none_or(|usage| *usage == PublicKeyUse::Signature);
     if fits { Some(Key { algorithm, key: DecodingKey::from_jwk(jwk).ok()? }) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    fn set(kids: &[&str]) -> String {
+        let key = |kid: &&str| format!(r#"{{"kty":"RSA","kid":"{kid}","n":"AQAB","e":"AQAB"}}"#);
+        format!(r#"{{"keys":[{}]}}"#, kids.iter().map(key).collect::<Vec<_>>().join(","))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_come_and_go_as_the_issuer_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("set");
+        std::fs::write(&path, set(&["old"])).unwrap();
+        let jwks = Jwks::new(path.to_str().unwrap()).unwrap();
+        let knows = async |kid| jwks.find(Some(kid)).await.unwrap().is_some();
+        assert!(knows("old").await && !knows("new").await);
+        // A new key is known a minute after the set was asked for last.
+        std::fs::write(&path, set(&["old", "new"])).unwrap();
+        assert!(!knows("new").await);
+        advance(PAUSE).await;
+        assert!(knows("new").await && knows("old").await);
+        // One that is gone counts no longer than a set is kept, unless the set cannot be had.
+        std::fs::write(&path, set(&["new"])).unwrap();
+        assert!(knows("old").await);
+        advance(MAX_AGE).await;
+        assert!(!knows("old").await && knows("new").await);
+        std::fs::remove_file(&path).unwrap();
+        advance(MAX_AGE).await;
+        assert!(knows("new").await);
+    }
+
+    #[tokio::test]
+    async fn a_token_that_names_no_key_is_of_the_only_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("set");
+        for (kids, known) in [(&["a"][..], true), (&["a", "b"], false), (&[], false)] {
+            std::fs::write(&path, set(kids)).unwrap();
+            let jwks = Jwks::new(path.to_str().unwrap()).unwrap();
+            assert_eq!(jwks.find(None).await.unwrap().is_some(), known);
+        }
+    }
 }

@@ -13,6 +13,7 @@ use crate::support::{PEER, Server, batch, send};
 const TWO: &str = "CREATE TABLE todo (id TEXT PRIMARY KEY NOT NULL, title, done INTEGER DEFAULT 0);
     CREATE TABLE secret (id TEXT PRIMARY KEY NOT NULL, text);
     CREATE VIEW both AS SELECT todo.id, text FROM todo JOIN secret USING (id);
+    CREATE VIEW shared AS SELECT id FROM todo JOIN secret USING (id);
     SELECT crsql_as_crr('todo'); SELECT crsql_as_crr('secret');";
 
 /// A server whose callers may use the table `todo` only, but for those with the header `x-all`.
@@ -162,7 +163,8 @@ async fn sql_reads_and_writes_those_tables_and_sees_no_others() {
         "SELECT title FROM todo",
         "SELECT count(*) FROM todo",
         "WITH t AS (SELECT id FROM todo) SELECT id FROM t",
-        "SELECT value FROM json_each('[1]')",
+        "SELECT a.title FROM todo a NATURAL JOIN todo b",
+        "SELECT id FROM todo JOIN todo AS other USING (id)",
         "INSERT INTO todo (id) VALUES ('2') ON CONFLICT DO UPDATE SET title = 'twice'",
         "INSERT OR REPLACE INTO todo (id, title) VALUES ('2', 'again') RETURNING id",
         "UPDATE todo SET id = '3' WHERE id = '2'",
@@ -178,6 +180,25 @@ async fn sql_reads_and_writes_those_tables_and_sees_no_others() {
         "SELECT text FROM both",
         "SELECT count(*) FROM both",
         "SELECT (SELECT text FROM secret) FROM todo",
+        "SELECT 1 FROM secret",
+        "SELECT rowid FROM secret",
+        "SELECT 's' IN secret",
+        "SELECT EXISTS (SELECT * FROM secret)",
+        "SELECT text FROM main.secret",
+        "SELECT id FROM todo JOIN secret USING (id)",
+        "SELECT count(*) FROM todo NATURAL JOIN secret",
+        "SELECT count(*) FROM todo NATURAL JOIN shared",
+        "SELECT count(*) FROM (SELECT 's' AS id) JOIN secret USING (id)",
+        "SELECT count(*) FROM (SELECT 'secret' AS \"table\") JOIN crsql_changes USING (\"table\")",
+        "SELECT count(*) FROM (SELECT 'secret' AS name) JOIN sqlite_schema USING (name)",
+        "DELETE FROM todo WHERE id IN (SELECT id FROM todo JOIN secret USING (id))",
+        "EXPLAIN SELECT title FROM todo",
+        "SELECT title FROM todo UNION SELECT text FROM secret",
+        "SELECT title FROM todo ORDER BY (SELECT text FROM secret)",
+        "WITH todo AS (SELECT text AS title FROM secret) SELECT title FROM todo",
+        "VALUES ((SELECT json_group_array(text) FROM secret))",
+        "EXPLAIN SELECT text FROM secret",
+        "INSERT INTO todo (id) VALUES ('x') RETURNING (SELECT text FROM secret)",
         "INSERT INTO todo (id) SELECT text FROM secret",
         "UPDATE todo SET title = (SELECT max(text) FROM secret)",
         "DELETE FROM todo WHERE id IN (SELECT id FROM secret)",
@@ -208,6 +229,18 @@ async fn sql_reads_and_writes_those_tables_and_sees_no_others() {
     }
     assert_eq!(all(&server, "SELECT text FROM secret").await, json!([["treasure"]]));
     assert_eq!(all(&server, "SELECT id, title FROM todo").await, json!([["1", "milk"]]));
+}
+
+#[tokio::test]
+async fn a_trigger_does_not_reach_further_than_who_fires_it() {
+    let server = limited().await;
+    let trigger = "CREATE TRIGGER copy AFTER INSERT ON todo BEGIN INSERT INTO secret VALUES (new.id, new.title); END;";
+    let create = server.request(Method::PUT, "/b").header("x-all", "1");
+    send(create.json(&json!({ "schema": format!("{TWO} {trigger}") }))).await.ok();
+    let insert = json!({ "sql": "INSERT INTO todo (id) VALUES ('1')" });
+    assert_eq!(server.post("/b/sql", insert.clone()).await.code(), "query_refused");
+    send(server.request(Method::POST, "/b/sql").header("x-all", "1").json(&insert)).await.ok();
+    server.post("/b/sql", json!({ "sql": "UPDATE todo SET title = 'milk'" })).await.ok();
 }
 
 #[tokio::test]

@@ -135,6 +135,27 @@ async fn a_page_reads_events_by_a_ticket_instead_of_its_token() {
 }
 
 #[tokio::test]
+async fn neither_tokens_nor_tickets_are_logged() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let mut command = binary();
+    command.env("RUST_LOG", "debug").stderr(std::fs::File::create(&log).unwrap());
+    command.args(["serve", "--sql", "--listen", "127.0.0.1:0", "--token", "the-token", "--data"]).arg(folder.path());
+    let host = Host { process: Process::spawn(&mut command), _data: tempfile::tempdir().unwrap() };
+    host.create("a", "the-token").await;
+    host.create("a", "a-wrong-token").await;
+    let answer = host.request(Method::POST, "/a/ticket", "the-token").send().await.unwrap();
+    let ticket = answer.json::<Value>().await.unwrap()["ticket"].as_str().unwrap().to_owned();
+    let events = host.process.client.get(format!("{}/a/events?ticket={ticket}", host.process.url));
+    assert!(events.send().await.unwrap().status().is_success());
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(log.contains("/sync/a/events"), "{log}");
+    for secret in ["the-token", "a-wrong-token", &ticket] {
+        assert!(!log.contains(secret), "{secret} in {log}");
+    }
+}
+
+#[tokio::test]
 async fn a_copy_of_some_tables_stays_in_step_with_those() {
     let schema = format!("{TODO} CREATE TABLE secret (id PRIMARY KEY NOT NULL, text); SELECT crsql_as_crr('secret');");
     let file = |tables: &str| file(format!("[[token]]\ntoken = \"root\"\n[[token]]\ntoken = \"node\"\n{tables}"));

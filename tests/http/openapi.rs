@@ -98,15 +98,16 @@ async fn every_operation_that_is_described_answers() {
     server.create("a").await;
     for (operation, method, path) in Routes::default().iter() {
         let request = server.request(method.parse().unwrap(), &path.replace("{dbid}", "a")).body("{");
-        let answer = match operation {
+        let expected = match operation {
             // It does not end.
             Operation::Events => continue,
-            Operation::GetChanges | Operation::Status => send(request).await,
             // Only where there is an upstream.
             Operation::Upstream => continue,
-            _ => send(request.header("content-type", "text/plain")).await,
+            // Without a body.
+            Operation::GetChanges | Operation::Status | Operation::Ticket => 200,
+            _ => 415,
         };
-        let expected = if method == "GET" { 200 } else { 415 };
+        let answer = send(request.header("content-type", "text/plain")).await;
         assert_eq!(answer.status, expected, "{operation:?}");
     }
 }

@@ -43,23 +43,20 @@ pub(in crate::server) struct AuthOptions {
     #[arg(long, value_name = "ISS", requires = "jwt")]
     jwt_issuer: Vec<String>,
 
-    /// By how many seconds the clocks of issuer and server may differ
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "jwt")]
-    jwt_leeway: u32,
+    /// By how much the clocks of issuer and server may differ
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration, requires = "jwt")]
+    jwt_leeway: Duration,
 
     /// Ask this program about every request
     #[arg(long, value_name = "URL")]
     auth_webhook: Option<Url>,
 
     /// How long the webhook may take
-    #[arg(long, value_name = "SECONDS", default_value_t = 5, requires = "auth_webhook")]
-    auth_webhook_timeout: u32,
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration, requires = "auth_webhook")]
+    auth_webhook_timeout: Duration,
 
     /// Let everybody in who can reach the address
-    #[arg(
-        long,
-        conflicts_with_all = ["token", "tokens_file", "jwt_secret", "jwt_key", "jwks", "auth_webhook"]
-    )]
+    #[arg(long)]
     pub(in crate::server) insecure: bool,
 }
 
@@ -72,6 +69,7 @@ impl AuthOptions {
                 .flatten();
         match (hooks.next(), hooks.next()) {
             (_, Some(_)) => Err("choose one: tokens, JWT or a webhook".into()),
+            (Some(_), None) if self.insecure => Err("not everybody is let in, so leave out --insecure".into()),
             (hook, None) => Ok(hook),
         }
     }
@@ -97,17 +95,13 @@ impl AuthOptions {
             (_, _, Some(place)) => Keys::Set(Jwks::new(place)?),
             (None, None, None) => return Ok(None),
         };
-        let checks = Checks {
-            audiences: self.jwt_audience.clone(),
-            issuers: self.jwt_issuer.clone(),
-            leeway: Duration::from_secs(self.jwt_leeway.into()),
-        };
+        let checks =
+            Checks { audiences: self.jwt_audience.clone(), issuers: self.jwt_issuer.clone(), leeway: self.jwt_leeway };
         Ok(Some(Jwt::new(keys, checks)))
     }
 
     fn webhook(&self) -> Result<Option<Webhook>, Failure> {
-        let patience = Duration::from_secs(self.auth_webhook_timeout.into());
-        self.auth_webhook.clone().map(|url| Webhook::new(url, patience)).transpose()
+        self.auth_webhook.clone().map(|url| Webhook::new(url, self.auth_webhook_timeout)).transpose()
     }
 }
 

@@ -202,7 +202,7 @@ async fn claims_say_what_the_holder_may_do() {
 
 #[tokio::test]
 async fn an_event_stream_ends_when_its_token_does() {
-    let host = with_secret(&["--jwt-audience", "sync", "--jwt-leeway", "0"]).await;
+    let host = with_secret(&["--jwt-audience", "sync", "--jwt-leeway", "0s"]).await;
     let short = hs256(&claims(json!({ "aud": "sync", "exp": now() + 2 })));
     let mut stream = Reader::with(host.request(Method::GET, "/a/events", &short)).await;
     let last = stream.event().await.unwrap();

@@ -203,5 +203,5 @@ fn a_file_of_tokens_that_cannot_be_meant_is_refused() {
     }
     assert!(refusal(&["--tokens-file", "/nowhere/tokens"]).contains("/nowhere/tokens"));
     assert!(refusal(&["--token", "a", "--auth-webhook", "http://127.0.0.1:1/"]).contains("choose one"));
-    assert!(refusal(&["--insecure", "--tokens-file", "x"]).contains("--insecure"));
+    assert!(refusal(&["--insecure", "--token", "a"]).contains("leave out --insecure"));
 }

@@ -31,7 +31,7 @@ async fn asking(
     let url = format!("http://{}/may", listener.local_addr().unwrap());
     let router = Router::new().route("/may", post(handle));
     tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
-    (Host::start(&["--auth-webhook", &url, "--auth-webhook-timeout", "1"]), asked)
+    (Host::start(&["--auth-webhook", &url, "--auth-webhook-timeout", "1s"]), asked)
 }
 
 #[tokio::test]

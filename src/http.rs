@@ -5,7 +5,9 @@
 //! - The [auth hook](auth) is asked first, and nothing is read or written before it allowed the request.
 //! - An answer of success is sent after what it speaks of is durable; any other leaves the database as it was.
 //! - Every error, also that of an unknown route below the prefix, is a [problem document](problem) with a stable code.
-//! - An event stream reads its next batch from the database when the last one was taken: a slow reader costs nothing.
+//! - An event stream reads its next batch from the database when the last one was taken: a slow reader costs nothing, and
+//!   readers at the same place share what is read.
+//! - A body is bounded by what it is when it is decompressed.
 //!
 //! | operation | route, by default below `/sync` |
 //! | --- | --- |

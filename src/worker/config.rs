@@ -33,6 +33,7 @@ struct Given {
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 struct GivenLimits {
     body: Option<usize>,
+    binary_body: Option<usize>,
     page_changes: Option<usize>,
     page_bytes: Option<usize>,
     sql_rows: Option<usize>,
@@ -107,6 +108,7 @@ impl GivenLimits {
         let millis = |given: Option<u32>, default| given.map_or(default, |ms| Duration::from_millis(ms.into()));
         let mut limits = Limits::default();
         limits.body = self.body.unwrap_or(limits.body);
+        limits.binary_body = self.binary_body.unwrap_or(limits.binary_body);
         limits.page_changes = self.page_changes.unwrap_or(limits.page_changes);
         limits.page_bytes = self.page_bytes.unwrap_or(limits.page_bytes);
         limits.sql_rows = self.sql_rows.unwrap_or(limits.sql_rows);

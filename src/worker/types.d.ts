@@ -19,6 +19,8 @@ export interface SyncWorkerConfig {
 export interface Limits {
   /** The largest request body, in bytes. */
   body?: number;
+  /** The largest batch in the binary form, in bytes. */
+  binaryBody?: number;
   /** The changes of one batch. */
   pageChanges?: number;
   /** The bytes of one batch. */

@@ -252,3 +252,16 @@ fn an_error_ends_the_run_after_what_was_printed() {
     assert!(text(&output.stderr).contains("nothing"));
     assert_eq!(sql(&["--nothing"], "").status.code(), Some(2));
 }
+
+#[tokio::test]
+async fn the_server_compresses_what_it_sends_and_takes_what_is_compressed() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Process::start(&["--data", folder.path().to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+    server.create().await;
+    let statement = serde_json::to_vec(&json!({ "sql": "SELECT printf('%1000d', 1)" })).unwrap();
+    let request = server.client.post(format!("{}/a/sql", server.url)).header("content-type", "application/json");
+    let request = request.header("content-encoding", "zstd").header("accept-encoding", "gzip");
+    let answer = request.body(zstd::encode_all(&*statement, 3).unwrap()).send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), &answer.headers()["content-encoding"]), (200, &"gzip".parse().unwrap()));
+    assert!(answer.bytes().await.unwrap().len() < 500);
+}

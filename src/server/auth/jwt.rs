@@ -84,10 +84,12 @@ impl Jwt {
             }
         };
         Ok(match decode::<Map<String, Value>>(token, &key.key, &self.checks.validation(key.algorithm)) {
-            Ok(token) => self
-                .checks
-                .read(token.claims)
-                .map_or_else(|reason| refused(&reason), |(grant, expires)| grant.judge(&access.dbid, Some(expires))),
+            // Whoever does not know an extension that the issuer calls critical must refuse the token (RFC 7515, 4.1.11).
+            Ok(token) if token.header.crit.is_some() => refused("it has extensions that are not known here"),
+            Ok(token) => match self.checks.read(token.claims) {
+                Ok((grant, expires)) => grant.judge(&access.dbid, Some(expires)),
+                Err(reason) => refused(&reason),
+            },
             Err(error) => refused(&error.to_string()),
         })
     }

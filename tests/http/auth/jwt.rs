@@ -121,6 +121,7 @@ async fn only_the_configured_algorithm_and_key_count() {
     let mixed = token(json!({ "alg": "nOnE" }), &good, |_| Vec::new());
     let unsigned = token(json!({ "alg": "HS256" }), &good, |_| Vec::new());
     let longer = of(json!({ "alg": "HS512" }), SECRET);
+    let critical = of(json!({ "alg": "HS256", "crit": ["b64"], "b64": true }), SECRET);
     let of_another = of(json!({ "alg": "HS256" }), b"another secret of more than 32 bytes, as it must be");
     let other_claims = {
         let signed = hs256(&good);
@@ -128,7 +129,9 @@ async fn only_the_configured_algorithm_and_key_count() {
         let bare = token(json!({ "alg": "HS256", "typ": "JWT" }), &claims(json!({ "sub": "eve" })), |_| Vec::new());
         format!("{bare}{signature}")
     };
-    for bad in [none, mixed, unsigned, longer, of_another, other_claims, "a.b.c".into(), "x".into(), "..".into()] {
+    for bad in
+        [none, mixed, unsigned, longer, critical, of_another, other_claims, "a.b.c".into(), "x".into(), "..".into()]
+    {
         assert_eq!(host.status("b", &bad).await, 401, "{bad}");
     }
 }

@@ -1,6 +1,6 @@
 //! The standalone host and its command line (native only).
 //!
-//! `crsql-sync serve` puts the [router](crate::http::App) behind a listener, with one of its own [auth hooks](auth), an
+//! `crsql-sync serve` puts the [router](crate::http::App) behind a listener, with one of its own auth hooks, an
 //! optional [upstream](crate::upstream) and static files; `crsql-sync sql` runs SQL on a database file;
 //! `crsql-sync import` takes over a file of cr-sqlite; `crsql-sync inspect` shows what a file holds.
 

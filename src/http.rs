@@ -5,32 +5,47 @@
 //! - The [auth hook](auth) is asked first, and nothing is read or written before it allowed the request.
 //! - An answer of success is sent after what it speaks of is durable; any other leaves the database as it was.
 //! - Every error, also that of an unknown route below the prefix, is a [problem document](problem) with a stable code.
-//! - An event stream reads its next batch from the database when the last one was taken: a slow reader costs nothing.
+//! - An event stream reads its next batch from the database when the last one was taken: a slow reader costs nothing, and
+//!   readers at the same place share what is read.
+//! - A body is bounded by what it is when it is decompressed.
 //!
 //! | operation | route, by default below `/sync` |
 //! | --- | --- |
 //! | create | `PUT /{dbid}` |
+//! | migrate | `POST /{dbid}/migrate` |
 //! | apply | `POST /{dbid}/changes` |
 //! | get | `GET /{dbid}/changes?since=&until=&limit=&exclude=` |
+//! | request | `POST /{dbid}/changes/request` |
+//! | verify | `POST /{dbid}/verify` |
 //! | events | `GET /{dbid}/events?since=` |
+//! | ticket | `POST /{dbid}/ticket`: lets in the events' reader that cannot set a header |
 //! | status | `GET /{dbid}/status` |
 //! | sql | `POST /{dbid}/sql`, where it is switched on |
 //! | upstream | `PUT /{dbid}/upstream`, where there is one and it may be paused |
 
 mod app;
 pub mod auth;
+mod batches;
 mod call;
+#[cfg(all(feature = "compression", not(target_family = "wasm")))]
+pub mod compression;
 mod drain;
 mod events;
+mod expiry;
 mod extract;
+mod frames;
 pub mod links;
+mod media;
 mod operations;
+mod plan;
 pub mod problem;
 mod routes;
+mod tickets;
 
 pub use app::{App, Builder, Limits};
 pub use auth::{Access, Authorize, Bounds, Operation, PeerAddr, Verdict};
 pub use drain::Drain;
 pub use extract::{IDEMPOTENCY_KEY, SITE_HEADER};
+pub use media::BATCH_MEDIA_TYPE;
 pub use problem::Problem;
 pub use routes::{InvalidRoutes, Routes};

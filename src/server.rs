@@ -1,16 +1,16 @@
 //! The standalone host and its command line (native only).
 //!
-//! `crsql-sync serve` puts the [router](crate::http::App) behind a listener, with static tokens as its auth hook, an
+//! `crsql-sync serve` puts the [router](crate::http::App) behind a listener, with one of its own auth hooks, an
 //! optional [upstream](crate::upstream) and static files; `crsql-sync sql` runs SQL on a database file;
 //! `crsql-sync import` takes over a file of cr-sqlite; `crsql-sync inspect` shows what a file holds.
 
+mod auth;
 mod cli;
 mod import;
 mod inspect;
 mod rows;
 mod serve;
 mod sql;
-mod tokens;
 mod transport;
 mod www;
 
@@ -25,7 +25,7 @@ pub use transport::Reqwest;
 /// Runs the command line of this process. Exit codes: 0 success, 1 failure, 2 wrong usage.
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Serve(options) => serve::run(options),
+        Command::Serve(options) => serve::run(*options),
         Command::Sql(options) => sql::run(&options),
         Command::Import(options) => import::run(&options),
         Command::Inspect(options) => inspect::run(&options),

@@ -34,7 +34,8 @@ fn with_schema(schema: &str) -> Replica {
 }
 
 fn sql(replica: &mut Replica, sql: &str) -> String {
-    let limits = SqlLimits { rows: 1000, bytes: 1 << 20, time: Duration::from_secs(10), read_only: false };
+    let limits =
+        SqlLimits { rows: 1000, bytes: 1 << 20, time: Duration::from_secs(10), read_only: false, tables: None };
     let results = replica.sql(&[Sql { sql: sql.into(), params: vec![] }], limits).unwrap();
     serde_json::to_string(&results[0].rows).unwrap()
 }
@@ -755,4 +756,69 @@ fn a_damaged_ledger_is_found_out() {
         let found = damaged.check();
         assert!(found.as_ref().map_or(true, |wrong| !wrong.is_empty()), "{damage}: {found:?}");
     }
+}
+
+/// Has `to` pull from `from`, a page at a time.
+fn pull_pages(to: &mut Replica, from: &mut Replica, pages: usize) {
+    for _ in 0..pages {
+        let since = to.received(from.site()).unwrap();
+        let page = Page { changes: 5, ..Page::default() };
+        let request = Request { exclude: Some(to.site()), page, ..Request::after(since) };
+        to.apply_changes(&from.request_changes(&request).unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn what_is_read_for_all_is_what_each_peer_would_be_sent_whom_it_does_not_concern() {
+    let stranger: SiteId = "bb000000000000000000000000000001".parse().unwrap();
+    let (mut shared, mut apart) = (0, 0);
+    for seed in 0..40 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut copies: Vec<Replica> = (0..4).map(|_| replica()).collect();
+        for _ in 0..40 {
+            let (one, other) = (random.usize(0..4), random.usize(0..4));
+            if one == other {
+                let rows: Vec<_> = (0..random.usize(1..4)).map(|_| format!("('{}', 'x')", random.u8(0..12))).collect();
+                sql(&mut copies[one], &format!("INSERT OR REPLACE INTO todo (id, title) VALUES {}", rows.join(",")));
+            } else {
+                let mut from = copies.remove(other);
+                let to = if other < one { one - 1 } else { one };
+                pull_pages(&mut copies[to], &mut from, random.usize(1..3));
+                copies.insert(other, from);
+            }
+        }
+        let peers: Vec<SiteId> = copies[1..].iter().map(Replica::site).chain([stranger]).collect();
+        let hub = &mut copies[0];
+        for changes in [1, 3, 10_000] {
+            let page = Page { changes, ..Page::default() };
+            let mut since = Since::Beginning;
+            loop {
+                let request = Request { page, ..Request::after(since) };
+                let (batch, concerned) = hub.request_changes_for_all(&request).unwrap();
+                for &peer in &peers {
+                    if concerned.contains(&peer) {
+                        apart += 1;
+                        continue;
+                    }
+                    assert!(batch.changes.iter().all(|change| change.site != peer), "seed {seed}");
+                    if matches!(batch.next, Some(Since::Within(_))) {
+                        // What follows in that version may be the peer's, and then it would be sent the version's end.
+                        continue;
+                    }
+                    // More could fit if what follows is the peer's.
+                    let until = Some(Cursor { site: hub.site(), version: batch.end.unwrap() });
+                    let alone = Request { exclude: Some(peer), until: until.filter(|_| batch.more), ..request.clone() };
+                    let alone = hub.request_changes(&alone).unwrap();
+                    assert_eq!((&alone.changes, &alone.covers), (&batch.changes, &batch.covers), "seed {seed}");
+                    assert_eq!(alone.end, batch.end, "seed {seed}");
+                    shared += 1;
+                }
+                since = batch.next.unwrap();
+                if !batch.more {
+                    break;
+                }
+            }
+        }
+    }
+    assert!(shared > 500 && apart > 500, "{shared} {apart}");
 }

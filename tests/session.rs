@@ -97,7 +97,8 @@ impl World {
 
     fn run(&mut self, node: usize, sql: &str) {
         let Node { replica, session, .. } = &mut self.nodes[node];
-        let limits = SqlLimits { rows: 1000, bytes: 1 << 20, time: Duration::from_secs(10), read_only: false };
+        let limits =
+            SqlLimits { rows: 1000, bytes: 1 << 20, time: Duration::from_secs(10), read_only: false, tables: None };
         replica.sql(&[Sql { sql: sql.into(), params: vec![] }], limits).unwrap();
         let output = session.written(replica, self.now).unwrap();
         self.sent_by(node, output);

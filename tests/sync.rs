@@ -31,7 +31,7 @@ fn replica() -> Replica {
 }
 
 fn limits() -> SqlLimits {
-    SqlLimits { rows: 1000, bytes: 1 << 20, time: Duration::from_secs(10), read_only: false }
+    SqlLimits { rows: 1000, bytes: 1 << 20, time: Duration::from_secs(10), read_only: false, tables: None }
 }
 
 fn try_sql(replica: &mut Replica, sql: &str) -> Result<Vec<ResultSet>, SqlError> {
@@ -532,7 +532,7 @@ fn a_reader_writes_nothing() {
     let mut a = replica();
     let read_only = SqlLimits { read_only: true, ..limits() };
     let statement = [Sql { sql: "INSERT INTO todo (id) VALUES ('1')".into(), params: vec![] }];
-    assert!(matches!(a.sql(&statement, read_only), Err(SqlError::ReadOnly { statement: 1 })));
+    assert!(matches!(a.sql(&statement, read_only.clone()), Err(SqlError::ReadOnly { statement: 1 })));
     let statement = [Sql { sql: "SELECT count(*) FROM todo".into(), params: vec![] }];
     assert_eq!(a.sql(&statement, read_only).unwrap()[0].rows.len(), 1);
 }

@@ -200,6 +200,30 @@ async fn only_a_clear_yes_of_the_hook_allows() {
 }
 
 #[wasm_bindgen_test]
+async fn a_hook_may_set_bounds_and_what_is_no_bound_denies() {
+    let hook = r#"({ operation, sql }) => operation === "createDatabaseIfNotExists" || {
+        all: { allow: true },
+        few: { allow: true, tables: ["other"], sites: ["aa000000000000000000000000000001"], principal: "ann" },
+        own: { allow: true, queries: [{ sql: "SELECT ?", params: [{ $int: "7" }] }] },
+        later: { allow: true, expires: Date.now() + 60000 },
+        late: { allow: true, expires: Date.now() - 1 },
+        never: { allow: true, expires: NaN },
+        misspelt: { allow: true, table: ["t"] },
+        nobody: { allow: true, sites: ["9a"] },
+    }[sql[0].split(" ").pop()]"#;
+    let script = r#"
+        await create();
+        const answers = [];
+        for (const who of ["all", "few", "own", "later", "late", "never", "misspelt", "nobody"]) {
+            const response = await call("POST", db + "/sql", { sql: "SELECT count(*) FROM t AS " + who });
+            answers.push(response.ok ? (await response.json()).results[0].rows[0][0] : response.status);
+        }
+        return answers;
+    "#;
+    assert_eq!(run(worker("{}", Some(hook)), script).await, "[0,400,7,0,401,403,403,403]");
+}
+
+#[wasm_bindgen_test]
 fn a_setting_that_cannot_be_is_named() {
     for (config, word) in [
         (r#"{"prefx": "/sync"}"#, "prefx"),

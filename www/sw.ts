@@ -15,7 +15,7 @@ import { type Done, type Hello, type Restarted, SYNC_TAG, type ToWorker } from "
 import { Engine } from "./sw/engine.js";
 import { WasmFile } from "./sw/wasm.js";
 
-export type { Authorize, Limits, Operation, Verdict } from "crsql-sync:engine";
+export type { Authorize, Bounds, Limits, Operation, Verdict } from "crsql-sync:engine";
 
 declare const self: ServiceWorkerGlobalScope;
 

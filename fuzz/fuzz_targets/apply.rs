@@ -81,7 +81,7 @@ fuzz_target!(|steps: Vec<Step>| {
             }
             Step::Write(which) => {
                 let limits =
-                    SqlLimits { rows: 9, bytes: 1 << 16, time: Duration::from_secs(9), read_only: false };
+                    SqlLimits { rows: 9, bytes: 1 << 16, time: Duration::from_secs(9), read_only: false, tables: None };
                 let _ = replica.sql(&[Sql { sql: WRITES[usize::from(which) % 4].into(), params: vec![] }], limits);
             }
             Step::Read { since, page, known } => {

@@ -7,9 +7,11 @@ use axum::routing::{any, get, post, put};
 use http::{Method, StatusCode};
 
 use super::auth::{Access, Authorize, Operation, Verdict};
+use super::frames::AllFrames;
 use super::links::Links;
-use super::operations::{apply, create, get as get_changes, sql, status, upstream};
+use super::operations::{apply, create, get as get_changes, migrate, request, sql, status, ticket, upstream, verify};
 use super::problem::{Code, Problem};
+use super::tickets::Tickets;
 use super::{Drain, Routes, events};
 use crate::store::Store;
 use crate::sync::Page;
@@ -31,6 +33,8 @@ pub(super) struct Settings {
     pub(super) limits: Limits,
     pub(super) links: Option<Arc<dyn Links>>,
     pub(super) drain: Drain,
+    pub(super) frames: AllFrames,
+    pub(super) tickets: Tickets,
     sql: bool,
     pause: bool,
 }
@@ -41,6 +45,8 @@ pub(super) struct Settings {
 pub struct Limits {
     /// The largest request body, in bytes.
     pub body: usize,
+    /// The largest batch in the binary form, in bytes. Reading one may take 34 times as much memory.
+    pub binary_body: usize,
     /// The changes of one batch.
     pub page_changes: usize,
     /// The bytes of one batch.
@@ -53,6 +59,8 @@ pub struct Limits {
     pub sql_time: Duration,
     /// How long the auth hook may take.
     pub authorize: Duration,
+    /// How long a ticket for an event stream is good.
+    pub ticket: Duration,
     /// How often a silent event stream shows that it is alive.
     pub heartbeat: Duration,
 }
@@ -61,12 +69,14 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body: 16 << 20,
+            binary_body: 4 << 20,
             page_changes: 10_000,
             page_bytes: 4 << 20,
             sql_rows: 10_000,
             sql_bytes: 16 << 20,
             sql_time: Duration::from_secs(5),
             authorize: Duration::from_secs(10),
+            ticket: Duration::from_secs(30),
             heartbeat: Duration::from_secs(15),
         }
     }
@@ -90,6 +100,8 @@ impl App {
             limits: Limits::default(),
             links: None,
             drain: Drain::new(),
+            frames: AllFrames::default(),
+            tickets: Tickets::default(),
             sql: false,
             pause: false,
         };
@@ -146,8 +158,13 @@ impl Builder {
         let path = |operation| routes.path(operation);
         let mut router = Router::new()
             .route(&path(Operation::Create), put(create::handle))
-            .route(&path(Operation::GetChanges), get(get_changes::handle).post(apply::handle))
+            .route(&path(Operation::Migrate), post(migrate::handle))
+            .route(&path(Operation::GetChanges), get(get_changes::handle))
+            .route(&path(Operation::ApplyChanges), post(apply::handle))
+            .route(&path(Operation::RequestChanges), post(request::handle))
+            .route(&path(Operation::Verify), post(verify::handle))
             .route(&path(Operation::Events), get(events::handle))
+            .route(&path(Operation::Ticket), post(ticket::handle))
             .route(&path(Operation::Status), get(status::handle));
         if settings.sql {
             router = router.route(&path(Operation::Sql), post(sql::handle));

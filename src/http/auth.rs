@@ -1,4 +1,9 @@
 //! The auth hook: asked before every operation, and its verdict enforced.
+//!
+//! What a caller may do is the hook's to say, by [`Bounds`]; that it does no more is seen to by the operations, which are
+//! given the bounds, and by the engine.
+
+mod bounds;
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
@@ -8,6 +13,9 @@ use futures_timer::Delay;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either, select};
 use http::{HeaderMap, Method};
+
+pub use bounds::Bounds;
+pub(super) use bounds::ended;
 
 use super::problem::{Code, Problem};
 use crate::crr::SiteId;
@@ -19,12 +27,20 @@ use crate::store::Dbid;
 pub enum Operation {
     /// `createDatabaseIfNotExists`
     Create,
+    /// `createOrMigrateDatabase`
+    Migrate,
     /// `applyChanges`
     ApplyChanges,
     /// `getChanges`
     GetChanges,
+    /// `requestChanges`
+    RequestChanges,
+    /// `verify`
+    Verify,
     /// `startSSE`
     Events,
+    /// A ticket for `startSSE`: whoever may have one may open the stream.
+    Ticket,
     /// `status`
     Status,
     /// `exec` and `query`
@@ -38,9 +54,13 @@ impl Operation {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Create => "createDatabaseIfNotExists",
+            Self::Migrate => "createOrMigrateDatabase",
             Self::ApplyChanges => "applyChanges",
             Self::GetChanges => "getChanges",
+            Self::RequestChanges => "requestChanges",
+            Self::Verify => "verify",
             Self::Events => "startSSE",
+            Self::Ticket => "ticket",
             Self::Status => "status",
             Self::Sql => "sql",
             Self::Upstream => "upstream",
@@ -69,7 +89,7 @@ pub struct Access {
 }
 
 /// What the hook answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Verdict {
     /// Go on, within these bounds.
@@ -80,21 +100,17 @@ pub enum Verdict {
     Forbidden(String),
 }
 
-/// The bounds of an allowance. The default is none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Bounds {
-    /// Nothing may be written.
-    pub read_only: bool,
-    /// The caller may speak for this site only: as the claimed site, as a batch's sender, and as the author of its
-    /// changes. Who is bound can therefore not relay what others wrote.
-    pub site: Option<SiteId>,
-}
-
 impl Verdict {
     /// Allows everything.
-    pub const ALLOW: Self = Self::Allow(Bounds { read_only: false, site: None });
+    pub const ALLOW: Self = Self::Allow(Bounds::NONE);
     /// Allows what writes nothing.
-    pub const READ_ONLY: Self = Self::Allow(Bounds { read_only: true, site: None });
+    pub const READ_ONLY: Self = Self::Allow(Bounds { read_only: true, ..Bounds::NONE });
+}
+
+impl From<Bounds> for Verdict {
+    fn from(bounds: Bounds) -> Self {
+        Self::Allow(bounds)
+    }
 }
 
 /// The auth hook.
@@ -127,7 +143,9 @@ pub(super) async fn ask(hook: &dyn Authorize, patience: Duration, access: Access
     let verdict = AssertUnwindSafe(async { hook.authorize(access).await }).catch_unwind();
     let failure = match select(Box::pin(verdict), Delay::new(patience)).await {
         Either::Left((Ok(Ok(Verdict::Allow(bounds))), _)) => {
+            bounds.check_time()?;
             bounds.check_claim(site)?;
+            tracing::debug!(operation = operation.as_str(), %dbid, principal = bounds.principal.as_deref(), "allowed");
             return Ok(bounds);
         }
         Either::Left((Ok(Ok(Verdict::Unauthorized(reason))), _)) => {
@@ -142,31 +160,4 @@ pub(super) async fn ask(hook: &dyn Authorize, patience: Duration, access: Access
     };
     tracing::error!(operation = operation.as_str(), %dbid, "the auth hook failed, which denies: {failure}");
     Err(Problem::new(Code::Forbidden, "whether this is allowed could not be found out; try again later"))
-}
-
-impl Bounds {
-    /// Refuses a claim to be another site than the one allowed.
-    fn check_claim(&self, site: Option<SiteId>) -> Result<(), Problem> {
-        match (self.site, site) {
-            (Some(allowed), Some(claimed)) => self.check_site(allowed == claimed),
-            _ => Ok(()),
-        }
-    }
-
-    /// Refuses to speak for a site other than the one allowed.
-    pub(super) fn check_speaker(&self, mut sites: impl Iterator<Item = SiteId>) -> Result<(), Problem> {
-        match self.site {
-            Some(allowed) => self.check_site(sites.all(|site| site == allowed)),
-            None => Ok(()),
-        }
-    }
-
-    fn check_site(&self, same: bool) -> Result<(), Problem> {
-        if same { Ok(()) } else { Err(Problem::new(Code::Forbidden, "the caller may not speak for this site")) }
-    }
-
-    /// Refuses to write where only reading is allowed.
-    pub(super) fn check_write(&self) -> Result<(), Problem> {
-        if self.read_only { Err(Problem::new(Code::Forbidden, "the caller may only read")) } else { Ok(()) }
-    }
 }

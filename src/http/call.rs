@@ -45,6 +45,17 @@ impl Call {
         auth::ask(&*self.settings.hook, self.settings.limits.authorize, access).await
     }
 
+    /// Lets the reader of an event stream in by its ticket, or asks the auth hook where it shows none.
+    pub(super) async fn enter_stream(&self) -> Result<Bounds, Problem> {
+        let Some(ticket) = self.query.ticket()? else {
+            return self.enter(Operation::Events, Vec::new()).await;
+        };
+        let bounds = self.settings.tickets.redeem(ticket, &self.dbid)?;
+        bounds.check_time()?;
+        bounds.check_claim(self.site)?;
+        Ok(bounds)
+    }
+
     pub(super) fn headers(&self) -> &HeaderMap {
         &self.parts.headers
     }

@@ -1,10 +1,11 @@
 //! The event stream: batches as they come to be.
 //!
 //! The stream is pulled. A batch is read from the database when the host takes it, and the next one not before that was
-//! taken, so a slow reader has at most one batch in memory and gets larger ones. Its position is the cursor in each
-//! event's `id`: a stream may break anywhere.
+//! taken, so a slow reader has at most one batch in memory and gets larger ones. Readers that stand at the same place
+//! [share](frames) it. A reader's position is the cursor in each event's `id`: a stream may break anywhere.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -18,48 +19,53 @@ use http::{HeaderValue, header};
 use tokio::sync::watch;
 
 use super::app::Settings;
-use super::auth::Operation;
+use super::auth::ended;
 use super::call::Call;
+use super::expiry::Expiry;
 use super::extract;
+use super::frames::{self, Frame, Frames};
 use super::problem::Problem;
 use crate::crr::Version;
 use crate::store::Database;
-use crate::sync::{self, Batch, Since};
+use crate::sync::{self, Batch};
 
 /// Writes that follow each other this closely are sent together.
 const JOIN: Duration = Duration::from_millis(10);
 
 /// Readers that an `EventSource` serves come back after a second.
-const PRELUDE: &str = "retry: 1000\n\n";
+const PRELUDE: &[u8] = b"retry: 1000\n\n";
 
 /// `startSSE`
 pub(super) async fn handle(State(settings): State<Settings>, request: Request) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
     let call = Call::new(settings, parts).await?;
-    call.enter(Operation::Events, Vec::new()).await?;
+    let bounds = call.enter_stream().await?;
     let request = sync::Request {
         exclude: call.query.exclude()?.or(call.site),
+        tables: bounds.tables,
+        schema: call.query.schema()?,
         page: call.settings.limits.page(call.query.limit()?),
         ..sync::Request::after(extract::stream_start(call.headers(), &call.query)?)
     };
     let database = call.open().await?;
     let mut feed = Feed {
+        frames: call.settings.frames.of(&call.dbid),
         versions: database.watch(),
         draining: call.settings.drain.subscribe(),
+        expiry: Expiry::at(bounds.expires),
         heartbeat: Delay::new(call.settings.limits.heartbeat),
         interval: call.settings.limits.heartbeat,
         database,
         request,
         more: false,
         unsaid: None,
-        phase: Phase::Prelude,
+        phase: Phase::Running,
     };
     // A cursor that cannot be served is answered by a status, not by a stream that ends at once.
-    let first = feed.read().await?;
-    feed.phase = Phase::First(Box::new(first));
+    feed.phase = Phase::First(feed.read().await?);
     let events = stream::unfold(feed, |mut feed| async {
-        let frame = feed.next().await?;
-        Some((Ok::<_, Infallible>(Bytes::from(frame)), feed))
+        let event = feed.next().await?;
+        Some((Ok::<_, Infallible>(event), feed))
     });
     let mut response = Response::new(Body::from_stream(events));
     let headers = response.headers_mut();
@@ -72,8 +78,11 @@ pub(super) async fn handle(State(settings): State<Settings>, request: Request) -
 
 struct Feed {
     database: Database,
+    frames: Arc<Frames>,
     versions: watch::Receiver<Version>,
     draining: watch::Receiver<bool>,
+    /// When the reader must come back with a new token.
+    expiry: Expiry,
     heartbeat: Delay,
     interval: Duration,
     /// Where the reader is.
@@ -81,15 +90,15 @@ struct Feed {
     /// Whether the last batch stopped at a limit.
     more: bool,
     /// A batch without changes, whose cursor the reader was not told yet.
-    unsaid: Option<Batch>,
+    unsaid: Option<Arc<Batch>>,
     phase: Phase,
 }
 
 enum Phase {
-    /// Nothing was read yet.
-    Prelude,
-    /// The first batch was read.
-    First(Box<Batch>),
+    /// The first frame was read, and nothing was sent.
+    First(Frame),
+    /// The first frame is to be sent.
+    Second(Frame),
     Running,
     Ended,
 }
@@ -100,26 +109,34 @@ enum Woken {
     Written,
     Silent,
     Draining,
+    Expired,
 }
 
 impl Feed {
-    /// The next event, as text; `None` at the end.
-    async fn next(&mut self) -> Option<String> {
+    /// The next event; `None` at the end.
+    async fn next(&mut self) -> Option<Bytes> {
         match std::mem::replace(&mut self.phase, Phase::Running) {
-            Phase::Prelude | Phase::Ended => {
+            Phase::First(frame) => {
+                self.phase = Phase::Second(frame);
+                return Some(Bytes::from_static(PRELUDE));
+            }
+            Phase::Second(frame) => {
+                if let Some(event) = self.take(frame) {
+                    return Some(event);
+                }
+            }
+            Phase::Running => {}
+            Phase::Ended => {
                 self.phase = Phase::Ended;
                 return None;
             }
-            Phase::First(batch) => {
-                let events = self.take(*batch).unwrap_or_default();
-                return Some(format!("{PRELUDE}{events}"));
-            }
-            Phase::Running => {}
         }
         loop {
             let draining = *self.draining.borrow();
             let woken = if draining {
                 Woken::Draining
+            } else if self.expiry.has_come() {
+                Woken::Expired
             } else if self.more {
                 Woken::More
             } else {
@@ -131,19 +148,17 @@ impl Feed {
                 Woken::Silent => return Some(self.sign_of_life()),
                 Woken::Draining => {
                     self.phase = Phase::Ended;
-                    return Some("event: drain\ndata: {}\n\n".into());
+                    return Some(Bytes::from_static(b"event: drain\ndata: {}\n\n"));
                 }
+                Woken::Expired => return Some(self.end_with(&ended())),
             }
             match self.read().await {
-                Ok(batch) => {
-                    if let Some(event) = self.take(batch) {
+                Ok(frame) => {
+                    if let Some(event) = self.take(frame) {
                         return Some(event);
                     }
                 }
-                Err(problem) => {
-                    self.phase = Phase::Ended;
-                    return Some(format!("event: problem\ndata: {}\n\n", problem.to_json()));
-                }
+                Err(problem) => return Some(self.end_with(&problem)),
             }
         }
     }
@@ -151,8 +166,10 @@ impl Feed {
     async fn wait(&mut self) -> Woken {
         let written = Box::pin(self.versions.changed());
         let draining = Box::pin(self.draining.wait_for(|draining| *draining));
-        match select(draining, select(written, &mut self.heartbeat)).await {
-            Either::Left(_) => Woken::Draining,
+        let ending = select(draining, Box::pin(self.expiry.comes()));
+        match select(ending, select(written, &mut self.heartbeat)).await {
+            Either::Left((Either::Left(_), _)) => Woken::Draining,
+            Either::Left((Either::Right(_), _)) => Woken::Expired,
             Either::Right((Either::Left((Ok(()), _)), _)) => Woken::Written,
             // The database is gone from under the stream: what reads it next finds another.
             Either::Right((Either::Left((Err(_), _)), _)) => Woken::Draining,
@@ -160,57 +177,61 @@ impl Feed {
         }
     }
 
-    async fn read(&mut self) -> Result<Batch, Problem> {
-        // Before the read: what is committed during it is seen by it, or wakes the next wait.
-        self.versions.mark_unchanged();
-        let request = self.request.clone();
-        Ok(self.database.call(move |replica| replica.request_changes(&request)).await??)
+    fn end_with(&mut self, problem: &Problem) -> Bytes {
+        self.phase = Phase::Ended;
+        problem_event(problem)
     }
 
-    /// Moves on over `batch`, and makes it an event unless it brings nothing.
-    fn take(&mut self, batch: Batch) -> Option<String> {
+    async fn read(&mut self) -> Result<Frame, Problem> {
+        // Before the read: what is committed during it is seen by it, or wakes the next wait.
+        let at = *self.versions.borrow_and_update();
+        self.frames.read(&self.database, &self.request, at).await
+    }
+
+    /// Moves on over a frame, and returns its event unless it brings nothing.
+    fn take(&mut self, frame: Frame) -> Option<Bytes> {
+        let Frame { batch, event, .. } = frame;
         let moved = batch.next.is_some_and(|next| next != self.request.since);
         self.more = batch.more;
         self.request.since = batch.next.unwrap_or(self.request.since);
+        let unsaid = self.unsaid.take();
         if batch.is_empty() {
-            if moved {
-                // The reader's cursor can wait for the next sign of life: there is nothing that it lacks.
-                self.unsaid = Some(match self.unsaid.take() {
-                    Some(unsaid) => joined(&unsaid, batch),
-                    None => batch,
-                });
-            }
+            // The reader's cursor can wait for the next sign of life: there is nothing that it lacks.
+            self.unsaid = match unsaid {
+                Some(unsaid) => Some(Arc::new(joined(&unsaid, &batch))),
+                None => moved.then_some(batch),
+            };
             return None;
         }
-        let batch = match self.unsaid.take() {
-            Some(unsaid) => joined(&unsaid, batch),
-            None => batch,
-        };
         self.heartbeat.reset(self.interval);
-        Some(event(&batch))
+        Some(match unsaid {
+            Some(unsaid) if (unsaid.since, unsaid.start) != (batch.since, batch.start) => {
+                batch_event(&joined(&unsaid, &batch))
+            }
+            _ => event,
+        })
     }
 
-    fn sign_of_life(&mut self) -> String {
+    fn sign_of_life(&mut self) -> Bytes {
         self.heartbeat.reset(self.interval);
+        // Whoever shared them came by.
+        self.frames.clear();
         match self.unsaid.take() {
-            Some(batch) => event(&batch),
-            None => ":\n\n".into(),
+            Some(batch) => batch_event(&batch),
+            None => Bytes::from_static(b":\n\n"),
         }
     }
 }
 
 /// `batch` with the beginning of the one before it, which brings nothing.
-fn joined(empty: &Batch, mut batch: Batch) -> Batch {
-    batch.since = empty.since;
-    batch.start = empty.start;
-    batch
+fn joined(empty: &Batch, batch: &Batch) -> Batch {
+    Batch { since: empty.since, start: empty.start, ..batch.clone() }
 }
 
-fn event(batch: &Batch) -> String {
-    let id = batch.next.unwrap_or(Since::Beginning);
-    match serde_json::to_string(batch) {
-        // The JSON has no line break in it, so it is one line of data.
-        Ok(json) => format!("event: batch\nid: {id}\ndata: {json}\n\n"),
-        Err(error) => format!("event: problem\ndata: {}\n\n", Problem::internal(&error).to_json()),
-    }
+fn batch_event(batch: &Batch) -> Bytes {
+    frames::event(batch).unwrap_or_else(|problem| problem_event(&problem))
+}
+
+fn problem_event(problem: &Problem) -> Bytes {
+    format!("event: problem\ndata: {}\n\n", problem.to_json()).into()
 }

@@ -9,10 +9,11 @@ use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
+use super::media::JSON;
 use super::problem::{Code, Problem};
 use crate::crr::SiteId;
 use crate::store::Dbid;
-use crate::sync::{Cursor, InvalidRequestKey, RequestKey, Since};
+use crate::sync::{Cursor, InvalidRequestKey, RequestKey, SchemaHash, Since};
 
 /// The header in which a caller says which site it is.
 pub const SITE_HEADER: &str = "crsql-site";
@@ -63,16 +64,31 @@ impl Query {
         self.parsed("exclude")
     }
 
+    /// What lets in a reader of an event stream that cannot set a header.
+    pub(super) fn ticket(&self) -> Result<Option<&str>, Problem> {
+        self.get("ticket")
+    }
+
+    /// The schema that the caller has.
+    pub(super) fn schema(&self) -> Result<Option<SchemaHash>, Problem> {
+        self.parsed("schema")
+    }
+
     /// Whether a status shall have the whole clock.
     pub(super) fn wants_clock(&self) -> Result<bool, Problem> {
         Ok(self.parsed("clock")?.unwrap_or(false))
     }
 
     pub(super) fn limit(&self) -> Result<Option<usize>, Problem> {
-        match self.parsed("limit")? {
-            Some(0) => Err(invalid("limit", "is 1 at least")),
-            limit => Ok(limit),
-        }
+        limit(self.parsed("limit")?)
+    }
+}
+
+/// The most changes that the caller wants at once.
+pub(super) fn limit(given: Option<usize>) -> Result<Option<usize>, Problem> {
+    match given {
+        Some(0) => Err(invalid("limit", "is 1 at least")),
+        limit => Ok(limit),
     }
 }
 
@@ -117,23 +133,31 @@ pub(super) async fn json<T: DeserializeOwned>(
 ) -> Result<T, Problem> {
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = media_type.split(';').next().unwrap_or_default().trim();
-    if !essence.eq_ignore_ascii_case("application/json") {
-        return Err(Problem::new(Code::UnsupportedMediaType, "send JSON, with content-type: application/json"));
+    if !essence.eq_ignore_ascii_case(JSON) {
+        let problem = Problem::new(Code::UnsupportedMediaType, "send JSON, with content-type: application/json");
+        return Err(problem.accepting(header::ACCEPT, JSON));
     }
-    let bytes = bytes(body, limit).await?;
+    let bytes = bytes(headers, body, limit).await?;
     serde_json::from_slice(&bytes).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => Problem::new(code, error.to_string()),
         _ => Problem::new(Code::InvalidRequest, format!("the body is not JSON: {error}")),
     })
 }
 
-async fn bytes(body: Body, limit: usize) -> Result<Bytes, Problem> {
+/// A body, `limit` bytes at most once it is decompressed.
+pub(super) async fn bytes(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
+    // The host took off the encodings that it knows.
+    if let Some(encoding) = headers.get(header::CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
+        let detail = format!("the content-encoding {encoding:?} is not taken here; `accept-encoding` says which are");
+        let problem = Problem::new(Code::UnsupportedMediaType, detail);
+        return Err(problem.accepting(header::ACCEPT_ENCODING, "identity"));
+    }
     let collected = Limited::new(body, limit).collect().await;
     collected.map(|collected| collected.to_bytes()).map_err(|error| {
         if error.is::<LengthLimitError>() {
             Problem::new(Code::PayloadTooLarge, format!("a body has {limit} bytes at most; send smaller batches"))
         } else {
-            Problem::new(Code::InvalidRequest, "the body broke off")
+            Problem::new(Code::InvalidRequest, "the body broke off, or is not in its content-encoding")
         }
     })
 }

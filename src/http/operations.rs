@@ -3,6 +3,10 @@
 pub(super) mod apply;
 pub(super) mod create;
 pub(super) mod get;
+pub(super) mod migrate;
+pub(super) mod request;
 pub(super) mod sql;
 pub(super) mod status;
+pub(super) mod ticket;
 pub(super) mod upstream;
+pub(super) mod verify;

@@ -2,12 +2,15 @@
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use rusqlite::ErrorCode;
 use serde::Serialize;
 
+use super::plan::Plan;
 use crate::store;
-use crate::sync::{self, ApplyError, CreateError, Cursor, RequestError, SchemaHash, Since, SqlError};
+use crate::sync::{
+    self, ApplyError, CreateError, Cursor, MigrateError, RequestError, SchemaHash, Since, SqlError, VerifyError,
+};
 
 /// The media type of a problem document.
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -43,6 +46,8 @@ pub enum Code {
     OutOfOrder,
     /// The database has another schema.
     SchemaMismatch,
+    /// The migration would lose values that were not named.
+    MigrationRefused,
     /// The cursor is ahead of this copy.
     CursorAhead,
     /// The cursor is of another copy.
@@ -58,6 +63,29 @@ pub enum Code {
 }
 
 impl Code {
+    /// All of them.
+    pub const ALL: [Self; 19] = [
+        Self::InvalidDbid,
+        Self::InvalidBatch,
+        Self::InvalidSchema,
+        Self::InvalidRequest,
+        Self::QueryRefused,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::UnsupportedMediaType,
+        Self::OutOfOrder,
+        Self::SchemaMismatch,
+        Self::MigrationRefused,
+        Self::CursorAhead,
+        Self::CursorUnknown,
+        Self::PayloadTooLarge,
+        Self::Internal,
+        Self::Unavailable,
+        Self::StorageFull,
+    ];
+
     /// The stable text.
     pub fn as_str(self) -> &'static str {
         self.parts().0
@@ -86,6 +114,7 @@ impl Code {
             }
             Self::OutOfOrder => ("out_of_order", S::CONFLICT, "Something before this batch is missing"),
             Self::SchemaMismatch => ("schema_mismatch", S::CONFLICT, "The database has another schema"),
+            Self::MigrationRefused => ("migration_refused", S::CONFLICT, "The migration would lose data"),
             Self::CursorAhead => ("cursor_ahead", S::CONFLICT, "The cursor is ahead of this copy"),
             Self::CursorUnknown => ("cursor_unknown", S::CONFLICT, "The cursor is of another copy"),
             Self::PayloadTooLarge => ("payload_too_large", S::PAYLOAD_TOO_LARGE, "The body is too large"),
@@ -101,7 +130,9 @@ impl Code {
 pub struct Problem {
     code: Code,
     detail: String,
-    members: Members,
+    members: Box<Members>,
+    /// What would have been taken instead.
+    accepted: Option<(HeaderName, &'static str)>,
 }
 
 /// What some problems say beyond their text.
@@ -113,17 +144,25 @@ struct Members {
     at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     schema: Option<SchemaHash>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<Plan>,
 }
 
 impl Problem {
     /// `detail` says what is wrong with this request, and what to do.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), members: Members::default() }
+        Self { code, detail: detail.into(), members: Box::default(), accepted: None }
     }
 
     /// What went wrong.
     pub fn code(&self) -> Code {
         self.code
+    }
+
+    /// Says, by a header, what would have been taken instead.
+    pub(super) fn accepting(mut self, header: HeaderName, values: &'static str) -> Self {
+        self.accepted = Some((header, values));
+        self
     }
 
     /// A failure that is not the caller's: the reason goes to the log.
@@ -144,6 +183,11 @@ impl Problem {
 
     fn of_schema(mut self, schema: SchemaHash) -> Self {
         self.members.schema = Some(schema);
+        self
+    }
+
+    fn planning(mut self, plan: Plan) -> Self {
+        self.members.plan = Some(plan);
         self
     }
 
@@ -172,6 +216,9 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some((name, values)) = self.accepted {
+            headers.insert(name, HeaderValue::from_static(values));
+        }
         match self.code {
             Code::Unavailable => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
@@ -217,6 +264,28 @@ impl From<CreateError> for Problem {
             CreateError::InvalidSchema(reason) => Self::new(Code::InvalidSchema, reason),
             CreateError::SchemaMismatch { schema } => Self::new(Code::SchemaMismatch, text).of_schema(schema),
             CreateError::Replica(error) => error.into(),
+        }
+    }
+}
+
+impl From<MigrateError> for Problem {
+    fn from(error: MigrateError) -> Self {
+        let text = error.to_string();
+        match error {
+            MigrateError::InvalidSchema(reason) => Self::new(Code::InvalidSchema, reason),
+            MigrateError::Refused { plan } => Self::new(Code::MigrationRefused, text).planning(Plan::from(&plan)),
+            MigrateError::Replica(error) => error.into(),
+        }
+    }
+}
+
+impl From<VerifyError> for Problem {
+    fn from(error: VerifyError) -> Self {
+        let text = error.to_string();
+        match error {
+            VerifyError::InvalidProbe(reason) => Self::new(Code::InvalidRequest, reason),
+            VerifyError::SchemaMismatch { schema } => Self::new(Code::SchemaMismatch, text).of_schema(schema),
+            VerifyError::Replica(error) => error.into(),
         }
     }
 }

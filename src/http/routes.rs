@@ -1,15 +1,25 @@
+use std::collections::HashSet;
+
 use thiserror::Error;
 
 use super::auth::Operation;
 
 /// Where the operations stand: a prefix, and below it `/{dbid}` and `/{dbid}/NAME`.
 ///
-/// Prefix and names are made of `[A-Za-z0-9._~-]` and slashes, and no two operations share a path, so a router can always
-/// be built from a value of this type.
+/// Prefix and names are made of `[A-Za-z0-9._~-]` and slashes, and no two operations share a path and a method, so a router
+/// can always be built from a value of this type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Routes {
     prefix: String,
-    names: [(Operation, String); 5],
+    names: Vec<Route>,
+}
+
+/// An operation, its method, and its name below `/{dbid}`; one with an empty name stands at `/{dbid}` itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Route {
+    operation: Operation,
+    method: &'static str,
+    name: String,
 }
 
 /// A prefix or name that cannot stand in a path, or one name for two operations.
@@ -17,16 +27,25 @@ pub struct Routes {
 #[error("{0}")]
 pub struct InvalidRoutes(String);
 
+/// The operations with their methods and names.
+const DEFAULT: [(Operation, &str, &str); 11] = [
+    (Operation::Create, "PUT", ""),
+    (Operation::Migrate, "POST", "migrate"),
+    (Operation::ApplyChanges, "POST", "changes"),
+    (Operation::GetChanges, "GET", "changes"),
+    (Operation::RequestChanges, "POST", "changes/request"),
+    (Operation::Verify, "POST", "verify"),
+    (Operation::Events, "GET", "events"),
+    (Operation::Ticket, "POST", "ticket"),
+    (Operation::Status, "GET", "status"),
+    (Operation::Sql, "POST", "sql"),
+    (Operation::Upstream, "PUT", "upstream"),
+];
+
 impl Default for Routes {
     fn default() -> Self {
-        let names = [
-            (Operation::GetChanges, "changes"),
-            (Operation::Events, "events"),
-            (Operation::Status, "status"),
-            (Operation::Sql, "sql"),
-            (Operation::Upstream, "upstream"),
-        ];
-        Self { prefix: "/sync".into(), names: names.map(|(operation, name)| (operation, name.into())) }
+        let route = |(operation, method, name): (_, _, &str)| Route { operation, method, name: name.into() };
+        Self { prefix: "/sync".into(), names: DEFAULT.map(route).into() }
     }
 }
 
@@ -42,23 +61,28 @@ impl Routes {
         Ok(self)
     }
 
-    /// Renames an operation: one of `changes`, `events`, `status`, `sql`, `upstream`.
+    /// Renames an operation, which is known by its name in the protocol, such as `getChanges`, or by its default route, such as
+    /// `changes`: that renames every operation that stands there.
     pub fn rename(mut self, operation: &str, name: &str) -> Result<Self, InvalidRoutes> {
         let name = checked(name.trim_matches('/'))?;
-        let defaults = Self::default();
-        let known = defaults.names.iter().find(|(_, default)| default == operation);
-        let Some((operation, _)) = known else {
-            let names: Vec<_> = defaults.names.iter().map(|(_, name)| name.as_str()).collect();
-            return Err(InvalidRoutes(format!("there is no route {operation:?} but {}", names.join(", "))));
+        let is_meant = |(known, _, default): &&(Operation, &str, &str)| {
+            known.as_str() == operation || (!default.is_empty() && *default == operation)
         };
-        for (other, taken) in &mut self.names {
-            if other == operation {
-                *taken = name.to_owned();
-            } else if taken == name {
-                return Err(InvalidRoutes(format!("two operations cannot both be at {name:?}")));
-            }
+        let meant: Vec<Operation> = DEFAULT.iter().filter(is_meant).map(|(operation, ..)| *operation).collect();
+        if meant.is_empty() {
+            let names = DEFAULT.map(|(operation, ..)| operation.as_str());
+            return Err(InvalidRoutes(format!("there is no operation {operation:?} but {}", names.join(", "))));
         }
-        Ok(self)
+        for route in self.names.iter_mut().filter(|route| meant.contains(&route.operation)) {
+            name.clone_into(&mut route.name);
+        }
+        let place = |route: &Route| (route.method, route.name.clone());
+        let mut taken = HashSet::new();
+        if self.names.iter().all(|route| taken.insert(place(route))) {
+            Ok(self)
+        } else {
+            Err(InvalidRoutes(format!("two operations of one method cannot both be at {name:?}")))
+        }
     }
 
     /// The prefix, with a slash before it and none after it; empty for none.
@@ -66,11 +90,16 @@ impl Routes {
         &self.prefix
     }
 
+    /// Each operation with its method and its path below the prefix, where `{dbid}` stands for the database's id.
+    pub fn iter(&self) -> impl Iterator<Item = (Operation, &'static str, String)> {
+        self.names.iter().map(|route| (route.operation, route.method, self.path(route.operation)))
+    }
+
     /// The path of an operation below the prefix, for axum.
     pub(super) fn path(&self, operation: Operation) -> String {
-        match self.names.iter().find(|(other, _)| *other == operation) {
-            Some((_, name)) => format!("/{{dbid}}/{name}"),
-            None => "/{dbid}".into(),
+        match self.names.iter().find(|route| route.operation == operation) {
+            Some(Route { name, .. }) if !name.is_empty() => format!("/{{dbid}}/{name}"),
+            _ => "/{dbid}".into(),
         }
     }
 }
@@ -100,13 +129,30 @@ mod tests {
     }
 
     #[test]
+    fn operations_on_one_route_can_be_told_apart() {
+        let both = Routes::default().rename("changes", "delta").unwrap();
+        assert_eq!(both.path(Operation::ApplyChanges), "/{dbid}/delta");
+        assert_eq!(both.path(Operation::GetChanges), "/{dbid}/delta");
+        assert_eq!(both.path(Operation::RequestChanges), "/{dbid}/changes/request");
+        let one = Routes::default().rename("applyChanges", "push").unwrap();
+        assert_eq!(one.path(Operation::ApplyChanges), "/{dbid}/push");
+        assert_eq!(one.path(Operation::GetChanges), "/{dbid}/changes");
+        let created = Routes::default().rename("createDatabaseIfNotExists", "create").unwrap();
+        assert_eq!(created.path(Operation::Create), "/{dbid}/create");
+        let one_path_two_methods = Routes::default().rename("getChanges", "sql").unwrap();
+        assert_eq!(one_path_two_methods.path(Operation::GetChanges), one_path_two_methods.path(Operation::Sql));
+    }
+
+    #[test]
     fn routes_that_no_router_could_take_are_refused() {
         let routes = Routes::default;
         assert!(routes().prefix("/{x}").is_err());
         assert!(routes().prefix("/a//b").is_err());
         assert!(routes().prefix("/..").is_err());
         assert!(routes().rename("events", "").is_err());
-        assert!(routes().rename("events", "sql").is_err());
+        assert!(routes().rename("events", "status").is_err());
+        assert!(routes().rename("verify", "sql").is_err());
+        assert!(routes().rename("", "x").is_err());
         assert!(routes().rename("nothing", "x").is_err());
     }
 }

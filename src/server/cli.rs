@@ -3,6 +3,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::auth::AuthOptions;
+
 /// A replicated SQLite database for any app.
 #[derive(Parser)]
 #[command(name = "crsql-sync", version, about, arg_required_else_help = true)]
@@ -14,7 +16,7 @@ pub(super) struct Cli {
 #[derive(Subcommand)]
 pub(super) enum Command {
     /// Serve databases over HTTP
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Run SQL on a database file, with the engine loaded
     Sql(Sql),
     /// Take over a database of cr-sqlite 0.15 or 0.16
@@ -56,10 +58,6 @@ pub(super) struct Serve {
     #[arg(long, value_name = "DIR")]
     pub(super) www: Option<PathBuf>,
 
-    /// Let in whoever shows this token, as `authorization: Bearer TOKEN`; may be given several times
-    #[arg(long, value_name = "TOKEN", env = "CRSQL_SYNC_TOKENS", hide_env_values = true, value_delimiter = ',')]
-    pub(super) token: Vec<String>,
-
     /// Let pages of this origin in, as in https://example.org, or of any: *; may be given several times
     #[arg(long, value_name = "ORIGIN")]
     pub(super) cors: Vec<String>,
@@ -68,9 +66,8 @@ pub(super) struct Serve {
     #[arg(long)]
     pub(super) sql: bool,
 
-    /// Let everybody in who can reach the address, without tokens
-    #[arg(long, conflicts_with = "token")]
-    pub(super) insecure: bool,
+    #[command(flatten)]
+    pub(super) auth: AuthOptions,
 }
 
 /// The options of `sql`.

@@ -11,13 +11,14 @@ use axum::serve::ListenerExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::classify::{ServerErrorsAsFailures, SharedClassifier};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::trace::TraceLayer;
 use tracing_subscriber::EnvFilter;
 
-use super::tokens::Tokens;
 use super::transport::Reqwest;
 use super::{Failure, cli, www};
+use crate::http::compression;
 use crate::http::links::Links;
 use crate::http::problem::{Code, Problem};
 use crate::http::{App, Drain, IDEMPOTENCY_KEY, PeerAddr, Routes, SITE_HEADER};
@@ -35,30 +36,28 @@ pub(super) fn run(options: cli::Serve) -> Result<(), Failure> {
 }
 
 async fn serve(options: cli::Serve) -> Result<(), Failure> {
-    let open = options.token.is_empty();
-    if open && !options.insecure && !options.listen.ip().is_loopback() {
+    let hook = options.auth.hook()?;
+    let only_local = hook.is_none() && !options.auth.insecure;
+    if only_local && !options.listen.ip().is_loopback() {
         return Err(format!(
             "{} can be reached from other machines, and everybody would be let in; give a --token, or --insecure",
             options.listen
         )
         .into());
     }
-    if options.token.iter().any(|token| token.trim().is_empty()) {
-        return Err("a token cannot be empty".into());
-    }
     let routes = Routes::default().prefix(&options.prefix)?;
     let prefix = routes.as_prefix().to_owned();
     let store = Store::at(&options.data)?;
     let drain = Drain::new();
     let mut app = App::builder(store.clone()).routes(routes).sql(options.sql).drain(drain.clone());
-    if !open {
-        app = app.authorize(Tokens(options.token.clone()));
+    if let Some(hook) = hook {
+        app = app.authorize(hook);
     }
     if let Some(upstream) = upstream(&options)? {
         attend_all(&store, &upstream).await?;
         app = app.links(Arc::new(upstream));
     }
-    let mut router = app.build();
+    let mut router = compression::compressed(app.build());
     if let Some(cors) = cors(&options.cors)? {
         router = router.layer(cors);
     }
@@ -68,11 +67,11 @@ async fn serve(options: cli::Serve) -> Result<(), Failure> {
             _ => router.merge(www::files(dir)),
         };
     }
-    if open && !options.insecure {
+    if only_local {
         router = router.layer(from_fn(only_local_names));
     }
     let router = router.merge(health(drain.clone()));
-    let router = router.layer(from_fn(peer)).layer(CatchPanicLayer::custom(panicked)).layer(TraceLayer::new_for_http());
+    let router = router.layer(from_fn(peer)).layer(CatchPanicLayer::custom(panicked)).layer(trace());
 
     let listener = TcpListener::bind(options.listen).await.map_err(|error| format!("{}: {error}", options.listen))?;
     let address = listener.local_addr()?;
@@ -136,8 +135,9 @@ fn cors(origins: &[String]) -> Result<Option<CorsLayer>, Failure> {
     } else {
         AllowOrigin::list(origins.iter().map(|origin| origin.parse()).collect::<Result<Vec<HeaderValue>, _>>()?)
     };
-    let headers = [header::AUTHORIZATION, header::CONTENT_TYPE, HeaderName::from_static(SITE_HEADER)];
-    let headers = headers.into_iter().chain(["last-event-id", IDEMPOTENCY_KEY].map(HeaderName::from_static));
+    let headers = [header::AUTHORIZATION, header::CONTENT_TYPE, header::CONTENT_ENCODING, header::IF_NONE_MATCH];
+    let headers = headers.into_iter().chain([HeaderName::from_static(SITE_HEADER)]);
+    let headers = headers.chain(["last-event-id", IDEMPOTENCY_KEY].map(HeaderName::from_static));
     let layer = CorsLayer::new()
         .allow_origin(origin)
         .allow_methods([Method::GET, Method::POST, Method::PUT])
@@ -156,6 +156,13 @@ fn health(drain: Drain) -> Router {
         }
     };
     Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready)).with_state(drain)
+}
+
+/// Logs requests without the parameters of their URLs: those may hold a ticket.
+fn trace() -> TraceLayer<SharedClassifier<ServerErrorsAsFailures>, impl Fn(&Request) -> tracing::Span + Clone> {
+    TraceLayer::new_for_http().make_span_with(
+        |request: &Request| tracing::debug_span!("request", method = %request.method(), path = request.uri().path()),
+    )
 }
 
 async fn peer(mut request: Request, next: Next) -> Response {

@@ -26,6 +26,14 @@ pub struct RequestKey(String);
 #[error("the key of a request is 1 to 128 visible ASCII characters, such as a UUID")]
 pub struct InvalidRequestKey;
 
+impl RequestKey {
+    /// The key as it is `principal`'s: whoever else uses the same is not given the same answer.
+    pub fn of(self, principal: &str) -> Self {
+        // A key as callers make them has no space in it.
+        Self(format!("{principal} {}", self.0))
+    }
+}
+
 impl FromStr for RequestKey {
     type Err = InvalidRequestKey;
 

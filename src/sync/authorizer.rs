@@ -9,13 +9,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::{Batch, Connection, Statement, fallible_iterator::FallibleIterator};
 
+use super::tables::Tables;
+
 /// The rules under which a statement is prepared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Rules {
     /// `CREATE TABLE / INDEX / VIEW / TRIGGER` and `SELECT crsql_as_crr(…)`.
     Schema,
     /// Reading, and writing rows of the app's tables and of `crsql_changes`.
     Rows,
+    /// Reading and writing rows of these tables, and nothing that tells of others: neither the schema nor the engine's tables.
+    /// Columns that a join compares unnamed are not seen here, see `program.rs`.
+    RowsOf(Tables),
 }
 
 /// What a statement was seen to do.
@@ -49,9 +54,10 @@ impl Authorizer {
         let hook = state.clone();
         conn.authorizer(Some(move |context: AuthContext<'_>| {
             let mut state = hook.lock().unwrap_or_else(PoisonError::into_inner);
-            match state.rules {
+            let State { rules, seen } = &mut *state;
+            match rules {
                 None => Authorization::Allow,
-                Some(rules) => judge(rules, &context, &mut state.seen),
+                Some(rules) => judge(rules, &context, seen),
             }
         }))?;
         Ok(Self(state))
@@ -60,10 +66,10 @@ impl Authorizer {
     /// Prepares the next statement of `batch` under `rules`; `None` after the last one.
     pub(super) fn prepare<'conn>(
         &self,
-        rules: Rules,
+        rules: &Rules,
         batch: &mut Batch<'conn, '_>,
     ) -> Result<Option<(Statement<'conn>, Seen)>, Refusal> {
-        self.set(Some(rules));
+        self.set(Some(rules.clone()));
         let prepared = batch.next();
         let seen = self.set(None);
         match (prepared, seen.refusal) {
@@ -95,10 +101,11 @@ pub(super) fn is_internal(name: &str) -> bool {
     name.starts_with("sqlite_") || name.starts_with("crsql_") || name.contains("__crsql_")
 }
 
-fn judge(rules: Rules, context: &AuthContext<'_>, seen: &mut Seen) -> Authorization {
+fn judge(rules: &Rules, context: &AuthContext<'_>, seen: &mut Seen) -> Authorization {
     let refusal = match rules {
         Rules::Schema => judge_schema(context, seen),
         Rules::Rows => judge_rows(context),
+        Rules::RowsOf(tables) => judge_rows_of(tables, context),
     };
     match refusal {
         None => Authorization::Allow,
@@ -177,6 +184,26 @@ fn judge_rows(context: &AuthContext<'_>) -> Option<String> {
             Some("a request reads and writes its own database only".into())
         }
         _ => Some("the schema cannot be changed here; create or migrate the database instead".into()),
+    }
+}
+
+fn judge_rows_of(tables: &Tables, context: &AuthContext<'_>) -> Option<String> {
+    // What the engine's triggers on an allowed table do.
+    if let Some((table, _)) = context.accessor.and_then(|accessor| accessor.split_once("__crsql_"))
+        && tables.contains(table)
+    {
+        return None;
+    }
+    match context.action {
+        AuthAction::Read { table_name, .. }
+        | AuthAction::Insert { table_name }
+        | AuthAction::Update { table_name, .. }
+        | AuthAction::Delete { table_name } => {
+            (!tables.contains(table_name)).then(|| format!("the table {table_name} may not be used by this caller"))
+        }
+        AuthAction::Pragma { .. } => Some("this caller may not use pragmas".into()),
+        // An accessor that is none of the above must not open more than the statement itself could.
+        action => judge_rows(&AuthContext { action, accessor: None, ..*context }),
     }
 }
 

@@ -30,7 +30,7 @@ impl Clock {
     }
 
     /// The sites in ascending order, and the versions of each.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (SiteId, &Ranges<Version>)> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (SiteId, &Ranges<Version>)> + Clone {
         self.0.iter().map(|(site, versions)| (*site, versions))
     }
 

@@ -113,6 +113,19 @@ impl<'a> Ledger<'a> {
         Ok(clock.into_iter().collect())
     }
 
+    /// The peers that brought the claims that changed after local version `since` and not after `until`.
+    pub(super) fn sources(&self, since: Version, until: Version) -> Result<Vec<SiteId>, Error> {
+        let mut statement = self.conn.prepare_cached(
+            "SELECT DISTINCT via FROM crsql_sync_clock WHERE at > ?1 AND at <= ?2 AND site > 0 AND via > 0",
+        )?;
+        let mut rows = statement.query((since.get(), until.get()))?;
+        let mut sources = Vec::new();
+        while let Some(row) = rows.next()? {
+            sources.push(self.engine.site(self.conn, Ordinal::from(row.get::<_, i64>(0)?))?);
+        }
+        Ok(sources)
+    }
+
     /// Those of `versions` that are held.
     pub(super) fn held_of(&self, versions: &Clock) -> Result<Clock, Error> {
         let mut held = Vec::new();

@@ -127,14 +127,7 @@ fn fits(conn: &Connection, waiting: &waiting::Waiting, schema: &Schema) -> Resul
 
 /// Whether a step loses nothing, or nothing that may not be lost.
 fn is_allowed(step: &Step, allowed: &[String]) -> bool {
-    let is_named = |name: &str| allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(name));
-    match step {
-        Step::DropTable { name } => is_named(name),
-        Step::AlterTable { name, drop, .. } | Step::RebuildTable { name, drop, .. } => {
-            drop.iter().all(|column| is_named(&format!("{name}.{column}")))
-        }
-        _ => true,
-    }
+    step.loses().iter().all(|name| allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(name)))
 }
 
 /// A migration that the engine did not do.

@@ -43,6 +43,7 @@ pub(super) const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS crsql_sync_echoes (
         peer BLOB NOT NULL, last INTEGER NOT NULL, first INTEGER NOT NULL, PRIMARY KEY (peer, last)
     ) STRICT, WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS crsql_sync_echoes_last ON crsql_sync_echoes (last);
     CREATE TABLE IF NOT EXISTS crsql_sync_peers (
         site BLOB PRIMARY KEY NOT NULL, place TEXT, resend INTEGER NOT NULL DEFAULT 0
     ) STRICT, WITHOUT ROWID;";
@@ -158,6 +159,18 @@ pub(super) fn windows_without(
         windows.push((from, until));
     }
     Ok(windows)
+}
+
+/// The peers that sent what local versions after `since` up to `until` hold.
+pub(super) fn sources(conn: &Connection, since: Version, until: Version) -> Result<Vec<SiteId>, Error> {
+    let mut statement =
+        conn.prepare_cached("SELECT DISTINCT peer FROM crsql_sync_echoes WHERE last > ?1 AND first <= ?2")?;
+    let mut rows = statement.query((since.get(), until.get()))?;
+    let mut sources = Vec::new();
+    while let Some(row) = rows.next()? {
+        sources.push(SiteId::from_slice(&row.get::<_, Vec<u8>>(0)?)?);
+    }
+    Ok(sources)
 }
 
 /// Up to which of our versions `peer` gets everything again.

@@ -1,5 +1,6 @@
 //! Reading batches.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use super::ledger::Ledger;
 use super::peers;
 use super::ranges::Range;
 use super::replica::Replica;
+use super::tables::Tables;
 use crate::crr::{Change, Engine, Seq, SiteId, Version, Window};
 
 /// What is asked for.
@@ -29,6 +31,9 @@ pub struct Request {
     pub known: Option<Arc<Clock>>,
     /// The schema of the asker. One that has another is sent the text of ours.
     pub schema: Option<SchemaHash>,
+    /// Leave out the changes of all tables but these. Such a batch claims nothing, tells nothing of the schema, and comes
+    /// from a [site of its own](Tables::view_of).
+    pub tables: Option<Tables>,
     /// How much to take at once.
     pub page: Page,
 }
@@ -36,7 +41,7 @@ pub struct Request {
 impl Request {
     /// Everything after `since`.
     pub fn after(since: Since) -> Self {
-        Self { since, until: None, exclude: None, known: None, schema: None, page: Page::default() }
+        Self { since, until: None, exclude: None, known: None, schema: None, tables: None, page: Page::default() }
     }
 }
 
@@ -61,11 +66,15 @@ impl Replica {
     /// A page ends with a local version's end, unless one version alone is over the limit: then `next` names the place
     /// inside it, after a transaction if it can be, or else inside one, of which the page then brings a piece. What is
     /// excluded is not sent, but `end` moves over it.
+    ///
+    /// Whoever is sent some tables only holds no transaction of which it could be sure that it is whole; so the batch then
+    /// covers nothing, and pieces are not told from transactions.
     pub fn request_changes(&mut self, request: &Request) -> Result<Batch, RequestError> {
         // One snapshot: the rows, the version, the claims and what is excluded belong together.
         let snapshot = self.conn.transaction().map_err(Error::from)?;
         let ledger = Ledger::new(&snapshot, &self.engine);
         let site = self.engine.site_id();
+        let site = request.tables.as_ref().map_or(site, |tables| tables.view_of(site));
         let at = Cursor { site, version: self.engine.db_version(&snapshot).map_err(Error::from)? };
         let (start, within) = locate(request.since, at)?;
         let until = match request.until {
@@ -76,6 +85,7 @@ impl Replica {
         let known = request.known.as_deref().map(|known| ledger.common(known)).transpose()?;
         let wanted = |change: &Change| {
             Some(change.site) != request.exclude
+                && request.tables.as_ref().is_none_or(|tables| tables.contains(&change.table))
                 && known.as_ref().is_none_or(|known| !known.contains(change.site, change.version))
         };
         let mut page = Filling::new(request.page, start, within);
@@ -114,7 +124,7 @@ impl Replica {
         };
 
         let more = page.stop.is_some();
-        let partial = page.pieces(within.filter(|_| until > start), last_seq);
+        let mut partial = page.pieces(within.filter(|_| until > start), last_seq);
         let (end, mut next, changes) = page.finish(site, until);
         if within.is_some() && end == start && !more {
             // `until` lies before what is held already.
@@ -123,6 +133,9 @@ impl Replica {
         let mut covers = ledger.changed(start, end, request.exclude)?;
         if let Some(known) = &known {
             covers = covers.difference(known);
+        }
+        if request.tables.is_some() {
+            (covers, partial) = (Clock::default(), Vec::new());
         }
         drop(snapshot);
         let mut batch = Batch {
@@ -140,8 +153,24 @@ impl Replica {
             have: None,
             changes,
         };
-        self.name_schema(&mut batch, request.schema.as_ref());
+        self.name_schema(&mut batch, request.schema.as_ref().filter(|_| request.tables.is_none()));
         Ok(batch)
+    }
+
+    /// The changes after `request.since` for nobody in particular, and the peers that they concern: any other one would be
+    /// answered the same if it were excluded. So what is read once can be sent to many.
+    pub fn request_changes_for_all(&mut self, request: &Request) -> Result<(Batch, BTreeSet<SiteId>), RequestError> {
+        let batch = self.request_changes(&Request { exclude: None, ..request.clone() })?;
+        let mut concerned: BTreeSet<SiteId> = batch.changes.iter().map(|change| change.site).collect();
+        concerned.extend(batch.covers.iter().map(|(site, _)| site));
+        let start = batch.start.unwrap_or(Version::ZERO);
+        let until = match batch.next {
+            Some(Since::Within(place)) => place.cursor.version,
+            _ => batch.end.unwrap_or(start),
+        };
+        concerned.extend(peers::sources(&self.conn, start, until)?);
+        concerned.extend(Ledger::new(&self.conn, &self.engine).sources(start, until)?);
+        Ok((batch, concerned))
     }
 
     /// Says which schema the rows of a batch are of, to a peer that has `theirs`.

@@ -46,7 +46,7 @@ pub(super) fn execute(conn: &Connection, authorizer: &Authorizer, text: &str) ->
     let mut batch = Batch::new(conn, text);
     let mut count = 0;
     loop {
-        let prepared = authorizer.prepare(Rules::Schema, &mut batch).map_err(|refusal| match refusal {
+        let prepared = authorizer.prepare(&Rules::Schema, &mut batch).map_err(|refusal| match refusal {
             Refusal::Rule(reason) => invalid(count, &reason),
             Refusal::Sqlite(error) => refused(count, error),
         })?;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rusqlite::types::{Value, ValueRef};
-use rusqlite::{Batch, Statement, TransactionBehavior};
+use rusqlite::{Batch, Connection, Statement, TransactionBehavior};
 use serde::{Deserialize, Serialize};
 use web_time::Instant;
 
@@ -13,12 +13,13 @@ use super::answers::{self, RequestKey};
 use super::authorizer::{Authorizer, Refusal, Rules};
 use super::error::{Error, SqlError};
 use super::json::JsonValue;
-use super::outbox;
 use super::replica::Replica;
 use super::schema::is_fault_of_sql;
+use super::tables::Tables;
+use super::{outbox, program};
 
 /// One statement and its parameters.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sql {
     /// One statement.
@@ -29,7 +30,7 @@ pub struct Sql {
 }
 
 /// What a request's SQL may take.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SqlLimits {
     /// Rows of all results together.
     pub rows: usize,
@@ -39,6 +40,8 @@ pub struct SqlLimits {
     pub time: Duration,
     /// Whether nothing may be written.
     pub read_only: bool,
+    /// The only tables that may be read and written; `None` for all.
+    pub tables: Option<Tables>,
 }
 
 /// The result of one statement.
@@ -70,9 +73,9 @@ impl Replica {
         limits: SqlLimits,
     ) -> Result<Vec<ResultSet>, SqlError> {
         let late = Arc::new(AtomicBool::new(false));
-        let (started, hit) = (Instant::now(), late.clone());
+        let (started, time, hit) = (Instant::now(), limits.time, late.clone());
         let watch = move || {
-            let over = started.elapsed() > limits.time;
+            let over = started.elapsed() > time;
             hit.fetch_or(over, Ordering::Relaxed);
             over
         };
@@ -81,7 +84,7 @@ impl Replica {
         self.conn.progress_handler(0, None::<fn() -> bool>).map_err(Error::from)?;
         result.map_err(|error| match error {
             SqlError::Refused { statement, .. } if late.load(Ordering::Relaxed) => {
-                let reason = format!("the request ran longer than {:?}", limits.time);
+                let reason = format!("the request ran longer than {time:?}");
                 SqlError::Refused { statement, reason }
             }
             error => error,
@@ -104,18 +107,22 @@ impl Replica {
         let mut results = Vec::with_capacity(statements.len());
         let mut room = Room { rows: limits.rows, bytes: limits.bytes };
         let mut writes = false;
+        let rules = limits.tables.map_or(Rules::Rows, Rules::RowsOf);
         for (index, sql) in statements.iter().enumerate() {
             let fail = |reason: Failure| reason.at(index + 1);
             let mut batch = Batch::new(&transaction, &sql.sql);
-            let mut statement = prepare(&self.authorizer, &mut batch).map_err(fail)?;
+            let mut statement = prepare(&self.authorizer, &rules, &mut batch).map_err(fail)?;
             if limits.read_only && !statement.readonly() {
                 return Err(SqlError::ReadOnly { statement: index + 1 });
+            }
+            if let Rules::RowsOf(tables) = &rules {
+                check_program(&transaction, &statement, &sql.sql, tables).map_err(fail)?;
             }
             let (columns, rows) = run_one(&mut statement, &sql.params, &mut room).map_err(fail)?;
             let changes = if statement.readonly() { 0 } else { transaction.changes() };
             writes |= !statement.readonly();
             drop(statement);
-            if !matches!(self.authorizer.prepare(Rules::Rows, &mut batch), Ok(None)) {
+            if !matches!(self.authorizer.prepare(&rules, &mut batch), Ok(None)) {
                 return Err(fail(Failure::refused("only one statement can stand here; send several as a list")));
             }
             results.push(ResultSet { columns, rows, changes });
@@ -159,12 +166,27 @@ impl From<rusqlite::Error> for Failure {
     }
 }
 
-fn prepare<'conn>(authorizer: &Authorizer, batch: &mut Batch<'conn, '_>) -> Result<Statement<'conn>, Failure> {
-    match authorizer.prepare(Rules::Rows, batch) {
+fn prepare<'conn>(
+    authorizer: &Authorizer,
+    rules: &Rules,
+    batch: &mut Batch<'conn, '_>,
+) -> Result<Statement<'conn>, Failure> {
+    match authorizer.prepare(rules, batch) {
         Ok(Some((statement, _))) => Ok(statement),
         Ok(None) => Err(Failure::refused("the text holds no statement")),
         Err(Refusal::Rule(reason)) => Err(Failure::Refused(reason)),
         Err(Refusal::Sqlite(error)) => Err(Failure::Sqlite(error)),
+    }
+}
+
+/// Refuses a statement whose program opens other tables.
+fn check_program(conn: &Connection, statement: &Statement<'_>, sql: &str, tables: &Tables) -> Result<(), Failure> {
+    if statement.is_explain() != 0 {
+        return Err(Failure::refused("this caller may not have statements explained"));
+    }
+    match program::opens_besides(conn, sql, tables)? {
+        Some(table) => Err(Failure::refused(format!("the table {table} may not be used by this caller"))),
+        None => Ok(()),
     }
 }
 

@@ -50,7 +50,7 @@
 //! #     Ok(replica)
 //! # };
 //! let (mut ours, mut theirs) = (open()?, open()?);
-//! # let limits = SqlLimits { rows: 1, bytes: 1, time: Duration::from_secs(9), read_only: false };
+//! # let limits = SqlLimits { rows: 1, bytes: 1, time: Duration::from_secs(9), read_only: false, tables: None };
 //! theirs.sql(&[Sql { sql: "INSERT INTO todo VALUES ('1', 'milk')".into(), params: vec![] }], limits)?;
 //!
 //! let mut probe = ours.verify_begin()?;
@@ -117,15 +117,7 @@ impl Replica {
     /// Compares a peer's probe with this copy, and answers it. Rows that it brings must have been
     /// [applied](Replica::apply_changes) before. `page` bounds the rows of the answer.
     pub fn verify(&mut self, probe: &Probe, page: Page) -> Result<Verified, VerifyError> {
-        if probe.from == self.site() {
-            return Err(VerifyError::InvalidProbe("`from` is this copy's own site".into()));
-        }
-        if let (Some(theirs), Some(ours)) = (&probe.schema, self.schema())
-            && theirs != ours.hash()
-        {
-            return Err(VerifyError::SchemaMismatch { schema: ours.hash().clone() });
-        }
-        probe.check().map_err(|reason| VerifyError::InvalidProbe(reason.into()))?;
+        self.check_probe(probe)?;
         let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(Error::from)?;
         let prints = Prints::up_to_date(&transaction, &self.engine)?;
         let root = prints.sum(Prefix::ROOT)?;
@@ -152,6 +144,19 @@ impl Replica {
             changes: rows,
         });
         Ok(Verified { equal, reply: Probe { nodes, lists, wants, repair, ..self.probe(root) } })
+    }
+
+    /// Says what is wrong with a probe, for those who must know before they apply what it brings.
+    pub fn check_probe(&self, probe: &Probe) -> Result<(), VerifyError> {
+        if probe.from == self.site() {
+            return Err(VerifyError::InvalidProbe("`from` is this copy's own site".into()));
+        }
+        if let (Some(theirs), Some(ours)) = (&probe.schema, self.schema())
+            && theirs != ours.hash()
+        {
+            return Err(VerifyError::SchemaMismatch { schema: ours.hash().clone() });
+        }
+        probe.check().map_err(|reason| VerifyError::InvalidProbe(reason.into()))
     }
 
     /// Forgets the prints that are kept, so that the next comparison reads the whole database. That finds also what was changed

@@ -7,7 +7,7 @@ export interface SyncWorkerConfig {
   upstream?: string | null;
   /** Headers for every request to the upstream, such as `authorization`. */
   headers?: Record<string, string>;
-  /** Other names for the routes `changes`, `events`, `status`, `sql` and `upstream`. */
+  /** Other names for routes, by the operation's name in the protocol, such as `getChanges`, or its default route, such as `changes`. */
   routes?: Record<string, string>;
   /** Other limits than the default ones. */
   limits?: Limits;
@@ -19,6 +19,8 @@ export interface SyncWorkerConfig {
 export interface Limits {
   /** The largest request body, in bytes. */
   body?: number;
+  /** The largest batch in the binary form, in bytes. */
+  binaryBody?: number;
   /** The changes of one batch. */
   pageChanges?: number;
   /** The bytes of one batch. */
@@ -31,6 +33,8 @@ export interface Limits {
   sqlTimeMs?: number;
   /** How long `authorize` may take. */
   authorizeMs?: number;
+  /** How long a ticket for an event stream is good. */
+  ticketMs?: number;
   /** How often a silent event stream shows that it is alive. */
   heartbeatMs?: number;
 }
@@ -50,7 +54,23 @@ export interface Operation {
 }
 
 /** `true` allows, `false` denies. */
-export type Verdict = boolean | { allow: boolean; status?: 401 | 403; message?: string; readOnly?: boolean };
+export type Verdict = boolean | ({ allow: boolean; status?: 401 | 403; message?: string } & Bounds);
+
+/** The bounds of an allowance. */
+export interface Bounds {
+  /** Nothing may be written. */
+  readOnly?: boolean;
+  /** The site ids that the caller may speak for; all unless given. */
+  sites?: string[];
+  /** The tables that the caller may read and write; all unless given. */
+  tables?: string[];
+  /** When the allowance ends, as `Date.now()` counts. An event stream ends with it. */
+  expires?: number;
+  /** Who the caller is: the keys of its requests are its own. */
+  principal?: string;
+  /** What `sql` runs in place of the caller's statements. */
+  queries?: { sql: string; params?: unknown[] }[];
+}
 
 /** Called before every operation. Failing, or taking too long, denies. */
 export type Authorize = (operation: Operation) => Promise<Verdict> | Verdict;

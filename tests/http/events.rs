@@ -8,25 +8,25 @@ use serde_json::{Value, json};
 
 use crate::support::{PEER, Server, batch};
 
-struct Reader(BoxStream<'static, Event>);
+pub(crate) struct Reader(BoxStream<'static, Event>);
 
 impl Reader {
-    async fn open(server: &Server, path: &str) -> Self {
+    pub(crate) async fn open(server: &Server, path: &str) -> Self {
         Self::with(server.request(Method::GET, path)).await
     }
 
-    async fn with(request: reqwest::RequestBuilder) -> Self {
+    pub(crate) async fn with(request: reqwest::RequestBuilder) -> Self {
         let response = request.timeout(Duration::from_secs(60)).send().await.unwrap();
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         Self(response.bytes_stream().eventsource().map(|event| event.unwrap()).boxed())
     }
 
-    async fn event(&mut self) -> Option<Event> {
+    pub(crate) async fn event(&mut self) -> Option<Event> {
         tokio::time::timeout(Duration::from_secs(10), self.0.next()).await.expect("an event in time")
     }
 
-    async fn batch(&mut self) -> Value {
+    pub(crate) async fn batch(&mut self) -> Value {
         let event = self.event().await.expect("an event");
         assert_eq!(event.event, "batch");
         let batch: Value = serde_json::from_str(&event.data).unwrap();
@@ -180,4 +180,36 @@ async fn a_reader_that_does_not_read_holds_nothing_up() {
         largest = largest.max(batch.to_string().len());
     }
     assert!(largest <= 5 << 20, "{largest}");
+}
+
+/// The most memory that this process ever had, in bytes.
+#[cfg(target_os = "linux")]
+fn peak() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.split_whitespace().next().unwrap().parse::<usize>().unwrap() << 10
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn readers_that_never_read_take_bounded_memory() {
+    use tokio::io::AsyncWriteExt;
+    let server = Server::start().await;
+    server.create("a").await;
+    let mut stuck = Vec::new();
+    for _ in 0..50 {
+        let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(b"GET /sync/a/events HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        stuck.push(stream);
+    }
+    let mut reader = Reader::open(&server, "/a/events").await;
+    let before = peak();
+    let text = "x".repeat(1 << 20);
+    for n in 0..20 {
+        server.sql("a", &format!("INSERT INTO todo (id, title) VALUES ('{n}', '{text}')")).await;
+        assert_eq!(count(&reader.batch().await), 2);
+    }
+    // They were to be sent a gigabyte.
+    let grown = peak() - before;
+    assert!(grown < 256 << 20, "{grown}");
 }

@@ -3,9 +3,16 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod auth;
+mod docs;
+mod encodings;
 mod errors;
 mod events;
+mod frames;
 mod links;
+mod migrate;
+mod openapi;
 mod operations;
 mod process;
+mod request;
 mod support;
+mod verify;

@@ -8,22 +8,26 @@ use serde_json::{Value, json};
 
 use crate::support::TODO;
 
-fn binary() -> Command {
+pub(crate) fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_crsql-sync"));
     command.env_remove("CRSQL_SYNC_TOKENS").env("RUST_LOG", "error");
     command
 }
 
-struct Process {
+pub(crate) struct Process {
     child: Child,
-    url: String,
-    client: reqwest::Client,
+    pub(crate) url: String,
+    pub(crate) client: reqwest::Client,
 }
 
 impl Process {
-    fn start(arguments: &[&str]) -> Self {
-        let mut child =
-            binary().args(["serve", "--sql"]).args(arguments).stdout(Stdio::piped()).spawn().expect("the binary");
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::spawn(binary().args(["serve", "--sql"]).args(arguments))
+    }
+
+    /// Starts a server by a command that says all about it.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary");
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let url = line.trim().strip_prefix("listening on ").expect("an address").to_owned();
@@ -247,4 +251,17 @@ fn an_error_ends_the_run_after_what_was_printed() {
     assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), "1\n"));
     assert!(text(&output.stderr).contains("nothing"));
     assert_eq!(sql(&["--nothing"], "").status.code(), Some(2));
+}
+
+#[tokio::test]
+async fn the_server_compresses_what_it_sends_and_takes_what_is_compressed() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Process::start(&["--data", folder.path().to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+    server.create().await;
+    let statement = serde_json::to_vec(&json!({ "sql": "SELECT printf('%1000d', 1)" })).unwrap();
+    let request = server.client.post(format!("{}/a/sql", server.url)).header("content-type", "application/json");
+    let request = request.header("content-encoding", "zstd").header("accept-encoding", "gzip");
+    let answer = request.body(zstd::encode_all(&*statement, 3).unwrap()).send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), &answer.headers()["content-encoding"]), (200, &"gzip".parse().unwrap()));
+    assert!(answer.bytes().await.unwrap().len() < 500);
 }

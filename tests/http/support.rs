@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use axum::Router;
 use crsql_sync::http::{App, Builder, Drain};
 use crsql_sync::store::Store;
 use reqwest::{Method, RequestBuilder};
@@ -10,6 +11,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+
+use crate::openapi;
 
 pub(crate) const TODO: &str = "CREATE TABLE todo (id TEXT PRIMARY KEY NOT NULL, title, done INTEGER DEFAULT 0);
                         SELECT crsql_as_crr('todo');";
@@ -55,7 +58,17 @@ impl Server {
         Self::on(tempfile::tempdir().unwrap(), "127.0.0.1:0".parse().unwrap(), configure).await
     }
 
+    /// A server whose router is wrapped in something.
+    pub(crate) async fn wrapped(build: impl FnOnce(Builder) -> Router, wrap: impl FnOnce(Router) -> Router) -> Self {
+        let address = "127.0.0.1:0".parse().unwrap();
+        Self::serve(tempfile::tempdir().unwrap(), address, |builder| wrap(build(builder))).await
+    }
+
     pub(crate) async fn on(folder: TempDir, address: SocketAddr, configure: impl FnOnce(Builder) -> Builder) -> Self {
+        Self::serve(folder, address, |builder| configure(builder).build()).await
+    }
+
+    async fn serve(folder: TempDir, address: SocketAddr, build: impl FnOnce(Builder) -> Router) -> Self {
         let drain = Drain::new();
         // The server before on this folder or port may be a moment from letting go.
         let (store, listener) = loop {
@@ -65,7 +78,7 @@ impl Server {
                 _ => tokio::time::sleep(Duration::from_millis(10)).await,
             }
         };
-        let router = configure(App::builder(store).drain(drain.clone())).build();
+        let router = build(App::builder(store).drain(drain.clone()));
         let address = listener.local_addr().unwrap();
         let task = tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -135,12 +148,18 @@ impl Server {
     }
 }
 
+/// Sends a request; the answer is one that `docs/openapi.yaml` describes.
 pub(crate) async fn send(request: RequestBuilder) -> Answer {
-    let response = request.send().await.unwrap();
+    let (client, request) = request.build_split();
+    let request = request.unwrap();
+    let (method, path) = (request.method().clone(), request.url().path().to_owned());
+    let response = client.execute(request).await.unwrap();
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let body = response.bytes().await.unwrap();
     let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
-    Answer { status, headers, body }
+    let answer = Answer { status, headers, body };
+    openapi::check(&method, &path, &answer);
+    answer
 }
 
 /// Waits until something is so; a few seconds at most.

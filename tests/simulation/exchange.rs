@@ -50,7 +50,7 @@ impl World {
         let known = (self.plan.known && random.chance(50)).then(|| Arc::new(asker.replica.clock().unwrap()));
         let exclude = self.plan.excludes.then_some(asker.site);
         let schema = asker.replica.schema().map(|schema| schema.hash().clone());
-        Request { since, until, exclude, known, schema, page: self.plan.page(random) }
+        Request { since, until, exclude, known, schema, tables: None, page: self.plan.page(random) }
     }
 
     /// Sends the next batch of a stream, which begins where the peer was when it asked.
@@ -194,7 +194,8 @@ impl World {
             Message::Pull { since, until, excludes, known } => {
                 let exclude = excludes.then_some(sender);
                 let schema = self.nodes[from].replica.schema().map(|schema| schema.hash().clone());
-                let request = Request { since, until, exclude, known, schema, page: self.plan.page(random) };
+                let request =
+                    Request { since, until, exclude, known, schema, tables: None, page: self.plan.page(random) };
                 let answer = match self.nodes[to].call(None, |replica| replica.request_changes(&request))? {
                     Ok(batch) => Message::Answer { batch: Rc::new(batch), pulled: true },
                     Err(RequestError::CursorUnknown { .. } | RequestError::CursorAhead { .. }) => Message::CursorLost,

@@ -15,7 +15,7 @@ fn replica() -> Replica {
 }
 
 fn write(replica: &mut Replica, sql: &str) {
-    let limits = SqlLimits { rows: 10, bytes: 1000, time: Duration::from_secs(10), read_only: false };
+    let limits = SqlLimits { rows: 10, bytes: 1000, time: Duration::from_secs(10), read_only: false, tables: None };
     replica.sql(&[Sql { sql: sql.into(), params: vec![] }], limits).unwrap();
 }
 

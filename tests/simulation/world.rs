@@ -174,7 +174,13 @@ impl World {
         let fault = self.fault(random).map(|_| Fault::AtCommit(1));
         let text: Vec<_> = statements.iter().map(|sql| &*sql.sql).collect();
         self.tell(|_| format!("{node} writes {}", text.join("; ")));
-        let limits = SqlLimits { rows: 100, bytes: 10_000, time: std::time::Duration::from_secs(60), read_only: false };
+        let limits = SqlLimits {
+            rows: 100,
+            bytes: 10_000,
+            time: std::time::Duration::from_secs(60),
+            read_only: false,
+            tables: None,
+        };
         let before = self.nodes[node].replica.version().unwrap();
         match self.nodes[node].call(fault, |replica| replica.sql(&statements, limits))? {
             Ok(_) => {}

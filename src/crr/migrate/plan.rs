@@ -83,10 +83,17 @@ impl Plan {
 impl Step {
     /// Whether it loses values that cannot be computed again.
     pub fn is_destructive(&self) -> bool {
+        !self.loses().is_empty()
+    }
+
+    /// What goes with its values, by name: `table`, or `table.column` for each column.
+    pub fn loses(&self) -> Vec<String> {
         match self {
-            Self::DropTable { .. } => true,
-            Self::AlterTable { drop, .. } | Self::RebuildTable { drop, .. } => !drop.is_empty(),
-            _ => false,
+            Self::DropTable { name } => vec![name.clone()],
+            Self::AlterTable { name, drop, .. } | Self::RebuildTable { name, drop, .. } => {
+                drop.iter().map(|column| format!("{name}.{column}")).collect()
+            }
+            _ => Vec::new(),
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::http::app::Settings;
 use crate::http::auth::Operation;
 use crate::http::call::{Call, answer};
 use crate::http::problem::{Code, Problem};
-use crate::sync::{Applied, Batch, Cursor, Since, json};
+use crate::sync::{Applied, Cursor, Replica, Since, json};
 
 /// What applying a batch answers.
 #[derive(Serialize)]
@@ -28,13 +28,21 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
     let call = Call::new(settings, parts).await?;
     let bounds = call.enter(Operation::ApplyChanges, Vec::new()).await?;
     bounds.check_write()?;
-    let batch: Batch = call.json(body, Code::InvalidBatch).await?;
+    let mut batch = call.batch(body).await?;
     if call.site.is_some_and(|site| site != batch.from) {
         return Err(Problem::new(Code::InvalidBatch, "`from` is not the site that the caller says it is"));
     }
-    bounds.check_speaker(std::iter::once(batch.from).chain(batch.changes.iter().map(|change| change.site)))?;
+    bounds.check_batch(&batch)?;
     let database = call.open().await?;
-    let applied = database.call(move |replica| replica.apply_changes(&batch)).await??;
-    let Applied { applied, received, at, waits } = applied;
+    let seen = bounds.clone();
+    let apply = move |replica: &mut Replica| {
+        // What the sender holds of a view of this copy it holds of this copy, as far as it may.
+        let own = replica.site();
+        batch.have =
+            batch.have.map(|have| if have.site == seen.seen(own) { Cursor { site: own, ..have } } else { have });
+        replica.apply_changes(&batch)
+    };
+    let Applied { applied, received, at, waits } = database.call(apply).await??;
+    let at = bounds.seen_at(at);
     answer(StatusCode::OK, &Answer { applied, received, at, waits })
 }

@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::crr::SiteId;
 use crate::http::app::Settings;
-use crate::http::auth::Operation;
+use crate::http::auth::{Bounds, Operation};
 use crate::http::call::{Call, answer};
 use crate::http::problem::{Code, Problem};
-use crate::store;
+use crate::store::{self, Database};
 use crate::sync::{Cursor, Schema, SchemaHash, json};
 
 /// The largest schema, in bytes. Larger than any that a person wrote, and soon tried out.
@@ -36,24 +36,31 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
     let call = Call::new(settings, parts).await?;
     let bounds = call.enter(Operation::Create, Vec::new()).await?;
     let Body { schema } = call.json(body, Code::InvalidRequest).await?;
-    if schema.len() > MAX_SCHEMA {
-        return Err(Problem::new(Code::InvalidSchema, format!("a schema has {MAX_SCHEMA} bytes at most")));
-    }
-    // Tried out before there is a file: what is no schema leaves nothing behind.
-    let schema = Schema::parse(&schema)?;
-    let store = &call.settings.store;
-    let database = if bounds.read_only {
-        match store.open(&call.dbid).await {
-            Err(store::Error::NotFound) => {
-                return Err(Problem::new(Code::Forbidden, "the caller may only read"));
-            }
-            opened => opened?,
-        }
-    } else {
-        store.open_or_create(&call.dbid).await?
-    };
+    let schema = self::schema(&schema)?;
+    let database = open(&call, &bounds).await?;
     let created = database.call(move |replica| replica.create_database_if_not_exists(&schema)).await??;
     call.attend(&database);
     let (status, text) = if created.created { (StatusCode::CREATED, "created") } else { (StatusCode::OK, "exists") };
-    answer(status, &Answer { status: text, site: created.at.site, schema: created.schema, at: created.at })
+    let at = bounds.seen_at(created.at);
+    answer(status, &Answer { status: text, site: at.site, schema: created.schema, at })
+}
+
+/// Tries a schema out, before there is a file: what is no schema leaves nothing behind.
+pub(super) fn schema(text: &str) -> Result<Schema, Problem> {
+    if text.len() > MAX_SCHEMA {
+        return Err(Problem::new(Code::InvalidSchema, format!("a schema has {MAX_SCHEMA} bytes at most")));
+    }
+    Ok(Schema::parse(text)?)
+}
+
+/// Opens the database. Who may write all of it is given the storage of a new one where there is none.
+pub(super) async fn open(call: &Call, bounds: &Bounds) -> Result<Database, Problem> {
+    let store = &call.settings.store;
+    let Err(refusal) = bounds.check_define() else {
+        return Ok(store.open_or_create(&call.dbid).await?);
+    };
+    match store.open(&call.dbid).await {
+        Err(store::Error::NotFound) => Err(refusal),
+        opened => Ok(opened?),
+    }
 }

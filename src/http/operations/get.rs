@@ -1,25 +1,36 @@
 use axum::extract::{Request, State};
 use axum::response::Response;
-use http::StatusCode;
 
 use crate::http::app::Settings;
 use crate::http::auth::Operation;
-use crate::http::call::{Call, answer};
+use crate::http::batches::Freshness;
+use crate::http::call::Call;
 use crate::http::problem::Problem;
-use crate::sync;
+use crate::sync::{self, Batch, Cursor};
 
 /// `getChanges`
 pub(in crate::http) async fn handle(State(settings): State<Settings>, request: Request) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
     let call = Call::new(settings, parts).await?;
-    call.enter(Operation::GetChanges, Vec::new()).await?;
+    let bounds = call.enter(Operation::GetChanges, Vec::new()).await?;
     let request = sync::Request {
         until: call.query.until()?,
         exclude: call.query.exclude()?.or(call.site),
+        tables: bounds.tables,
+        schema: call.query.schema()?,
         page: call.settings.limits.page(call.query.limit()?),
         ..sync::Request::after(call.query.since()?)
     };
+    let until = request.until;
     let database = call.open().await?;
     let batch = database.call(move |replica| replica.request_changes(&request)).await??;
-    answer(StatusCode::OK, &batch)
+    call.answer_batch(&batch, freshness(&batch, until))
+}
+
+/// A range is closed once the copy has come to its end. A page of it that is not the last has all up to its own end.
+fn freshness(batch: &Batch, until: Option<Cursor>) -> Freshness {
+    match until {
+        Some(until) if batch.more || batch.end >= Some(until.version) => Freshness::Closed,
+        _ => Freshness::Open,
+    }
 }

@@ -63,18 +63,21 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
     }
     let texts = statements.iter().map(|statement| statement.sql.clone()).collect();
     let bounds = call.enter(Operation::Sql, texts).await?;
+    let statements = bounds.queries.clone().unwrap_or(statements);
     let limits = &call.settings.limits;
     let limits = SqlLimits {
         rows: limits.sql_rows,
         bytes: limits.sql_bytes,
         time: limits.sql_time,
         read_only: bounds.read_only,
+        tables: bounds.tables.clone(),
     };
     let key = extract::request_key(call.headers())?;
+    let key = key.map(|key| bounds.own_key(key));
     let database = call.open().await?;
     let run = move |replica: &mut crate::sync::Replica| -> Result<Answer, SqlError> {
         let results = replica.sql_once(key.as_ref(), &statements, limits)?;
-        Ok(Answer { results, at: replica.at()? })
+        Ok(Answer { results, at: bounds.seen_at(replica.at()?) })
     };
     answer(StatusCode::OK, &database.call(run).await??)
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::crr::SiteId;
 use crate::http::app::Settings;
-use crate::http::auth::Operation;
+use crate::http::auth::{Bounds, Operation};
 use crate::http::call::{Call, answer};
 use crate::http::links::LinkStatus;
 use crate::http::problem::Problem;
@@ -62,18 +62,18 @@ struct Unsent {
 pub(in crate::http) async fn handle(State(settings): State<Settings>, request: Request) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
     let call = Call::new(settings, parts).await?;
-    call.enter(Operation::Status, Vec::new()).await?;
+    let bounds = call.enter(Operation::Status, Vec::new()).await?;
     let database = call.open().await?;
-    respond(&call, &database).await
+    respond(&call, &bounds, &database).await
 }
 
 /// The status document.
-pub(super) async fn respond(call: &Call, database: &Database) -> Result<Response, Problem> {
+pub(super) async fn respond(call: &Call, bounds: &Bounds, database: &Database) -> Result<Response, Problem> {
     let wants_clock = call.query.wants_clock()?;
     let status = database.call(|replica| replica.status()).await??;
     let clock = if wants_clock { Some(database.call(|replica| replica.clock()).await??) } else { None };
     let upstream = call.settings.links.as_ref().and_then(|links| links.status(database.dbid()));
-    let at = status.at;
+    let at = bounds.seen_at(status.at);
     let peers = status.peers.into_iter().map(|peer| Peer {
         site: peer.site,
         received: Cursor { site: peer.site, version: peer.received },

@@ -24,5 +24,5 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
     if let Some(links) = &call.settings.links {
         links.pause(&database, paused).await?;
     }
-    status::respond(&call, &database).await
+    status::respond(&call, &bounds, &database).await
 }

@@ -1,0 +1,167 @@
+use std::collections::BTreeSet;
+use std::iter;
+use std::sync::Arc;
+
+use web_time::SystemTime;
+
+use crate::crr::SiteId;
+use crate::http::problem::{Code, Problem};
+use crate::sync::{Batch, Cursor, RequestKey, Sql, Tables};
+
+/// The bounds of an allowance. The default is none.
+///
+/// ```
+/// # use crsql_sync::http::{Bounds, Verdict};
+/// # let site = "aa000000000000000000000000000001".parse()?;
+/// let verdict = Verdict::from(Bounds::default().principal("ann").sites([site]).tables(["todo", "label"]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Bounds {
+    /// Nothing may be written.
+    pub read_only: bool,
+    /// The sites that the caller may speak for, or `None` for all: as the claimed site, as a batch's sender, as the author of
+    /// its changes, and as the one whose transactions it claims to bring. Who is bound can therefore not relay what others
+    /// wrote.
+    pub sites: Option<BTreeSet<SiteId>>,
+    /// The tables that the caller may read and write, or `None` for all. Such a caller creates and migrates nothing. What it
+    /// is sent claims nothing, since it never has all of a transaction, and comes from a
+    /// [site of its own](Tables::view_of).
+    pub tables: Option<Tables>,
+    /// When the allowance ends. An event stream ends with it, so that its reader comes back with a new token.
+    pub expires: Option<SystemTime>,
+    /// Who the caller is: for the log, and so that the keys of its requests are its own.
+    pub principal: Option<Arc<str>>,
+    /// What `sql` runs in place of the caller's statements.
+    pub queries: Option<Vec<Sql>>,
+}
+
+impl Bounds {
+    /// No bounds.
+    pub const NONE: Self =
+        Self { read_only: false, sites: None, tables: None, expires: None, principal: None, queries: None };
+
+    /// Allows to read only.
+    pub fn read_only(self) -> Self {
+        Self { read_only: true, ..self }
+    }
+
+    /// Allows to speak for these sites only.
+    pub fn sites(self, sites: impl IntoIterator<Item = SiteId>) -> Self {
+        Self { sites: Some(sites.into_iter().collect()), ..self }
+    }
+
+    /// Allows to use these tables only.
+    pub fn tables<S: AsRef<str>>(self, tables: impl IntoIterator<Item = S>) -> Self {
+        Self { tables: Some(tables.into_iter().collect()), ..self }
+    }
+
+    /// Ends the allowance at a time.
+    pub fn expires(self, at: SystemTime) -> Self {
+        Self { expires: Some(at), ..self }
+    }
+
+    /// Says who the caller is.
+    pub fn principal(self, name: impl Into<Arc<str>>) -> Self {
+        Self { principal: Some(name.into()), ..self }
+    }
+
+    /// Has `sql` run these statements in place of the caller's.
+    pub fn queries(self, statements: impl IntoIterator<Item = Sql>) -> Self {
+        Self { queries: Some(statements.into_iter().collect()), ..self }
+    }
+
+    /// The site as which a copy shows itself to the caller.
+    pub(in crate::http) fn seen(&self, site: SiteId) -> SiteId {
+        self.tables.as_ref().map_or(site, |tables| tables.view_of(site))
+    }
+
+    /// A copy's own cursor as it is shown to the caller.
+    pub(in crate::http) fn seen_at(&self, at: Cursor) -> Cursor {
+        Cursor { site: self.seen(at.site), ..at }
+    }
+
+    /// The key of a request, so that what was answered to one caller is not answered to another that may see less.
+    pub(in crate::http) fn own_key(&self, key: RequestKey) -> RequestKey {
+        match (&self.principal, &self.tables) {
+            (Some(principal), _) => key.of(principal),
+            (None, Some(tables)) => key.of(&tables.view_of(SiteId::new([0; 16])).to_string()),
+            (None, None) => key,
+        }
+    }
+
+    /// Refuses an allowance that has ended.
+    pub(in crate::http) fn check_time(&self) -> Result<(), Problem> {
+        match self.expires {
+            Some(end) if end <= SystemTime::now() => Err(ended()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a claim to be a site that the caller may not speak for.
+    pub(in crate::http) fn check_claim(&self, site: Option<SiteId>) -> Result<(), Problem> {
+        site.map_or(Ok(()), |site| self.check_site(site))
+    }
+
+    /// Refuses to write where only reading is allowed.
+    pub(in crate::http) fn check_write(&self) -> Result<(), Problem> {
+        if self.read_only { Err(forbidden("the caller may only read")) } else { Ok(()) }
+    }
+
+    /// Refuses to say which tables there are to one who may not write them all.
+    pub(in crate::http) fn check_define(&self) -> Result<(), Problem> {
+        self.check_write()?;
+        self.check_whole()
+    }
+
+    /// Refuses what cannot be done for some tables only.
+    pub(in crate::http) fn check_whole(&self) -> Result<(), Problem> {
+        match self.tables {
+            Some(_) => Err(forbidden("the caller may use some tables only, and this is for all of them")),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses a batch that writes what the caller may not write, or has this copy claim what it may not vouch for. A claim
+    /// that is false would keep this copy from ever asking for what it lacks.
+    pub(in crate::http) fn check_batch(&self, batch: &Batch) -> Result<(), Problem> {
+        self.check_write()?;
+        let covered = batch.covers.iter().map(|(site, _)| site);
+        let claimed = || covered.clone().chain(batch.partial.iter().map(|partial| partial.site));
+        if self.sites.is_some() {
+            let authors = batch.changes.iter().map(|change| change.site);
+            iter::once(batch.from).chain(authors).chain(claimed()).try_for_each(|site| self.check_site(site))?;
+        }
+        if let Some(tables) = &self.tables {
+            if let Some(change) = batch.changes.iter().find(|change| !tables.contains(&change.table)) {
+                return Err(forbidden(format!("the caller may not write the table {}", change.table)));
+            }
+            if claimed().any(|site| site != batch.from) {
+                return Err(forbidden("who may use some tables only can claim no transactions but its own"));
+            }
+            if batch.schema_text.is_some() {
+                return Err(forbidden("who may use some tables only cannot bring a schema"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_site(&self, site: SiteId) -> Result<(), Problem> {
+        match &self.sites {
+            Some(sites) if !sites.contains(&site) => {
+                Err(forbidden(format!("the caller may not speak for site {site}")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What ends an event stream whose reader is to come back with a new token.
+pub(in crate::http) fn ended() -> Problem {
+    Problem::new(Code::Unauthorized, "the allowance has ended; come back with a new token")
+}
+
+fn forbidden(detail: impl Into<String>) -> Problem {
+    Problem::new(Code::Forbidden, detail)
+}

@@ -1,0 +1,111 @@
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use reqwest::Url;
+
+use super::Hook;
+use super::jwks::Jwks;
+use super::jwt::{Checks, Jwt, Key, Keys};
+use super::tokens::Tokens;
+use super::webhook::Webhook;
+use crate::server::Failure;
+
+/// Who may come in: by tokens, by JWT, or as a webhook says.
+#[derive(Args)]
+#[command(next_help_heading = "Who may come in")]
+pub(in crate::server) struct AuthOptions {
+    /// Let in whoever shows this token, as `authorization: Bearer TOKEN`; may be given several times
+    #[arg(long, value_name = "TOKEN", env = "CRSQL_SYNC_TOKENS", hide_env_values = true, value_delimiter = ',')]
+    token: Vec<String>,
+
+    /// Let in whoever shows a token of this TOML file, within the bounds that stand there
+    #[arg(long, value_name = "FILE")]
+    tokens_file: Option<PathBuf>,
+
+    /// Let in by JWT that are signed with the secret in this file (HS256)
+    #[arg(long, value_name = "FILE", group = "jwt")]
+    jwt_secret: Option<PathBuf>,
+
+    /// Let in by JWT of this public key in PEM (RS256 or ES256)
+    #[arg(long, value_name = "FILE", group = "jwt")]
+    jwt_key: Option<PathBuf>,
+
+    /// Let in by JWT of one of these public keys (RS256, ES256)
+    #[arg(long, value_name = "URL|FILE", group = "jwt")]
+    jwks: Option<String>,
+
+    /// The audience of which a JWT must be; may be given several times
+    #[arg(long, value_name = "AUD", requires = "jwt")]
+    jwt_audience: Vec<String>,
+
+    /// The issuer of which a JWT must be; may be given several times
+    #[arg(long, value_name = "ISS", requires = "jwt")]
+    jwt_issuer: Vec<String>,
+
+    /// By how much the clocks of issuer and server may differ
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration, requires = "jwt")]
+    jwt_leeway: Duration,
+
+    /// Ask this program about every request
+    #[arg(long, value_name = "URL")]
+    auth_webhook: Option<Url>,
+
+    /// How long the webhook may take
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration, requires = "auth_webhook")]
+    auth_webhook_timeout: Duration,
+
+    /// Let everybody in who can reach the address
+    #[arg(long)]
+    pub(in crate::server) insecure: bool,
+}
+
+impl AuthOptions {
+    /// The hook, or `None` where everybody may come in.
+    pub(in crate::server) fn hook(&self) -> Result<Option<Hook>, Failure> {
+        let mut hooks =
+            [self.tokens()?.map(Hook::Tokens), self.jwt()?.map(Hook::Jwt), self.webhook()?.map(Hook::Webhook)]
+                .into_iter()
+                .flatten();
+        match (hooks.next(), hooks.next()) {
+            (_, Some(_)) => Err("choose one: tokens, JWT or a webhook".into()),
+            (Some(_), None) if self.insecure => Err("not everybody is let in, so leave out --insecure".into()),
+            (hook, None) => Ok(hook),
+        }
+    }
+
+    fn tokens(&self) -> Result<Option<Tokens>, Failure> {
+        let mut tokens = Tokens::default();
+        for token in &self.token {
+            tokens.add(token)?;
+        }
+        if let Some(path) = &self.tokens_file {
+            tokens.add_file(path)?;
+            if tokens.is_empty() {
+                tracing::warn!("{} holds no token: nobody is let in", path.display());
+            }
+        }
+        Ok((!tokens.is_empty() || self.tokens_file.is_some()).then_some(tokens))
+    }
+
+    fn jwt(&self) -> Result<Option<Jwt>, Failure> {
+        let keys = match (&self.jwt_secret, &self.jwt_key, &self.jwks) {
+            (Some(path), _, _) => Keys::One(read(path, Key::of_secret)?),
+            (_, Some(path), _) => Keys::One(read(path, Key::of_pem)?),
+            (_, _, Some(place)) => Keys::Set(Jwks::new(place)?),
+            (None, None, None) => return Ok(None),
+        };
+        let checks =
+            Checks { audiences: self.jwt_audience.clone(), issuers: self.jwt_issuer.clone(), leeway: self.jwt_leeway };
+        Ok(Some(Jwt::new(keys, checks)))
+    }
+
+    fn webhook(&self) -> Result<Option<Webhook>, Failure> {
+        self.auth_webhook.clone().map(|url| Webhook::new(url, self.auth_webhook_timeout)).transpose()
+    }
+}
+
+fn read<T>(path: &Path, parse: impl FnOnce(&[u8]) -> Result<T, Failure>) -> Result<T, Failure> {
+    let read = || parse(&std::fs::read(path)?);
+    read().map_err(|error| format!("{}: {error}", path.display()).into())
+}

@@ -1,0 +1,99 @@
+use std::collections::BTreeMap;
+use std::time::{Duration, UNIX_EPOCH};
+
+use http::header::CONTENT_TYPE;
+use reqwest::{Client, StatusCode, Url};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::fetch;
+use super::grant::Grant;
+use crate::http::{Access, Verdict};
+use crate::server::Failure;
+use crate::sync::Sql;
+
+/// The largest answer that is taken.
+const MAX_ANSWER: usize = 1 << 20;
+
+/// The auth hook that asks another program. Its answer is not kept: the next request is asked for anew.
+pub(in crate::server) struct Webhook {
+    client: Client,
+    url: Url,
+}
+
+/// What it is asked, as docs/auth.md describes it.
+#[derive(Serialize)]
+struct Question<'a> {
+    operation: &'a str,
+    dbid: &'a str,
+    site: Option<String>,
+    method: &'a str,
+    headers: BTreeMap<&'a str, String>,
+    peer: Option<String>,
+    sql: &'a [String],
+}
+
+impl Webhook {
+    pub(super) fn new(url: Url, patience: Duration) -> Result<Self, Failure> {
+        Ok(Self { client: fetch::client(patience)?, url })
+    }
+
+    pub(super) async fn judge(&self, access: &Access) -> Result<Verdict, String> {
+        let mut headers = BTreeMap::<_, String>::new();
+        for (name, value) in &access.headers {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            let all = headers.entry(name.as_str()).or_default();
+            if !all.is_empty() {
+                all.push_str(", ");
+            }
+            all.push_str(&value);
+        }
+        let question = Question {
+            operation: access.operation.as_str(),
+            dbid: access.dbid.as_str(),
+            site: access.site.map(|site| site.to_string()),
+            method: access.method.as_str(),
+            headers,
+            peer: access.peer.map(|peer| peer.to_string()),
+            sql: &access.sql,
+        };
+        let body = serde_json::to_vec(&question).map_err(|error| error.to_string())?;
+        let request = self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/json").body(body);
+        let (status, body) = fetch::send(request, MAX_ANSWER).await?;
+        match status {
+            StatusCode::OK => read(access, &body),
+            StatusCode::UNAUTHORIZED => Ok(Verdict::Unauthorized(message(&body, "say who you are"))),
+            StatusCode::FORBIDDEN => Ok(Verdict::Forbidden(message(&body, "this is not allowed"))),
+            status => Err(format!("the webhook answered {status}")),
+        }
+    }
+}
+
+/// Only a clear yes is one.
+fn read(access: &Access, body: &[u8]) -> Result<Verdict, String> {
+    let no_verdict = |error: serde_json::Error| format!("the webhook's answer is no verdict: {error}");
+    let mut answer: Map<String, Value> = serde_json::from_slice(body).map_err(no_verdict)?;
+    if answer.remove("allow") != Some(Value::Bool(true)) {
+        return Ok(Verdict::Forbidden(message(body, "this is not allowed")));
+    }
+    answer.remove("message");
+    let expires = match answer.remove("expires") {
+        None | Some(Value::Null) => None,
+        Some(seconds) => {
+            let seconds = Duration::from_secs(u64::deserialize(seconds).map_err(no_verdict)?);
+            Some(UNIX_EPOCH.checked_add(seconds).ok_or("the webhook's `expires` is no time")?)
+        }
+    };
+    let queries = answer.remove("queries").map(Vec::<Sql>::deserialize).transpose().map_err(no_verdict)?;
+    let grant = Grant::deserialize(Value::Object(answer)).map_err(no_verdict)?;
+    Ok(match (grant.judge(&access.dbid, expires), queries) {
+        (Verdict::Allow(bounds), Some(queries)) => bounds.queries(queries).into(),
+        (verdict, _) => verdict,
+    })
+}
+
+fn message(body: &[u8], default: &str) -> String {
+    let answer: Option<Value> = serde_json::from_slice(body).ok();
+    let message = answer.as_ref().and_then(|answer| answer.get("message")?.as_str());
+    message.unwrap_or(default).to_owned()
+}

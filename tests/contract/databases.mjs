@@ -1,0 +1,63 @@
+import { equal, ok, problem } from "./assert.mjs";
+import { TODO } from "./client.mjs";
+
+const WITH_NOTE = TODO.replace("done", "note, done");
+const WITHOUT_TITLE = TODO.replace("title, ", "");
+
+export default {
+  async "a database is created once"(client) {
+    const first = await client.call("PUT", "", { body: { schema: TODO } });
+    equal([first.status, first.body.status], [201, "created"]);
+    const again = await client.call("PUT", "", { body: { schema: `-- the list\n${TODO}` } });
+    equal([again.status, again.body.status, again.body.site, again.body.schema], [200, "exists", first.body.site, first.body.schema]);
+  },
+
+  async "another schema for a database that is there is refused"(client) {
+    const { schema } = await client.create();
+    const answer = await client.call("PUT", "", { body: { schema: WITH_NOTE } });
+    problem(answer, 409, "schema_mismatch");
+    equal(answer.body.schema, schema);
+  },
+
+  async "what is no schema makes no database"(client) {
+    for (const schema of ["", "DROP TABLE x", "SELECT 1", "PRAGMA user_version = 1", "ATTACH 'x' AS x", "CREATE TABLE t (a); SELECT crsql_as_crr('t')"]) {
+      problem(await client.call("PUT", "", { body: { schema } }), 400, "invalid_schema");
+      problem(await client.call("POST", "/migrate", { body: { schema } }), 400, "invalid_schema");
+    }
+    problem(await client.call("GET", "/status"), 404, "not_found");
+  },
+
+  async "a migration creates, changes, or leaves as it is"(client) {
+    const created = await client.call("POST", "/migrate", { body: { schema: TODO } });
+    equal([created.status, created.body.status], [201, "created"]);
+    await client.add("milk");
+    equal((await client.get("POST", "/migrate", { body: { schema: TODO } })).status, "unchanged");
+    const migrated = await client.get("POST", "/migrate", { body: { schema: WITH_NOTE } });
+    equal([migrated.status, migrated.site], ["migrated", created.body.site]);
+    ok(migrated.plan.length > 0 && migrated.plan.every(({ loses }) => loses.length === 0));
+    equal((await client.sql("SELECT id, note FROM todo")).rows, [["milk", null]]);
+  },
+
+  async "values go only where they are named"(client) {
+    await client.create();
+    await client.add("milk");
+    const refused = await client.call("POST", "/migrate", { body: { schema: WITHOUT_TITLE } });
+    problem(refused, 409, "migration_refused");
+    const loses = refused.body.plan.flatMap((step) => step.loses);
+    equal(loses, ["todo.title"]);
+    equal((await client.sql("SELECT title FROM todo")).rows, [["title of milk"]]);
+    const body = { schema: WITHOUT_TITLE, allow_destructive: loses };
+    equal((await client.get("POST", "/migrate", { body })).status, "migrated");
+    equal((await client.sql("SELECT * FROM todo")).columns, ["id", "done"]);
+  },
+
+  async "the status tells of the database"(client) {
+    const { site, schema } = await client.create();
+    await client.add("milk");
+    const status = await client.get("GET", "/status?clock=true");
+    equal([status.site, status.schema, status.gaps, status.waiting], [site, schema, {}, 0]);
+    equal(status.clock[site], [[1, Number(status.at.split(".")[1])]]);
+    ok(status.size.bytes > 0);
+    ok(!("clock" in (await client.get("GET", "/status"))), "the clock is for those who ask");
+  },
+};

@@ -113,10 +113,11 @@ impl<'a> Ledger<'a> {
         Ok(clock.into_iter().collect())
     }
 
-    /// The peers that brought the claims that changed after local version `since` and not after `until`.
+    /// The peers for which [`changed`](Self::changed) may be another one than for nobody in particular.
     pub(super) fn sources(&self, since: Version, until: Version) -> Result<Vec<SiteId>, Error> {
         let mut statement = self.conn.prepare_cached(
-            "SELECT DISTINCT via FROM crsql_sync_clock WHERE at > ?1 AND at <= ?2 AND site > 0 AND via > 0",
+            "SELECT DISTINCT via FROM crsql_sync_clock
+             WHERE at > ?1 AND site > 0 AND via > 0 AND (at <= ?2 OR before > ?1 AND before <= ?2)",
         )?;
         let mut rows = statement.query((since.get(), until.get()))?;
         let mut sources = Vec::new();

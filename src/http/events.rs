@@ -164,7 +164,7 @@ impl Feed {
         // Before the read: what is committed during it is seen by it, or wakes the next wait.
         self.versions.mark_unchanged();
         let request = self.request.clone();
-        Ok(self.database.call(move |replica| replica.request_changes(&request)).await??)
+        Ok(self.database.read(move |replica| replica.request_changes(&request)).await??)
     }
 
     /// Moves on over `batch`, and makes it an event unless it brings nothing.

@@ -92,12 +92,12 @@ async fn serve(options: cli::Serve) -> Result<(), Failure> {
         stopping.drain();
     });
     tokio::select! {
-        served = server.into_future() => Ok(served?),
+        served = server.into_future() => served?,
         () = overdue(&drain) => {
             tracing::warn!("requests that took longer than {GRACE:?} were broken off");
-            Ok(())
         }
     }
+    Ok(store.close().await?)
 }
 
 /// The links to the upstream, where one is asked for.

@@ -63,7 +63,7 @@ impl Replica {
     /// excluded is not sent, but `end` moves over it.
     pub fn request_changes(&mut self, request: &Request) -> Result<Batch, RequestError> {
         // One snapshot: the rows, the version, the claims and what is excluded belong together.
-        let snapshot = self.conn.transaction().map_err(Error::from)?;
+        let snapshot = self.conn.savepoint().map_err(Error::from)?;
         let ledger = Ledger::new(&snapshot, &self.engine);
         let site = self.engine.site_id();
         let at = Cursor { site, version: self.engine.db_version(&snapshot).map_err(Error::from)? };

@@ -20,6 +20,6 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
         ..sync::Request::after(call.query.since()?)
     };
     let database = call.open().await?;
-    let batch = database.call(move |replica| replica.request_changes(&request)).await??;
+    let batch = database.read(move |replica| replica.request_changes(&request)).await??;
     answer(StatusCode::OK, &batch)
 }

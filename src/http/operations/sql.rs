@@ -76,5 +76,6 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
         let results = replica.sql_once(key.as_ref(), &statements, limits)?;
         Ok(Answer { results, at: replica.at()? })
     };
-    answer(StatusCode::OK, &database.call(run).await??)
+    let ran = if limits.read_only { database.read(run).await } else { database.call(run).await };
+    answer(StatusCode::OK, &ran??)
 }

@@ -5,6 +5,7 @@
 mod auth;
 mod errors;
 mod events;
+mod kill;
 mod links;
 mod operations;
 mod process;

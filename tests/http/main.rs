@@ -3,6 +3,8 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod auth;
+#[cfg(target_os = "linux")]
+mod disk;
 mod errors;
 mod events;
 mod kill;

@@ -15,15 +15,19 @@ pub(crate) fn binary() -> Command {
 }
 
 pub(crate) struct Process {
-    child: Child,
+    pub(crate) child: Child,
     pub(crate) url: String,
     pub(crate) client: reqwest::Client,
 }
 
 impl Process {
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut child =
-            binary().args(["serve", "--sql"]).args(arguments).stdout(Stdio::piped()).spawn().expect("the binary");
+        Self::run(binary().args(["serve", "--sql"]).args(arguments))
+    }
+
+    /// Runs a command that comes to a server.
+    pub(crate) fn run(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary");
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let url = line.trim().strip_prefix("listening on ").expect("an address").to_owned();

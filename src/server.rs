@@ -7,6 +7,7 @@
 mod cli;
 mod import;
 mod inspect;
+mod open_files;
 mod rows;
 mod serve;
 mod sql;

@@ -17,11 +17,11 @@ use tracing_subscriber::EnvFilter;
 
 use super::tokens::Tokens;
 use super::transport::Reqwest;
-use super::{Failure, cli, www};
+use super::{Failure, cli, open_files, www};
 use crate::http::links::Links;
 use crate::http::problem::{Code, Problem};
 use crate::http::{App, Drain, IDEMPOTENCY_KEY, PeerAddr, Routes, SITE_HEADER};
-use crate::store::{Error, Store};
+use crate::store::{Error, Settings, Store};
 use crate::upstream::{Config, Upstream};
 
 /// How long requests may go on after the server was asked to stop.
@@ -48,7 +48,8 @@ async fn serve(options: cli::Serve) -> Result<(), Failure> {
     }
     let routes = Routes::default().prefix(&options.prefix)?;
     let prefix = routes.as_prefix().to_owned();
-    let store = Store::at(&options.data)?;
+    // The other half is for connections.
+    let store = Store::with(&options.data, Settings::within(open_files::raise() / 2))?;
     let drain = Drain::new();
     let mut app = App::builder(store.clone()).routes(routes).sql(options.sql).drain(drain.clone());
     if !open {

@@ -156,6 +156,36 @@ async fn servers_can_be_linked_by_the_command_line() {
     panic!("the row did not arrive");
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn many_databases_are_served_with_few_open_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let (limit, serve) = ("ulimit -n 64; exec \"$0\" \"$@\"", binary());
+    let mut command = Command::new("sh");
+    command.args(["-c", limit]).arg(serve.get_program()).args(["serve", "--sql", "--listen", "127.0.0.1:0", "--data"]);
+    let process = Process::run(command.arg(folder.path()).env_remove("CRSQL_SYNC_TOKENS").env("RUST_LOG", "error"));
+    let url = |dbid: usize, path: &str| format!("{}/db{dbid}{path}", process.url);
+    for round in 0..2 {
+        for first in (0..60).step_by(6) {
+            let uses = (first..first + 6).map(|dbid| {
+                let create = process.client.put(url(dbid, "")).json(&json!({ "schema": TODO }));
+                let sql = json!({ "sql": "INSERT INTO todo (id) VALUES (?1)", "params": [round.to_string()] });
+                let write = process.client.post(url(dbid, "/sql")).json(&sql);
+                let read = process.client.get(url(dbid, "/changes"));
+                async move {
+                    for request in [create, write, read] {
+                        let answer = request.send().await.unwrap();
+                        assert!(answer.status().is_success(), "{:?}", answer.text().await);
+                    }
+                }
+            });
+            futures_util::future::join_all(uses).await;
+        }
+    }
+    let (files, databases) = (std::fs::read_dir(format!("/proc/{}/fd", process.child.id())), 60);
+    assert!(files.is_err() || files.unwrap().count() < databases);
+}
+
 fn sql(arguments: &[&str], input: &str) -> Output {
     let mut command = binary();
     command.arg("sql").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

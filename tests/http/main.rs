@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod auth;
+mod beside;
 #[cfg(target_os = "linux")]
 mod disk;
 mod errors;

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -72,10 +73,20 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
     };
     let key = extract::request_key(call.headers())?;
     let database = call.open().await?;
-    let run = move |replica: &mut crate::sync::Replica| -> Result<Answer, SqlError> {
-        let results = replica.sql_once(key.as_ref(), &statements, limits)?;
-        Ok(Answer { results, at: replica.at()? })
+    let statements = Arc::new(statements);
+    let run = |limits: SqlLimits| {
+        let (key, statements) = (key.clone(), statements.clone());
+        move |replica: &mut crate::sync::Replica| -> Result<Answer, SqlError> {
+            let results = replica.sql_once(key.as_ref(), &statements, limits)?;
+            Ok(Answer { results, at: replica.at()? })
+        }
     };
-    let ran = if limits.read_only { database.read(run).await } else { database.call(run).await };
-    answer(StatusCode::OK, &ran??)
+    // Statements that turn out to read only wait for no write. Those under a key are told to write.
+    if limits.read_only || key.is_none() {
+        match database.read(run(SqlLimits { read_only: true, ..limits })).await? {
+            Err(SqlError::ReadOnly { .. }) if !limits.read_only => {}
+            ran => return answer(StatusCode::OK, &ran?),
+        }
+    }
+    answer(StatusCode::OK, &database.call(run(limits)).await??)
 }

@@ -9,7 +9,7 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
 use super::connection;
-use super::settings::Settings;
+use super::store::{Shared, closed};
 use crate::store::Error;
 use crate::sync;
 
@@ -26,19 +26,14 @@ pub struct Progress {
 }
 
 /// Copies `source` to `target`, a new file, which appears when it is complete and durable.
-pub(super) fn copy(
-    source: &Path,
-    target: &Path,
-    settings: &Settings,
-    progress: impl FnMut(Progress),
-) -> Result<(), Error> {
+pub(super) fn copy(source: &Path, target: &Path, store: &Shared, progress: impl FnMut(Progress)) -> Result<(), Error> {
     if target.symlink_metadata().is_ok() {
         return Err(Error::Io(format!("{} exists already", target.display())));
     }
     let partial = partial(target)?;
     // Left behind by a process that was killed, if it is there.
     let _ = fs::remove_file(&partial);
-    let copied = copy_pages(source, &partial, settings, progress).and_then(|()| {
+    let copied = copy_pages(source, &partial, store, progress).and_then(|()| {
         let moved = fs::rename(&partial, target).and_then(|()| sync_folder(target));
         moved.map_err(|error| Error::Io(format!("{}: {error}", target.display())))
     });
@@ -48,14 +43,9 @@ pub(super) fn copy(
     copied
 }
 
-fn copy_pages(
-    source: &Path,
-    target: &Path,
-    settings: &Settings,
-    mut progress: impl FnMut(Progress),
-) -> Result<(), Error> {
+fn copy_pages(source: &Path, target: &Path, store: &Shared, mut progress: impl FnMut(Progress)) -> Result<(), Error> {
     let failed = |error: sync::Error| connection::failure(source, error);
-    let source = connection::read_only(source, settings).map_err(failed)?;
+    let source = connection::read_only(source, &store.settings).map_err(failed)?;
     // One snapshot: without it, SQLite begins the copy anew with every commit.
     let hold = || source.execute_batch("BEGIN; SELECT 1 FROM sqlite_schema");
     hold().map_err(|error| failed(error.into()))?;
@@ -70,20 +60,16 @@ fn copy_pages(
             progress(Progress { pages: count(at.pagecount), remaining: count(at.remaining) });
             match step {
                 StepResult::Done => break,
+                StepResult::More if store.is_closed() => return Ok(Some(closed())),
                 StepResult::More => {}
-                // Both files are ours alone.
-                _ => return Ok(false),
+                _ => return Ok(Some(Error::Unavailable("another program is using the copy".into()))),
             }
         }
         drop(backup);
         target.close().map_err(|(_, error)| error)?;
-        Ok(true)
+        Ok(None)
     };
-    match copy() {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(Error::Unavailable("another program is using the copy".into())),
-        Err(error) => Err(failed(sync::Error::Sqlite(error))),
-    }
+    copy().map_err(|error| failed(sync::Error::Sqlite(error)))?.map_or(Ok(()), Err)
 }
 
 /// The name of a copy that is not complete.

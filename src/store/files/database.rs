@@ -82,7 +82,8 @@ impl Database {
     }
 
     /// Copies the database, as it is at one moment, to a new file, while writes go on: their log is not written back until
-    /// the copy is made. `progress` is told of every step. The file appears when it is complete and durable.
+    /// the copy is made. `progress` is told of every step. The file appears when it is complete and durable. Closing the store
+    /// breaks it off.
     pub async fn backup_to(
         &self,
         path: impl AsRef<Path>,
@@ -90,7 +91,7 @@ impl Database {
     ) -> Result<(), Error> {
         let held = self.shared.open(&self.slot, false).await?;
         let (shared, target) = (self.shared.clone(), path.as_ref().to_owned());
-        let copy = move || backup::copy(held.path(), &target, &shared.settings, progress);
+        let copy = move || backup::copy(held.path(), &target, &shared, progress);
         spawn_blocking(copy).await.map_err(broken_off)?
     }
 

@@ -81,11 +81,13 @@ impl Store {
         found.map_err(|error| Error::Io(error.to_string()))
     }
 
-    /// Ends the work of all handles: calls that began run to their end, others are [`Error::Unavailable`] from now on. Then
-    /// writes back the logs, and lets others have the folder. Returns the first failure; what was answered is durable also then.
+    /// Ends the work of all handles: calls that began, or wait for their turn, run to their end, and others are
+    /// [`Error::Unavailable`] from now on. Then writes back the logs, and lets others have the folder. Returns the first
+    /// failure; what was answered is durable also then.
     pub async fn close(&self) -> Result<(), Error> {
-        self.shared.closed.store(true, Ordering::SeqCst);
-        let slots = self.shared.slots().take_all();
+        let shared = &self.shared;
+        shared.closed.store(true, Ordering::SeqCst);
+        let slots = shared.slots().take_all();
         let mut outcome = Ok(());
         for slot in slots {
             let opened = slot.opened.lock().await.take();
@@ -93,7 +95,10 @@ impl Store {
                 outcome = outcome.and(opened.close().await);
             }
         }
-        self.shared.folder.release();
+        // What was being opened meanwhile, or was lost, goes by itself.
+        let all = u32::try_from(shared.settings.open_databases.max(1)).unwrap_or(u32::MAX);
+        let _all = shared.places.acquire_many(all).await;
+        shared.folder.release();
         outcome
     }
 
@@ -106,10 +111,9 @@ impl Store {
 impl Shared {
     /// The connections of a database, which is opened where it is not.
     pub(super) async fn open(self: &Arc<Self>, slot: &Arc<Slot>, create: bool) -> Result<Held, Error> {
+        // From now on: who waits for somebody else to open it waits for a place as well.
+        let patience = Delay::new(self.settings.patience);
         let mut opened = slot.opened.lock().await;
-        if self.closed.load(Ordering::SeqCst) {
-            return Err(closed());
-        }
         self.slots().used(slot);
         if let Some(opened) = opened.as_ref().filter(|opened| !opened.is_lost()) {
             return Ok(self.hold(opened));
@@ -117,13 +121,18 @@ impl Shared {
         if let Some(lost) = opened.take() {
             let _ = spawn_blocking(move || drop(lost)).await;
         }
-        let place = self.place().await?;
+        let place = self.place(patience).await?;
         let (shared, slot_too) = (self.clone(), slot.clone());
         let open = move || Opened::open(&slot_too, create, &shared.settings, &shared.readers, place);
         let new = spawn_blocking(open).await.map_err(|error| Error::Io(error.to_string()))??;
-        let new = opened.insert(Arc::new(new));
+        let new = Arc::new(new);
         self.slots().opened(slot);
-        Ok(self.hold(new))
+        if self.is_closed() {
+            // Whoever closes the store may have looked before.
+            let _ = spawn_blocking(move || drop(new)).await;
+            return Err(closed());
+        }
+        Ok(self.hold(opened.insert(new)))
     }
 
     fn hold(self: &Arc<Self>, opened: &Arc<Opened>) -> Held {
@@ -132,9 +141,11 @@ impl Shared {
 
     /// The right to have one more database open. Where there is none left, the one that was used longest ago is closed;
     /// where a call runs on each, one of them is waited for.
-    async fn place(&self) -> Result<OwnedSemaphorePermit, Error> {
-        let mut patience = Delay::new(self.settings.patience);
+    async fn place(&self, mut patience: Delay) -> Result<OwnedSemaphorePermit, Error> {
         loop {
+            if self.is_closed() {
+                return Err(closed());
+            }
             let mut freed = pin!(self.freed.notified());
             // From here on: what is freed while we look is not missed.
             freed.as_mut().enable();
@@ -149,6 +160,11 @@ impl Shared {
                 return Err(Error::Unavailable("too many databases are in use".into()));
             }
         }
+    }
+
+    /// Whether no work may begin any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
     }
 
     pub(super) fn slots(&self) -> MutexGuard<'_, Slots> {

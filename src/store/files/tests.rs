@@ -515,6 +515,40 @@ async fn a_backup_is_of_one_moment_while_writes_go_on() {
     assert!(matches!(database.backup_to(&target, |_| {}).await, Err(Error::Io(_))));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn closing_breaks_off_a_backup_which_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::at(folder.path()).unwrap();
+    let database = create(&store, "a").await;
+    let fill = "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 3000) INSERT INTO t SELECT i, randomblob(1000) FROM n";
+    database.call(|replica| replica.connection().execute_batch(fill)).await.unwrap().unwrap();
+    let copies = tempfile::tempdir().unwrap();
+    let (begin, begun) = oneshot::channel();
+    let (go_on, goes_on) = mpsc::channel::<()>();
+    let mut begin = Some(begin);
+    let progress = move |_| {
+        if let Some(begin) = begin.take() {
+            begin.send(()).unwrap();
+            goes_on.recv().unwrap();
+        }
+    };
+    let target = copies.path().join("a.db");
+    let backup = tokio::spawn(async move { database.backup_to(target, progress).await });
+    begun.await.unwrap();
+    let closes = tokio::spawn({
+        let store = store.clone();
+        async move { store.close().await }
+    });
+    while !store.shared().is_closed() {
+        tokio::task::yield_now().await;
+    }
+    go_on.send(()).unwrap();
+    closes.await.unwrap().unwrap();
+    assert!(matches!(backup.await.unwrap(), Err(Error::Unavailable(_))));
+    assert_eq!(std::fs::read_dir(copies.path()).unwrap().count(), 0);
+    Store::at(folder.path()).unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_log_stays_short_while_reads_overlap() {
     let folder = tempfile::tempdir().unwrap();

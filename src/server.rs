@@ -8,6 +8,7 @@ mod auth;
 mod cli;
 mod import;
 mod inspect;
+mod open_files;
 mod rows;
 mod serve;
 mod sql;

@@ -3,8 +3,9 @@
 //! [`Store::open`] finds a database that exists, [`Store::open_or_create`] makes the storage for a new one; a database
 //! exists from the commit of its schema on. A [`Database`] is a handle that gives one caller at a time the
 //! [`Replica`](crate::sync::Replica): [`Database::call`] resolves only after everything that was committed so far is
-//! durable, and [`Database::watch`] tells of durable versions only. So whoever answers after `call`, or reads after
-//! `watch`, never speaks of something that a power cut could take back.
+//! durable, and [`Database::watch`] tells of durable versions only. [`Database::read`] gives many callers at a time a
+//! replica that only reads, and only what is durable. So whoever answers after `call` or `read`, or reads after `watch`,
+//! never speaks of something that a power cut could take back.
 //!
 //! Both hosts have the same surface: files natively ([`files`]), IndexedDB in the browser (`idb`).
 
@@ -18,6 +19,6 @@ pub mod idb;
 pub use dbid::{Dbid, InvalidDbid};
 pub use error::Error;
 #[cfg(not(target_family = "wasm"))]
-pub use files::{Database, Store};
+pub use files::{Database, Progress, Settings, Store};
 #[cfg(target_family = "wasm")]
 pub use idb::{Database, Store};

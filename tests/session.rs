@@ -355,17 +355,17 @@ fn a_claim_that_was_added_when_a_batch_was_sent_again_is_repeated_if_the_first_o
     session.receive(replica, now, id, hello(&reader.replica)).unwrap();
     let want = Message::Want { since: Since::Beginning, credit: 1 };
     let batch = |output: &Output| {
-        let batches = output.messages.iter().filter_map(|(_, message)| match message {
+        let mut batches = output.messages.iter().filter_map(|(_, message)| match message {
             Message::Batch(batch) => Some(batch.clone()),
             _ => None,
         });
-        batches.last().unwrap()
+        batches.next_back().unwrap()
     };
     let first = batch(&session.receive(replica, now, id, want).unwrap());
     let (site, merge) = (replica.site(), Version::new(1).unwrap());
     // The number of a merge is claimed with the next transaction. That one does not fit in the page.
     assert!(!first.covers.contains(site, merge));
-    let limits = SqlLimits { rows: 10, bytes: 1000, time: Duration::from_secs(10), read_only: false };
+    let limits = SqlLimits { rows: 10, bytes: 1000, time: Duration::from_secs(10), read_only: false, tables: None };
     let insert = "INSERT INTO todo (id, title) VALUES ('b', 'x')";
     replica.sql(&[Sql { sql: insert.into(), params: vec![] }], limits).unwrap();
     now += config.patience;

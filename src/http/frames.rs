@@ -106,12 +106,12 @@ impl Slot {
 impl Frame {
     async fn for_all(database: &Database, request: &Request) -> Result<Self, Problem> {
         let request = request.clone();
-        database.call(move |replica| Self::new(replica.request_changes_for_all(&request)?)).await?
+        database.read(move |replica| Self::new(replica.request_changes_for_all(&request)?)).await?
     }
 
     async fn for_one(database: &Database, request: &Request) -> Result<Self, Problem> {
         let request = request.clone();
-        database.call(move |replica| Self::new((replica.request_changes(&request)?, BTreeSet::new()))).await?
+        database.read(move |replica| Self::new((replica.request_changes(&request)?, BTreeSet::new()))).await?
     }
 
     fn new((batch, concerned): (Batch, BTreeSet<SiteId>)) -> Result<Self, Problem> {

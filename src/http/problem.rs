@@ -171,6 +171,16 @@ impl Problem {
         Self::new(Code::Internal, "the operation failed; the log of the host says why")
     }
 
+    fn unusable(reason: &dyn std::fmt::Display) -> Self {
+        tracing::error!("{reason}");
+        let detail = "the file of this database is damaged, or is no database; its host must restore it";
+        Self::new(Code::Internal, detail)
+    }
+
+    fn read_only() -> Self {
+        Self::new(Code::Unavailable, "the storage is read-only; nothing can be written")
+    }
+
     fn expecting(mut self, expected: Since) -> Self {
         self.members.expected = Some(expected.to_string());
         self
@@ -239,6 +249,8 @@ impl From<store::Error> for Problem {
             store::Error::InvalidDbid(_) => Self::new(Code::InvalidDbid, error.to_string()),
             store::Error::Unavailable(_) => Self::new(Code::Unavailable, error.to_string()),
             store::Error::StorageFull => Self::new(Code::StorageFull, error.to_string()),
+            store::Error::ReadOnly => Self::read_only(),
+            store::Error::Unusable(_) => Self::unusable(&error),
             store::Error::Sync(error) => error.into(),
             store::Error::Io(_) => Self::internal(&error),
         }
@@ -252,6 +264,8 @@ impl From<sync::Error> for Problem {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                 Self::new(Code::Unavailable, "another program is writing to the database")
             }
+            Some(ErrorCode::ReadOnly) => Self::read_only(),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::unusable(&error),
             _ => Self::internal(&error),
         }
     }

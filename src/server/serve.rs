@@ -17,12 +17,12 @@ use tower_http::trace::TraceLayer;
 use tracing_subscriber::EnvFilter;
 
 use super::transport::Reqwest;
-use super::{Failure, cli, www};
+use super::{Failure, cli, open_files, www};
 use crate::http::compression;
 use crate::http::links::Links;
 use crate::http::problem::{Code, Problem};
 use crate::http::{App, Drain, IDEMPOTENCY_KEY, PeerAddr, Routes, SITE_HEADER};
-use crate::store::{Error, Store};
+use crate::store::{Error, Settings, Store};
 use crate::upstream::{Config, Upstream};
 
 /// How long requests may go on after the server was asked to stop.
@@ -47,7 +47,8 @@ async fn serve(options: cli::Serve) -> Result<(), Failure> {
     }
     let routes = Routes::default().prefix(&options.prefix)?;
     let prefix = routes.as_prefix().to_owned();
-    let store = Store::at(&options.data)?;
+    // The other half is for connections.
+    let store = Store::with(&options.data, Settings::within(open_files::raise() / 2))?;
     let drain = Drain::new();
     let mut app = App::builder(store.clone()).routes(routes).sql(options.sql).drain(drain.clone());
     if let Some(hook) = hook {
@@ -91,12 +92,12 @@ async fn serve(options: cli::Serve) -> Result<(), Failure> {
         stopping.drain();
     });
     tokio::select! {
-        served = server.into_future() => Ok(served?),
+        served = server.into_future() => served?,
         () = overdue(&drain) => {
             tracing::warn!("requests that took longer than {GRACE:?} were broken off");
-            Ok(())
         }
     }
+    Ok(store.close().await?)
 }
 
 /// The links to the upstream, where one is asked for.

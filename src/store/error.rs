@@ -16,6 +16,12 @@ pub enum Error {
     /// Another instance owns the storage, or this one is going away. Trying again later may succeed.
     #[error("the database cannot be had now: {0}")]
     Unavailable(String),
+    /// The file is damaged, or no database of ours.
+    #[error("the file of this database cannot be used: {0}")]
+    Unusable(String),
+    /// The storage takes no writes.
+    #[error("the storage is read-only")]
+    ReadOnly,
     /// The disk or the quota is full. Nothing of the call was kept.
     #[error("the storage is full")]
     StorageFull,

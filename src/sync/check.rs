@@ -12,7 +12,7 @@ impl Replica {
     /// that waits for its pieces counts as held. Of the engine: clocks, log, sites and version agree.
     pub fn check(&mut self) -> Result<Vec<String>, Error> {
         // One snapshot.
-        let snapshot = self.conn.transaction()?;
+        let snapshot = self.conn.savepoint()?;
         let ledger = Ledger::new(&snapshot, &self.engine);
         let mut wrong = ledger.check()?;
         for piece in partials::lacking(&snapshot, &self.engine)? {

@@ -88,6 +88,28 @@ impl Replica {
         &self.conn
     }
 
+    /// Runs `f` on one snapshot of the database: what other connections commit meanwhile is not in it. For a connection that
+    /// reads beside the one that writes.
+    pub fn read<T>(&mut self, f: impl FnOnce(&mut Self) -> T) -> Result<T, Error> {
+        self.conn.execute_batch("BEGIN")?;
+        let outcome = self.refresh().map(|()| f(self));
+        if !self.conn.is_autocommit() {
+            // Nothing was written, and this cannot fail where a page could not be read.
+            self.conn.execute_batch("ROLLBACK")?;
+        }
+        outcome
+    }
+
+    /// Takes over the schema that the database has by now.
+    fn refresh(&mut self) -> Result<(), Error> {
+        let hash = setting::<String>(&self.conn, SCHEMA_HASH)?;
+        if hash.as_deref() != self.schema.as_ref().map(|schema| schema.hash.as_str()) {
+            self.schema = self.recorded_schema()?;
+            self.cut = None;
+        }
+        Ok(())
+    }
+
     /// Closes the connection.
     pub fn close(self) -> Result<(), Error> {
         let Self { conn, engine, authorizer, .. } = self;

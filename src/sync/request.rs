@@ -71,7 +71,7 @@ impl Replica {
     /// covers nothing, and pieces are not told from transactions.
     pub fn request_changes(&mut self, request: &Request) -> Result<Batch, RequestError> {
         // One snapshot: the rows, the version, the claims and what is excluded belong together.
-        let snapshot = self.conn.transaction().map_err(Error::from)?;
+        let snapshot = self.conn.savepoint().map_err(Error::from)?;
         let ledger = Ledger::new(&snapshot, &self.engine);
         let site = self.engine.site_id();
         let site = request.tables.as_ref().map_or(site, |tables| tables.view_of(site));

@@ -97,36 +97,17 @@ impl Replica {
         statements: &[Sql],
         limits: SqlLimits,
     ) -> Result<Vec<ResultSet>, SqlError> {
+        if limits.read_only {
+            // Inside the caller's snapshot, if there is one.
+            let snapshot = self.conn.savepoint().map_err(Error::from)?;
+            return run_all(&snapshot, &self.authorizer, statements, limits).map(|(results, _)| results);
+        }
         // A write transaction from the start: one that becomes it later could find that another has overtaken it.
-        let behavior = if limits.read_only { TransactionBehavior::Deferred } else { TransactionBehavior::Immediate };
-        let transaction = self.conn.transaction_with_behavior(behavior).map_err(Error::from)?;
-        let key = key.filter(|_| !limits.read_only);
+        let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(Error::from)?;
         if let Some(known) = key.map(|key| answers::recall(&transaction, key)).transpose()?.flatten() {
             return Ok(known);
         }
-        let mut results = Vec::with_capacity(statements.len());
-        let mut room = Room { rows: limits.rows, bytes: limits.bytes };
-        let mut writes = false;
-        let rules = limits.tables.map_or(Rules::Rows, Rules::RowsOf);
-        for (index, sql) in statements.iter().enumerate() {
-            let fail = |reason: Failure| reason.at(index + 1);
-            let mut batch = Batch::new(&transaction, &sql.sql);
-            let mut statement = prepare(&self.authorizer, &rules, &mut batch).map_err(fail)?;
-            if limits.read_only && !statement.readonly() {
-                return Err(SqlError::ReadOnly { statement: index + 1 });
-            }
-            if let Rules::RowsOf(tables) = &rules {
-                check_program(&transaction, &statement, &sql.sql, tables).map_err(fail)?;
-            }
-            let (columns, rows) = run_one(&mut statement, &sql.params, &mut room).map_err(fail)?;
-            let changes = if statement.readonly() { 0 } else { transaction.changes() };
-            writes |= !statement.readonly();
-            drop(statement);
-            if !matches!(self.authorizer.prepare(&rules, &mut batch), Ok(None)) {
-                return Err(fail(Failure::refused("only one statement can stand here; send several as a list")));
-            }
-            results.push(ResultSet { columns, rows, changes });
-        }
+        let (results, writes) = run_all(&transaction, &self.authorizer, statements, limits)?;
         if writes {
             outbox::mark_unsent(&transaction, None)?;
             if let Some(key) = key {
@@ -136,6 +117,39 @@ impl Replica {
         transaction.commit().map_err(|error| Failure::Sqlite(error).at(statements.len()))?;
         Ok(results)
     }
+}
+
+/// The results of statements, and whether one of them writes.
+fn run_all(
+    conn: &Connection,
+    authorizer: &Authorizer,
+    statements: &[Sql],
+    limits: SqlLimits,
+) -> Result<(Vec<ResultSet>, bool), SqlError> {
+    let mut results = Vec::with_capacity(statements.len());
+    let mut room = Room { rows: limits.rows, bytes: limits.bytes };
+    let mut writes = false;
+    let rules = limits.tables.map_or(Rules::Rows, Rules::RowsOf);
+    for (index, sql) in statements.iter().enumerate() {
+        let fail = |reason: Failure| reason.at(index + 1);
+        let mut batch = Batch::new(conn, &sql.sql);
+        let mut statement = prepare(authorizer, &rules, &mut batch).map_err(fail)?;
+        if limits.read_only && !statement.readonly() {
+            return Err(SqlError::ReadOnly { statement: index + 1 });
+        }
+        if let Rules::RowsOf(tables) = &rules {
+            check_program(conn, &statement, &sql.sql, tables).map_err(fail)?;
+        }
+        let (columns, rows) = run_one(&mut statement, &sql.params, &mut room).map_err(fail)?;
+        let changes = if statement.readonly() { 0 } else { conn.changes() };
+        writes |= !statement.readonly();
+        drop(statement);
+        if !matches!(authorizer.prepare(&rules, &mut batch), Ok(None)) {
+            return Err(fail(Failure::refused("only one statement can stand here; send several as a list")));
+        }
+        results.push(ResultSet { columns, rows, changes });
+    }
+    Ok((results, writes))
 }
 
 /// A failure of a statement that is still to be told which one it was.

@@ -58,7 +58,7 @@ impl Replica {
     ///
     /// `more` is true when some of them did not fit: ask again for what is not covered yet.
     pub fn request_versions(&mut self, request: &VersionsRequest) -> Result<Batch, Error> {
-        let snapshot = self.conn.transaction()?;
+        let snapshot = self.conn.savepoint()?;
         let ledger = Ledger::new(&snapshot, &self.engine);
         let site = self.engine.site_id();
         let at = self.engine.db_version(&snapshot)?;

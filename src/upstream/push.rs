@@ -29,7 +29,7 @@ impl Link {
             // Before the read: what is committed during it is seen by it, or wakes the wait.
             versions.mark_unchanged();
             let batch =
-                self.database.call(move |replica| replica.outgoing(upstream, acknowledged, read, page)).await??;
+                self.database.read(move |replica| replica.outgoing(upstream, acknowledged, read, page)).await??;
             let next = batch.next.unwrap_or(read);
             if batch.is_empty() {
                 read = next;

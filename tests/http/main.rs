@@ -3,11 +3,15 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod auth;
+mod beside;
+#[cfg(target_os = "linux")]
+mod disk;
 mod docs;
 mod encodings;
 mod errors;
 mod events;
 mod frames;
+mod kill;
 mod links;
 mod migrate;
 mod openapi;

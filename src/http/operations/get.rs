@@ -23,7 +23,7 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
     };
     let until = request.until;
     let database = call.open().await?;
-    let batch = database.call(move |replica| replica.request_changes(&request)).await??;
+    let batch = database.read(move |replica| replica.request_changes(&request)).await??;
     call.answer_batch(&batch, freshness(&batch, until))
 }
 

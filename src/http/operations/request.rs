@@ -45,7 +45,7 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
     let page = call.settings.limits.page(extract::limit(body.limit)?);
     let asked = body.asked(call.site, page, &bounds)?;
     let database = call.open().await?;
-    let batch = database.call(move |replica| asked.answer(replica)).await??;
+    let batch = database.read(move |replica| asked.answer(replica)).await??;
     call.answer_batch(&batch, Freshness::Open)
 }
 

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -75,9 +76,20 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
     let key = extract::request_key(call.headers())?;
     let key = key.map(|key| bounds.own_key(key));
     let database = call.open().await?;
-    let run = move |replica: &mut crate::sync::Replica| -> Result<Answer, SqlError> {
-        let results = replica.sql_once(key.as_ref(), &statements, limits)?;
-        Ok(Answer { results, at: bounds.seen_at(replica.at()?) })
+    let statements = Arc::new(statements);
+    let run = |limits: SqlLimits| {
+        let (key, statements, bounds) = (key.clone(), statements.clone(), bounds.clone());
+        move |replica: &mut crate::sync::Replica| -> Result<Answer, SqlError> {
+            let results = replica.sql_once(key.as_ref(), &statements, limits)?;
+            Ok(Answer { results, at: bounds.seen_at(replica.at()?) })
+        }
     };
-    answer(StatusCode::OK, &database.call(run).await??)
+    // Statements that turn out to read only wait for no write. Those under a key are told to write.
+    if limits.read_only || key.is_none() {
+        match database.read(run(SqlLimits { read_only: true, ..limits.clone() })).await? {
+            Err(SqlError::ReadOnly { .. }) if !limits.read_only => {}
+            ran => return answer(StatusCode::OK, &ran?),
+        }
+    }
+    answer(StatusCode::OK, &database.call(run(limits)).await??)
 }

@@ -70,8 +70,8 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
 /// The status document.
 pub(super) async fn respond(call: &Call, bounds: &Bounds, database: &Database) -> Result<Response, Problem> {
     let wants_clock = call.query.wants_clock()?;
-    let status = database.call(|replica| replica.status()).await??;
-    let clock = if wants_clock { Some(database.call(|replica| replica.clock()).await??) } else { None };
+    let status = database.read(|replica| replica.status()).await??;
+    let clock = if wants_clock { Some(database.read(|replica| replica.clock()).await??) } else { None };
     let upstream = call.settings.links.as_ref().and_then(|links| links.status(database.dbid()));
     let at = bounds.seen_at(status.at);
     let peers = status.peers.into_iter().map(|peer| Peer {

@@ -233,6 +233,15 @@ impl Database {
         })
     }
 
+    /// Runs `f` to read. There is one connection here, so this waits for calls as a call does; natively it does not.
+    pub fn read<T, F>(&self, f: F) -> impl Future<Output = Result<T, Error>> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Replica) -> T + Send + 'static,
+    {
+        self.call(f)
+    }
+
     /// The newest durable local version.
     pub fn watch(&self) -> watch::Receiver<Version> {
         self.0.versions.subscribe()

@@ -1,0 +1,81 @@
+//! The connections that read, of all databases: opened when they are needed, kept while there is room.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::sync::Replica;
+
+/// Whose connection it is: one opening of a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Owner(u64);
+
+/// The connections that nobody is reading with, and the right to have others.
+pub(super) struct Readers {
+    /// The one that was used last comes last.
+    idle: Mutex<VecDeque<(Owner, Replica)>>,
+    /// One for each that is in use.
+    places: Arc<Semaphore>,
+    owners: AtomicU64,
+}
+
+impl Readers {
+    /// At most `limit` connections.
+    pub(super) fn new(limit: usize) -> Self {
+        Self { idle: Mutex::default(), places: Arc::new(Semaphore::new(limit.max(1))), owners: AtomicU64::new(0) }
+    }
+
+    /// A new owner.
+    pub(super) fn owner(&self) -> Owner {
+        Owner(self.owners.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Waits for the right to one connection.
+    pub(super) async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        self.places.clone().acquire_owned().await.ok()
+    }
+
+    /// An idle connection of `owner`'s, or else room for a new one. The caller has a place.
+    pub(super) fn take(&self, owner: Owner) -> Option<Replica> {
+        let mut idle = self.idle();
+        if let Some(at) = idle.iter().rposition(|(other, _)| *other == owner) {
+            return idle.remove(at).map(|(_, replica)| replica);
+        }
+        let excess = idle.len().saturating_sub(self.places.available_permits());
+        let excess: Vec<_> = idle.drain(..excess).collect();
+        drop(idle);
+        // Closed while nobody else waits for it.
+        drop(excess);
+        None
+    }
+
+    /// Keeps a connection. The caller still has its place.
+    pub(super) fn give_back(&self, owner: Owner, replica: Replica) {
+        self.idle().push_back((owner, replica));
+    }
+
+    /// Closes the idle connections of `owner`.
+    pub(super) fn close(&self, owner: Owner) {
+        let mut closed = Vec::new();
+        let mut idle = self.idle();
+        for _ in 0..idle.len() {
+            match idle.pop_front() {
+                Some((other, replica)) if other == owner => closed.push(replica),
+                kept => idle.extend(kept),
+            }
+        }
+        drop(idle);
+        drop(closed);
+    }
+
+    fn idle(&self) -> MutexGuard<'_, VecDeque<(Owner, Replica)>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.idle().len()
+    }
+}

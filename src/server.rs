@@ -1,31 +1,36 @@
 //! The standalone host and its command line (native only).
 //!
-//! `crsql-sync serve` puts the [router](crate::http::App) behind a listener, with static tokens as its auth hook, an
+//! `crsql-sync serve`, by its [configuration](config), puts the [router](crate::http::App) behind a listener, with static tokens as its auth hook, an
 //! optional [upstream](crate::upstream) and static files; `crsql-sync sql` runs SQL on a database file;
 //! `crsql-sync import` takes over a file of cr-sqlite; `crsql-sync inspect` shows what a file holds.
 
 mod cli;
+mod config;
 mod import;
 mod inspect;
+mod limits;
+mod log;
 mod rows;
 mod serve;
 mod sql;
 mod tokens;
 mod transport;
+mod upstream;
 mod www;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use cli::{Cli, Command};
+use cli::Command;
 
 pub use transport::Reqwest;
 
 /// Runs the command line of this process. Exit codes: 0 success, 1 failure, 2 wrong usage.
 pub fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
-        Command::Serve(options) => serve::run(options),
+    let Some(cli) = config::parse() else {
+        return ExitCode::SUCCESS;
+    };
+    let outcome = match cli.command {
+        Command::Serve(options) => serve::run(*options),
         Command::Sql(options) => sql::run(&options),
         Command::Import(options) => import::run(&options),
         Command::Inspect(options) => inspect::run(&options),

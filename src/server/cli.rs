@@ -1,7 +1,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+
+use super::limits::{LimitOptions, time};
+use super::log::LogOptions;
+use super::upstream::UpstreamOptions;
 
 /// A replicated SQLite database for any app.
 #[derive(Parser)]
@@ -14,7 +19,7 @@ pub(super) struct Cli {
 #[derive(Subcommand)]
 pub(super) enum Command {
     /// Serve databases over HTTP
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Run SQL on a database file, with the engine loaded
     Sql(Sql),
     /// Take over a database of cr-sqlite 0.15 or 0.16
@@ -23,9 +28,22 @@ pub(super) enum Command {
     Inspect(Inspect),
 }
 
-/// The options of `serve`.
+/// The options of `serve`. All of them, but for the first two, can also stand in the environment and in a file: `config` sees
+/// to it.
 #[derive(Args)]
+#[command(
+    after_help = "Every option can also stand in the environment, as in CRSQL_SYNC_LISTEN, and in a file of TOML, as in \
+                        listen = \"127.0.0.1:8080\". A flag is taken over the environment, and that over the file."
+)]
 pub(super) struct Serve {
+    /// Take from this file of TOML what neither a flag nor the environment says
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+
+    /// Print what is in effect, without secrets, and end
+    #[arg(long)]
+    pub(super) print_config: bool,
+
     /// The folder of the databases; made if missing
     #[arg(long, value_name = "DIR", default_value = "data")]
     pub(super) data: PathBuf,
@@ -38,27 +56,9 @@ pub(super) struct Serve {
     #[arg(long, value_name = "PATH", default_value = "/sync")]
     pub(super) prefix: String,
 
-    /// Keep every database in step with the same one there, as in https://example.org/sync
-    #[arg(long, value_name = "URL")]
-    pub(super) upstream: Option<String>,
-
-    /// The token to show to the upstream
-    #[arg(
-        long,
-        value_name = "TOKEN",
-        env = "CRSQL_SYNC_UPSTREAM_TOKEN",
-        hide_env_values = true,
-        requires = "upstream"
-    )]
-    pub(super) upstream_token: Option<String>,
-
-    /// Also serve the files of this folder
-    #[arg(long, value_name = "DIR")]
-    pub(super) www: Option<PathBuf>,
-
-    /// Let in whoever shows this token, as `authorization: Bearer TOKEN`; may be given several times
-    #[arg(long, value_name = "TOKEN", env = "CRSQL_SYNC_TOKENS", hide_env_values = true, value_delimiter = ',')]
-    pub(super) token: Vec<String>,
+    /// Give an operation another path, as in events=stream; may be given several times
+    #[arg(long, value_name = "NAME=PATH", value_parser = pair)]
+    pub(super) route: Vec<(String, String)>,
 
     /// Let pages of this origin in, as in https://example.org, or of any: *; may be given several times
     #[arg(long, value_name = "ORIGIN")]
@@ -68,9 +68,37 @@ pub(super) struct Serve {
     #[arg(long)]
     pub(super) sql: bool,
 
+    /// Also serve the files of this folder
+    #[arg(long, value_name = "DIR")]
+    pub(super) www: Option<PathBuf>,
+
+    /// How long requests may go on after the server was asked to stop
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
+    pub(super) grace: Duration,
+
+    /// Let in whoever shows this token, as `authorization: Bearer TOKEN`; may be given several times
+    #[arg(long, value_name = "TOKEN", hide_env_values = true)]
+    pub(super) token: Vec<String>,
+
     /// Let everybody in who can reach the address, without tokens
-    #[arg(long, conflicts_with = "token")]
+    #[arg(long)]
     pub(super) insecure: bool,
+
+    #[command(flatten)]
+    pub(super) upstream: UpstreamOptions,
+
+    #[command(flatten)]
+    pub(super) limits: LimitOptions,
+
+    #[command(flatten)]
+    pub(super) log: LogOptions,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, path)) => Ok((name.to_owned(), path.to_owned())),
+        None => Err("it must have the form NAME=PATH".into()),
+    }
 }
 
 /// The options of `sql`.

@@ -8,29 +8,22 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::ListenerExt;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderName, HeaderValue, Method, header};
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
-use tower_http::trace::TraceLayer;
-use tracing_subscriber::EnvFilter;
 
 use super::tokens::Tokens;
-use super::transport::Reqwest;
 use super::{Failure, cli, www};
 use crate::http::links::Links;
 use crate::http::problem::{Code, Problem};
-use crate::http::{App, Drain, IDEMPOTENCY_KEY, PeerAddr, Routes, SITE_HEADER};
+use crate::http::{App, Drain, IDEMPOTENCY_KEY, InvalidRoutes, PeerAddr, Routes, SITE_HEADER};
 use crate::store::{Error, Store};
-use crate::upstream::{Config, Upstream};
-
-/// How long requests may go on after the server was asked to stop.
-const GRACE: Duration = Duration::from_secs(10);
+use crate::upstream::Upstream;
 
 /// Serves until a signal to stop.
 pub(super) fn run(options: cli::Serve) -> Result<(), Failure> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    options.log.begin()?;
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(options))
 }
 
@@ -43,18 +36,22 @@ async fn serve(options: cli::Serve) -> Result<(), Failure> {
         )
         .into());
     }
+    if !open && options.insecure {
+        return Err("with a --token, not everybody is let in: leave out --insecure".into());
+    }
     if options.token.iter().any(|token| token.trim().is_empty()) {
         return Err("a token cannot be empty".into());
     }
-    let routes = Routes::default().prefix(&options.prefix)?;
+    let routes = routes(&options)?;
     let prefix = routes.as_prefix().to_owned();
     let store = Store::at(&options.data)?;
     let drain = Drain::new();
-    let mut app = App::builder(store.clone()).routes(routes).sql(options.sql).drain(drain.clone());
+    let mut app = App::builder(store.clone()).routes(routes).limits(options.limits.limits()).sql(options.sql);
+    app = app.drain(drain.clone());
     if !open {
         app = app.authorize(Tokens(options.token.clone()));
     }
-    if let Some(upstream) = upstream(&options)? {
+    if let Some(upstream) = options.upstream.links()? {
         attend_all(&store, &upstream).await?;
         app = app.links(Arc::new(upstream));
     }
@@ -72,7 +69,7 @@ async fn serve(options: cli::Serve) -> Result<(), Failure> {
         router = router.layer(from_fn(only_local_names));
     }
     let router = router.merge(health(drain.clone()));
-    let router = router.layer(from_fn(peer)).layer(CatchPanicLayer::custom(panicked)).layer(TraceLayer::new_for_http());
+    let router = router.layer(from_fn(peer)).layer(CatchPanicLayer::custom(panicked));
 
     let listener = TcpListener::bind(options.listen).await.map_err(|error| format!("{}: {error}", options.listen))?;
     let address = listener.local_addr()?;
@@ -93,26 +90,16 @@ async fn serve(options: cli::Serve) -> Result<(), Failure> {
     });
     tokio::select! {
         served = server.into_future() => Ok(served?),
-        () = overdue(&drain) => {
-            tracing::warn!("requests that took longer than {GRACE:?} were broken off");
+        () = overdue(&drain, options.grace) => {
+            tracing::warn!("requests that took longer than {:?} were broken off", options.grace);
             Ok(())
         }
     }
 }
 
-/// The links to the upstream, where one is asked for.
-fn upstream(options: &cli::Serve) -> Result<Option<Upstream>, Failure> {
-    let Some(url) = &options.upstream else {
-        return Ok(None);
-    };
-    let mut config = Config::new(url)?;
-    if let Some(token) = &options.upstream_token {
-        let mut value = HeaderValue::from_str(&format!("Bearer {token}"))?;
-        value.set_sensitive(true);
-        config = config.headers(HeaderMap::from_iter([(header::AUTHORIZATION, value)]));
-    }
-    let spawn = Arc::new(|task| drop(tokio::spawn(task)));
-    Ok(Some(Upstream::new(config, Reqwest::new()?, spawn)))
+fn routes(options: &cli::Serve) -> Result<Routes, InvalidRoutes> {
+    let routes = Routes::default().prefix(&options.prefix)?;
+    options.route.iter().try_fold(routes, |routes, (name, path)| routes.rename(name, path))
 }
 
 /// Links the databases that are there already; others are linked when they are created.
@@ -212,9 +199,9 @@ async fn stop_signal() {
     }
 }
 
-async fn overdue(drain: &Drain) {
+async fn overdue(drain: &Drain, grace: Duration) {
     drain.begun().await;
-    tokio::time::sleep(GRACE).await;
+    tokio::time::sleep(grace).await;
 }
 
 #[cfg(test)]

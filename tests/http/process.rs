@@ -10,7 +10,7 @@ use crate::support::TODO;
 
 fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_crsql-sync"));
-    command.env_remove("CRSQL_SYNC_TOKENS").env("RUST_LOG", "error");
+    command.env_remove("CRSQL_SYNC_TOKEN").env("CRSQL_SYNC_LOG_LEVEL", "error");
     command
 }
 

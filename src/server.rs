@@ -6,13 +6,18 @@
 
 mod cli;
 mod config;
+mod exchange;
+mod health;
 mod import;
 mod inspect;
 mod limits;
 mod log;
+mod metrics;
 mod rows;
 mod serve;
 mod sql;
+mod stop;
+mod tls;
 mod tokens;
 mod transport;
 mod upstream;

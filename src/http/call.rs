@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::response::Response;
 use http::request::Parts;
@@ -8,6 +10,7 @@ use serde::de::DeserializeOwned;
 use super::app::Settings;
 use super::auth::{self, Access, Bounds, Operation, PeerAddr};
 use super::extract::{self, Query};
+use super::observe::{Observed, Observer};
 use super::problem::{Code, Problem};
 use crate::crr::SiteId;
 use crate::store::{Database, Dbid};
@@ -19,6 +22,7 @@ pub(super) struct Call {
     pub(super) query: Query,
     /// The site that the caller says it is.
     pub(super) site: Option<SiteId>,
+    pub(super) observer: Arc<dyn Observer>,
     parts: Parts,
 }
 
@@ -28,11 +32,13 @@ impl Call {
         let dbid = extract::dbid(&mut parts).await?;
         let query = Query::of(&parts);
         let site = extract::site(&parts.headers, &query)?;
-        Ok(Self { settings, dbid, query, site, parts })
+        let observer = Observed::of(&parts.extensions);
+        Ok(Self { settings, dbid, query, site, observer, parts })
     }
 
     /// Asks the auth hook.
     pub(super) async fn enter(&self, operation: Operation, sql: Vec<String>) -> Result<Bounds, Problem> {
+        self.observer.asked(operation, &self.dbid);
         let access = Access {
             operation,
             dbid: self.dbid.clone(),

@@ -5,6 +5,7 @@
 //! event's `id`: a stream may break anywhere.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -16,11 +17,13 @@ use futures_util::future::{Either, select};
 use futures_util::stream;
 use http::{HeaderValue, header};
 use tokio::sync::watch;
+use web_time::Instant;
 
 use super::app::Settings;
 use super::auth::Operation;
 use super::call::Call;
 use super::extract;
+use super::observe::Observer;
 use super::problem::Problem;
 use crate::crr::Version;
 use crate::store::Database;
@@ -52,6 +55,8 @@ pub(super) async fn handle(State(settings): State<Settings>, request: Request) -
         request,
         more: false,
         unsaid: None,
+        heard: None,
+        observer: call.observer,
         phase: Phase::Prelude,
     };
     // A cursor that cannot be served is answered by a status, not by a stream that ends at once.
@@ -82,6 +87,9 @@ struct Feed {
     more: bool,
     /// A batch without changes, whose cursor the reader was not told yet.
     unsaid: Option<Batch>,
+    /// When the stream heard of what it reads next.
+    heard: Option<Instant>,
+    observer: Arc<dyn Observer>,
     phase: Phase,
 }
 
@@ -127,7 +135,10 @@ impl Feed {
             };
             match woken {
                 Woken::More => {}
-                Woken::Written => Delay::new(JOIN).await,
+                Woken::Written => {
+                    self.heard = Some(Instant::now());
+                    Delay::new(JOIN).await;
+                }
                 Woken::Silent => return Some(self.sign_of_life()),
                 Woken::Draining => {
                     self.phase = Phase::Ended;
@@ -169,6 +180,7 @@ impl Feed {
 
     /// Moves on over `batch`, and makes it an event unless it brings nothing.
     fn take(&mut self, batch: Batch) -> Option<String> {
+        let heard = self.heard.take();
         let moved = batch.next.is_some_and(|next| next != self.request.since);
         self.more = batch.more;
         self.request.since = batch.next.unwrap_or(self.request.since);
@@ -187,6 +199,7 @@ impl Feed {
             None => batch,
         };
         self.heartbeat.reset(self.interval);
+        self.observer.sent(batch.changes.len(), heard.map(|heard| heard.elapsed()));
         Some(event(&batch))
     }
 

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::limits::{LimitOptions, time};
 use super::log::LogOptions;
+use super::tls::TlsOptions;
 use super::upstream::UpstreamOptions;
 
 /// A replicated SQLite database for any app.
@@ -83,6 +84,13 @@ pub(super) struct Serve {
     /// Let everybody in who can reach the address, without tokens
     #[arg(long)]
     pub(super) insecure: bool,
+
+    /// Serve the metrics at this address instead, for whoever can reach it
+    #[arg(long, value_name = "ADDR")]
+    pub(super) metrics_listen: Option<SocketAddr>,
+
+    #[command(flatten)]
+    pub(super) tls: TlsOptions,
 
     #[command(flatten)]
     pub(super) upstream: UpstreamOptions,

@@ -91,6 +91,12 @@ impl Store {
         found.map_err(|error| Error::Io(error.to_string()))
     }
 
+    /// The ids of the databases that are open now.
+    pub fn opened(&self) -> Vec<Dbid> {
+        let open = self.shared.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.databases.iter().filter(|(_, (cell, _))| cell.initialized()).map(|(dbid, _)| dbid.clone()).collect()
+    }
+
     async fn database(&self, dbid: &Dbid, create: OpenFlags) -> Result<Database, Error> {
         let (cell, idle) = self.slot(dbid);
         if !idle.is_empty() {

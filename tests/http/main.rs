@@ -3,9 +3,13 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod auth;
+mod configuration;
 mod errors;
 mod events;
 mod links;
+mod observed;
 mod operations;
 mod process;
+mod stopping;
 mod support;
+mod tls;

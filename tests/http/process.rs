@@ -8,40 +8,44 @@ use serde_json::{Value, json};
 
 use crate::support::TODO;
 
-fn binary() -> Command {
+pub(crate) fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_crsql-sync"));
     command.env_remove("CRSQL_SYNC_TOKEN").env("CRSQL_SYNC_LOG_LEVEL", "error");
     command
 }
 
-struct Process {
-    child: Child,
-    url: String,
-    client: reqwest::Client,
+pub(crate) struct Process {
+    pub(crate) child: Child,
+    pub(crate) url: String,
+    pub(crate) client: reqwest::Client,
 }
 
 impl Process {
-    fn start(arguments: &[&str]) -> Self {
-        let mut child =
-            binary().args(["serve", "--sql"]).args(arguments).stdout(Stdio::piped()).spawn().expect("the binary");
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::run(binary().args(["serve", "--sql"]).args(arguments))
+    }
+
+    /// Runs a command that comes to a server.
+    pub(crate) fn run(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary");
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let url = line.trim().strip_prefix("listening on ").expect("an address").to_owned();
         Self { child, url, client: reqwest::Client::builder().no_proxy().build().unwrap() }
     }
 
-    async fn create(&self) {
+    pub(crate) async fn create(&self) {
         let request = self.client.put(format!("{}/a", self.url)).json(&json!({ "schema": TODO }));
         assert!(request.send().await.unwrap().status().is_success());
     }
 
-    async fn sql(&self, sql: String) -> Result<Value, reqwest::Error> {
+    pub(crate) async fn sql(&self, sql: String) -> Result<Value, reqwest::Error> {
         let request = self.client.post(format!("{}/a/sql", self.url)).json(&json!({ "sql": sql }));
         let answer: Value = request.send().await?.error_for_status()?.json().await?;
         Ok(answer["results"][0]["rows"].clone())
     }
 
-    fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }

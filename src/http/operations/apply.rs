@@ -33,8 +33,15 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
         return Err(Problem::new(Code::InvalidBatch, "`from` is not the site that the caller says it is"));
     }
     bounds.check_speaker(std::iter::once(batch.from).chain(batch.changes.iter().map(|change| change.site)))?;
-    let database = call.open().await?;
-    let applied = database.call(move |replica| replica.apply_changes(&batch)).await??;
+    let changes = batch.changes.len();
+    let applied = apply(&call, batch).await;
+    call.observer.received(changes, applied.as_ref().ok().map(|applied| applied.applied));
+    let applied = applied?;
     let Applied { applied, received, at, waits } = applied;
     answer(StatusCode::OK, &Answer { applied, received, at, waits })
+}
+
+async fn apply(call: &Call, batch: Batch) -> Result<Applied, Problem> {
+    let database = call.open().await?;
+    Ok(database.call(move |replica| replica.apply_changes(&batch)).await??)
 }

@@ -21,5 +21,6 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
     };
     let database = call.open().await?;
     let batch = database.call(move |replica| replica.request_changes(&request)).await??;
+    call.observer.sent(batch.changes.len(), None);
     answer(StatusCode::OK, &batch)
 }

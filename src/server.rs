@@ -2,12 +2,16 @@
 //!
 //! `crsql-sync serve`, by its [configuration](config), puts the [router](crate::http::App) behind a listener, with static tokens as its auth hook, an
 //! optional [upstream](crate::upstream) and static files; `crsql-sync sql` runs SQL on a database file;
-//! `crsql-sync import` takes over a file of cr-sqlite; `crsql-sync inspect` shows what a file holds.
+//! `crsql-sync import` takes over a file of cr-sqlite; `crsql-sync inspect` shows what a file holds; `crsql-sync backup` and
+//! `crsql-sync restore` copy databases, also of a server that runs.
 
+mod backup;
 mod cli;
 mod config;
+mod copy;
 mod exchange;
 mod health;
+mod health_check;
 mod import;
 mod inspect;
 mod limits;
@@ -15,11 +19,13 @@ mod log;
 mod metrics;
 mod rows;
 mod serve;
+mod shell;
 mod sql;
 mod stop;
 mod tls;
 mod tokens;
 mod transport;
+mod unfinished;
 mod upstream;
 mod www;
 
@@ -29,7 +35,8 @@ use cli::Command;
 
 pub use transport::Reqwest;
 
-/// Runs the command line of this process. Exit codes: 0 success, 1 failure, 2 wrong usage.
+/// Runs the command line of this process. Exit codes: 0 success, 1 failure, 2 wrong usage, 130 and 143 ended at once by a
+/// second signal.
 pub fn main() -> ExitCode {
     let Some(cli) = config::parse() else {
         return ExitCode::SUCCESS;
@@ -39,6 +46,14 @@ pub fn main() -> ExitCode {
         Command::Sql(options) => sql::run(&options),
         Command::Import(options) => import::run(&options),
         Command::Inspect(options) => inspect::run(&options),
+        Command::Backup(options) => backup::backup(&options),
+        Command::Restore(options) => backup::restore(&options),
+        Command::Health(options) => health_check::run(&options),
+        Command::Completions(options) => {
+            shell::completions(&options);
+            Ok(())
+        }
+        Command::Man(options) => shell::man(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -11,7 +11,13 @@ use super::upstream::UpstreamOptions;
 
 /// A replicated SQLite database for any app.
 #[derive(Parser)]
-#[command(name = "crsql-sync", version, about, arg_required_else_help = true)]
+#[command(
+    name = "crsql-sync",
+    version,
+    about,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 done; 1 failed, standard error says why; 2 wrong usage; 130 and 143 ended at once by a second signal"
+)]
 pub(super) struct Cli {
     #[command(subcommand)]
     pub(super) command: Command,
@@ -27,6 +33,16 @@ pub(super) enum Command {
     Import(Import),
     /// Show what a database holds, of whom, and what it lacks
     Inspect(Inspect),
+    /// Copy a database, or every one of a folder, also while a server writes to it
+    Backup(Copy),
+    /// Put a copy of a database, or every one of a folder, in place under a new site id
+    Restore(Copy),
+    /// Ask a server whether it is ready; exit code 1 if it is not
+    Health(Health),
+    /// Print a script that completes the command line
+    Completions(Completions),
+    /// Print the manual page, or write the pages of all commands
+    Man(Man),
 }
 
 /// The options of `serve`. All of them, but for the first two, can also stand in the environment and in a file: `config` sees
@@ -152,4 +168,47 @@ pub(super) struct Import {
     /// Print progress and report as JSON objects, one a line
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// The options of `backup` and `restore`.
+#[derive(Args)]
+pub(super) struct Copy {
+    /// The database file, or the folder of databases; only read
+    #[arg(value_name = "SRC")]
+    pub(super) source: PathBuf,
+
+    /// The file to make, or the folder to fill
+    #[arg(value_name = "DST")]
+    pub(super) destination: PathBuf,
+
+    /// Replace what is there
+    #[arg(long)]
+    pub(super) force: bool,
+
+    /// Print progress and what was done as JSON objects, one a line
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// The options of `health`.
+#[derive(Args)]
+pub(super) struct Health {
+    /// Where the server listens
+    #[arg(value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub(super) url: String,
+}
+
+/// The options of `completions`.
+#[derive(Args)]
+pub(super) struct Completions {
+    /// The shell to complete for
+    pub(super) shell: clap_complete::Shell,
+}
+
+/// The options of `man`.
+#[derive(Args)]
+pub(super) struct Man {
+    /// The folder for the pages; made if missing
+    #[arg(value_name = "DIR")]
+    pub(super) folder: Option<PathBuf>,
 }

@@ -3,9 +3,12 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod auth;
+mod backup;
+mod commands;
 mod configuration;
 mod errors;
 mod events;
+mod followers;
 mod links;
 mod observed;
 mod operations;

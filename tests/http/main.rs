@@ -6,6 +6,7 @@ mod auth;
 mod backup;
 mod commands;
 mod configuration;
+mod documented;
 mod errors;
 mod events;
 mod followers;

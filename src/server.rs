@@ -1,6 +1,6 @@
 //! The standalone host and its command line (native only).
 //!
-//! `crsql-sync serve`, by its [configuration](config), puts the [router](crate::http::App) behind a listener, with static tokens as its auth hook, an
+//! `crsql-sync serve` puts the [router](crate::http::App) behind a listener, with static tokens as its auth hook, an
 //! optional [upstream](crate::upstream) and static files; `crsql-sync sql` runs SQL on a database file;
 //! `crsql-sync import` takes over a file of cr-sqlite; `crsql-sync inspect` shows what a file holds; `crsql-sync backup` and
 //! `crsql-sync restore` copy databases, also of a server that runs.

@@ -55,7 +55,12 @@ impl Readiness {
 fn probe(data: &Path) -> io::Result<()> {
     let probe = data.join(PROBE);
     let written = File::create(&probe).and_then(|mut file| file.write_all(b"ready\n"));
-    written.and(fs::remove_file(&probe))
+    // Somebody else who asks at this moment may have removed it.
+    let removed = fs::remove_file(&probe).or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    });
+    written.and(removed)
 }
 
 /// `/healthz`: the process answers. `/readyz`: it takes new work.

@@ -31,6 +31,8 @@ async fn a_server_is_ready_while_its_folder_can_be_written() {
     let (data, away) = (folder.path().join("data"), folder.path().join("away"));
     let process = Process::start(&["--data", data.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
     eventually("ready", || async { ready(&process).await == 200 }).await;
+    let many = futures_util::future::join_all((0..50).map(|_| ready(&process))).await;
+    assert!(many.iter().all(|status| *status == 200), "{many:?}");
     fs::rename(&data, &away).unwrap();
     assert_eq!(ready(&process).await, 503);
     fs::rename(&away, &data).unwrap();

@@ -59,11 +59,15 @@ impl File {
         }
     }
 
-    /// The file without the options that were given elsewhere.
+    /// What the file adds: without the options that were given elsewhere, and without the switches that it leaves off, which as
+    /// flags would be in conflict with what excludes them.
     pub(super) fn without(mut self, command: &Command, given: impl Fn(&str) -> bool) -> Self {
         self.entries.retain(|entry| {
             let argument = command.get_arguments().find(|argument| key(argument) == Some(&entry.key));
-            !argument.is_some_and(|argument| given(argument.get_id().as_str()))
+            argument.is_none_or(|argument| {
+                let off = entry.values == ["false"] && argument.get_default_values() == ["false"];
+                !off && !given(argument.get_id().as_str())
+            })
         });
         self
     }

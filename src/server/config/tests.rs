@@ -71,6 +71,14 @@ fn secrets_are_not_shown() {
 }
 
 #[test]
+fn a_switch_that_is_off_in_a_file_is_as_if_it_did_not_stand_there() {
+    let Written(_folder, path) = written("sql = false\ninsecure = false\n");
+    let text = shown(&["--config", &path]);
+    assert!(text.contains("sql = false  # default") && text.contains("insecure = false  # default"));
+    assert!(shown(&["--config", &path, "--sql"]).contains("sql = true  # flag"));
+}
+
+#[test]
 fn what_is_wrong_with_a_file_is_said_with_the_line() {
     assert!(refused("\n\nunknown = 1").contains("c.toml, line 3: there is no option unknown"));
     assert!(refused("config = 'b.toml'").contains("line 1: there is no option config"));

@@ -61,6 +61,7 @@ impl Call {
                 return Ok(response);
             }
         }
+        self.observer.sent(batch.changes.len(), None);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(form.media_type()));
         *response.body_mut() = Body::from(bytes);
         Ok(response)

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::response::Response;
 use http::request::Parts;
@@ -8,6 +10,7 @@ use serde::de::DeserializeOwned;
 use super::app::Settings;
 use super::auth::{self, Access, Bounds, Operation, PeerAddr};
 use super::extract::{self, Query};
+use super::observe::{Observed, Observer};
 use super::problem::{Code, Problem};
 use crate::crr::SiteId;
 use crate::store::{Database, Dbid};
@@ -19,6 +22,7 @@ pub(super) struct Call {
     pub(super) query: Query,
     /// The site that the caller says it is.
     pub(super) site: Option<SiteId>,
+    pub(super) observer: Arc<dyn Observer>,
     parts: Parts,
 }
 
@@ -28,11 +32,13 @@ impl Call {
         let dbid = extract::dbid(&mut parts).await?;
         let query = Query::of(&parts);
         let site = extract::site(&parts.headers, &query)?;
-        Ok(Self { settings, dbid, query, site, parts })
+        let observer = Observed::of(&parts.extensions);
+        Ok(Self { settings, dbid, query, site, observer, parts })
     }
 
     /// Asks the auth hook.
     pub(super) async fn enter(&self, operation: Operation, sql: Vec<String>) -> Result<Bounds, Problem> {
+        self.observer.asked(operation, &self.dbid);
         let access = Access {
             operation,
             dbid: self.dbid.clone(),
@@ -42,7 +48,15 @@ impl Call {
             peer: self.parts.extensions.get::<PeerAddr>().map(|peer| peer.0),
             sql,
         };
-        auth::ask(&*self.settings.hook, self.settings.limits.authorize, access).await
+        let bounds = auth::ask(&*self.settings.hook, self.settings.limits.authorize, access).await?;
+        self.observe(&bounds);
+        Ok(bounds)
+    }
+
+    fn observe(&self, bounds: &Bounds) {
+        if let Some(principal) = &bounds.principal {
+            self.observer.known(principal);
+        }
     }
 
     /// Lets the reader of an event stream in by its ticket, or asks the auth hook where it shows none.
@@ -50,7 +64,9 @@ impl Call {
         let Some(ticket) = self.query.ticket()? else {
             return self.enter(Operation::Events, Vec::new()).await;
         };
+        self.observer.asked(Operation::Events, &self.dbid);
         let bounds = self.settings.tickets.redeem(ticket, &self.dbid)?;
+        self.observe(&bounds);
         bounds.check_time()?;
         bounds.check_claim(self.site)?;
         Ok(bounds)

@@ -17,6 +17,7 @@ use futures_util::future::{Either, select};
 use futures_util::stream;
 use http::{HeaderValue, header};
 use tokio::sync::watch;
+use web_time::Instant;
 
 use super::app::Settings;
 use super::auth::ended;
@@ -24,6 +25,7 @@ use super::call::Call;
 use super::expiry::Expiry;
 use super::extract;
 use super::frames::{self, Frame, Frames};
+use super::observe::Observer;
 use super::problem::Problem;
 use crate::crr::Version;
 use crate::store::Database;
@@ -59,6 +61,8 @@ pub(super) async fn handle(State(settings): State<Settings>, request: Request) -
         request,
         more: false,
         unsaid: None,
+        heard: None,
+        observer: call.observer,
         phase: Phase::Running,
     };
     // A cursor that cannot be served is answered by a status, not by a stream that ends at once.
@@ -91,6 +95,9 @@ struct Feed {
     more: bool,
     /// A batch without changes, whose cursor the reader was not told yet.
     unsaid: Option<Arc<Batch>>,
+    /// When the stream heard of what it reads next.
+    heard: Option<Instant>,
+    observer: Arc<dyn Observer>,
     phase: Phase,
 }
 
@@ -144,7 +151,10 @@ impl Feed {
             };
             match woken {
                 Woken::More => {}
-                Woken::Written => Delay::new(JOIN).await,
+                Woken::Written => {
+                    self.heard = Some(Instant::now());
+                    Delay::new(JOIN).await;
+                }
                 Woken::Silent => return Some(self.sign_of_life()),
                 Woken::Draining => {
                     self.phase = Phase::Ended;
@@ -190,6 +200,7 @@ impl Feed {
 
     /// Moves on over a frame, and returns its event unless it brings nothing.
     fn take(&mut self, frame: Frame) -> Option<Bytes> {
+        let heard = self.heard.take();
         let Frame { batch, event, .. } = frame;
         let moved = batch.next.is_some_and(|next| next != self.request.since);
         self.more = batch.more;
@@ -204,6 +215,7 @@ impl Feed {
             return None;
         }
         self.heartbeat.reset(self.interval);
+        self.observer.sent(batch.changes.len(), heard.map(|heard| heard.elapsed()));
         Some(match unsaid {
             Some(unsaid) if (unsaid.since, unsaid.start) != (batch.since, batch.start) => {
                 batch_event(&joined(&unsaid, &batch))

@@ -1,13 +1,24 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 use super::auth::AuthOptions;
+use super::limits::{LimitOptions, time};
+use super::log::LogOptions;
+use super::tls::TlsOptions;
+use super::upstream::UpstreamOptions;
 
 /// A replicated SQLite database for any app.
 #[derive(Parser)]
-#[command(name = "crsql-sync", version, about, arg_required_else_help = true)]
+#[command(
+    name = "crsql-sync",
+    version,
+    about,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 done; 1 failed, standard error says why; 2 wrong usage; 130 and 143 ended at once by a second signal"
+)]
 pub(super) struct Cli {
     #[command(subcommand)]
     pub(super) command: Command,
@@ -23,11 +34,34 @@ pub(super) enum Command {
     Import(Import),
     /// Show what a database holds, of whom, and what it lacks
     Inspect(Inspect),
+    /// Copy a database, or every one of a folder, also while a server writes to it
+    Backup(Copy),
+    /// Put a copy of a database, or every one of a folder, in place under a new site id
+    Restore(Copy),
+    /// Ask a server whether it is ready; exit code 1 if it is not
+    Health(Health),
+    /// Print a script that completes the command line
+    Completions(Completions),
+    /// Print the manual page, or write the pages of all commands
+    Man(Man),
 }
 
-/// The options of `serve`.
+/// The options of `serve`. All of them, but for the first two, can also stand in the environment and in a file: `config` sees
+/// to it.
 #[derive(Args)]
+#[command(
+    after_help = "Every option can also stand in the environment, as in CRSQL_SYNC_LISTEN, and in a file of TOML, as in \
+                        listen = \"127.0.0.1:8080\". A flag is taken over the environment, and that over the file."
+)]
 pub(super) struct Serve {
+    /// Take from this file of TOML what neither a flag nor the environment says
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+
+    /// Print what is in effect, without secrets, and end
+    #[arg(long)]
+    pub(super) print_config: bool,
+
     /// The folder of the databases; made if missing
     #[arg(long, value_name = "DIR", default_value = "data")]
     pub(super) data: PathBuf,
@@ -40,23 +74,9 @@ pub(super) struct Serve {
     #[arg(long, value_name = "PATH", default_value = "/sync")]
     pub(super) prefix: String,
 
-    /// Keep every database in step with the same one there, as in https://example.org/sync
-    #[arg(long, value_name = "URL")]
-    pub(super) upstream: Option<String>,
-
-    /// The token to show to the upstream
-    #[arg(
-        long,
-        value_name = "TOKEN",
-        env = "CRSQL_SYNC_UPSTREAM_TOKEN",
-        hide_env_values = true,
-        requires = "upstream"
-    )]
-    pub(super) upstream_token: Option<String>,
-
-    /// Also serve the files of this folder
-    #[arg(long, value_name = "DIR")]
-    pub(super) www: Option<PathBuf>,
+    /// Give an operation another path, as in events=stream; may be given several times
+    #[arg(long, value_name = "NAME=PATH", value_parser = pair)]
+    pub(super) route: Vec<(String, String)>,
 
     /// Let pages of this origin in, as in https://example.org, or of any: *; may be given several times
     #[arg(long, value_name = "ORIGIN")]
@@ -66,8 +86,39 @@ pub(super) struct Serve {
     #[arg(long)]
     pub(super) sql: bool,
 
+    /// Also serve the files of this folder
+    #[arg(long, value_name = "DIR")]
+    pub(super) www: Option<PathBuf>,
+
+    /// How long requests may go on after the server was asked to stop
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
+    pub(super) grace: Duration,
+
+    /// Serve the metrics at this address instead, for whoever can reach it
+    #[arg(long, value_name = "ADDR")]
+    pub(super) metrics_listen: Option<SocketAddr>,
+
     #[command(flatten)]
     pub(super) auth: AuthOptions,
+
+    #[command(flatten)]
+    pub(super) tls: TlsOptions,
+
+    #[command(flatten)]
+    pub(super) upstream: UpstreamOptions,
+
+    #[command(flatten)]
+    pub(super) limits: LimitOptions,
+
+    #[command(flatten)]
+    pub(super) log: LogOptions,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, path)) => Ok((name.to_owned(), path.to_owned())),
+        None => Err("it must have the form NAME=PATH".into()),
+    }
 }
 
 /// The options of `sql`.
@@ -113,4 +164,47 @@ pub(super) struct Import {
     /// Print progress and report as JSON objects, one a line
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// The options of `backup` and `restore`.
+#[derive(Args)]
+pub(super) struct Copy {
+    /// The database file, or the folder of databases; only read
+    #[arg(value_name = "SRC")]
+    pub(super) source: PathBuf,
+
+    /// The file to make, or the folder to fill
+    #[arg(value_name = "DST")]
+    pub(super) destination: PathBuf,
+
+    /// Replace what is there
+    #[arg(long)]
+    pub(super) force: bool,
+
+    /// Print progress and what was done as JSON objects, one a line
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// The options of `health`.
+#[derive(Args)]
+pub(super) struct Health {
+    /// Where the server listens
+    #[arg(value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub(super) url: String,
+}
+
+/// The options of `completions`.
+#[derive(Args)]
+pub(super) struct Completions {
+    /// The shell to complete for
+    pub(super) shell: clap_complete::Shell,
+}
+
+/// The options of `man`.
+#[derive(Args)]
+pub(super) struct Man {
+    /// The folder for the pages; made if missing
+    #[arg(value_name = "DIR")]
+    pub(super) folder: Option<PathBuf>,
 }

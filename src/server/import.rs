@@ -4,23 +4,14 @@
 //! and on the disk: at any moment the destination is absent or complete. What an interrupted run left is cleared by the
 //! next one.
 
-use std::ffi::OsString;
-use std::fs::{self, File, TryLockError};
 use std::io::{self, IsTerminal, Write};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use rusqlite::backup::{Backup, StepResult};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 use serde_json::json;
 
-use super::{Failure, cli};
+use super::unfinished::{Unfinished, taken};
+use super::{Failure, cli, copy};
 use crate::crr::import::{Imported, Progress, import};
-
-/// How long to wait for another program to finish a transaction.
-const BUSY: Duration = Duration::from_secs(5);
-/// How many pages to copy between two reports.
-const PAGES: i32 = 4096;
 
 /// Imports, and prints what was done.
 pub(super) fn run(options: &cli::Import) -> Result<(), Failure> {
@@ -30,129 +21,34 @@ pub(super) fn run(options: &cli::Import) -> Result<(), Failure> {
         None => Ok(()),
     };
     free()?;
-    let source =
-        Connection::open_with_flags(source, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-            .map_err(|error| format!("cannot open {}: {error}", source.display()))?;
-    source.busy_timeout(BUSY)?;
-    let work = Work::begin(destination)?;
+    let source = copy::open(source)?;
+    let work = Unfinished::begin(destination, "-importing")?;
     // A run that ended just now may have put its result in place before it let go of the file.
     free()?;
     let mut reporter = Reporter::new(options.json);
-    let imported = work.fill(&source, &mut reporter)?;
+    let imported = fill(&work, &source, &mut reporter)?;
     free()?;
     work.finish(destination)?;
     reporter.finished(&imported)
 }
 
-/// A file that stands where the destination or its journal shall be.
-fn taken(destination: &Path) -> Option<PathBuf> {
-    ["", "-wal", "-journal"]
-        .map(|suffix| beside(destination, suffix))
-        .into_iter()
-        .find(|file| file.symlink_metadata().is_ok())
-}
-
-fn beside(file: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(file);
-    name.push(suffix);
-    name.into()
-}
-
-/// The unfinished file. Dropped, it goes away.
-struct Work {
-    path: PathBuf,
-    /// Locked, so that two imports never share it; the lock ends with the process.
-    file: File,
-    finished: bool,
-}
-
-impl Work {
-    fn begin(destination: &Path) -> Result<Self, Failure> {
-        let path = beside(destination, "-importing");
-        let failed = |error: io::Error| format!("cannot write {}: {error}", path.display());
-        let file = File::options().create(true).truncate(false).read(true).write(true).open(&path).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(format!("another import to {} is under way", destination.display()).into());
-            }
-            Err(TryLockError::Error(error)) => return Err(failed(error).into()),
-        }
-        let work = Self { path: path.clone(), file, finished: false };
-        work.file.set_len(0).map_err(failed)?;
-        work.clear_journals();
-        Ok(work)
+/// Copies the source as it is at one moment, and converts the copy.
+fn fill(work: &Unfinished, source: &Connection, reporter: &mut Reporter) -> Result<Imported, Failure> {
+    let mut conn = Connection::open(work.path())?;
+    copy::copy(source, &mut conn, &mut |done, total| reporter.copied(done, total))?;
+    let wal = conn.query_row("PRAGMA journal_mode", [], |row| row.get::<_, String>(0))? == "wal";
+    // Nothing needs to be undone: a file that is not finished is thrown away.
+    conn.query_row("PRAGMA journal_mode = OFF", [], |_| Ok(()))?;
+    conn.execute_batch("PRAGMA synchronous = OFF; PRAGMA foreign_keys = OFF; PRAGMA cache_size = -65536")?;
+    copy::check(&conn)?;
+    conn.execute_batch("BEGIN IMMEDIATE")?;
+    let imported = import(&conn, &mut |progress| reporter.converted(progress))?;
+    conn.execute_batch("COMMIT")?;
+    if wal {
+        conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
     }
-
-    fn clear_journals(&self) {
-        for suffix in ["-wal", "-shm", "-journal"] {
-            _ = fs::remove_file(beside(&self.path, suffix));
-        }
-    }
-
-    /// Copies the source as it is at one moment, and converts the copy.
-    fn fill(&self, source: &Connection, reporter: &mut Reporter) -> Result<Imported, Failure> {
-        let mut conn = Connection::open(&self.path)?;
-        copy(source, &mut conn, reporter)?;
-        let wal = conn.query_row("PRAGMA journal_mode", [], |row| row.get::<_, String>(0))? == "wal";
-        // Nothing needs to be undone: a file that is not finished is thrown away.
-        conn.query_row("PRAGMA journal_mode = OFF", [], |_| Ok(()))?;
-        conn.execute_batch("PRAGMA synchronous = OFF; PRAGMA foreign_keys = OFF; PRAGMA cache_size = -65536")?;
-        let damage: String = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-        if damage != "ok" {
-            return Err(format!("the database is damaged: {damage}").into());
-        }
-        conn.execute_batch("BEGIN IMMEDIATE")?;
-        let imported = import(&conn, &mut |progress| reporter.converted(progress))?;
-        conn.execute_batch("COMMIT")?;
-        if wal {
-            conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
-        }
-        conn.close().map_err(|(_, error)| error)?;
-        Ok(imported)
-    }
-
-    /// Gives the file its name, once it is on the disk.
-    fn finish(mut self, destination: &Path) -> Result<(), Failure> {
-        self.file.sync_all()?;
-        self.clear_journals();
-        fs::rename(&self.path, destination)?;
-        self.finished = true;
-        let folder = destination.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder)?.sync_all()?;
-        Ok(())
-    }
-}
-
-impl Drop for Work {
-    fn drop(&mut self) {
-        if !self.finished {
-            self.clear_journals();
-            _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-fn copy(source: &Connection, target: &mut Connection, reporter: &mut Reporter) -> Result<(), Failure> {
-    // A read transaction of our own keeps the source at one moment, whoever writes to it meanwhile.
-    source.execute_batch("BEGIN")?;
-    source.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(()))?;
-    let page = u64::from(source.query_row("PRAGMA page_size", [], |row| row.get::<_, u32>(0))?);
-    let backup = Backup::new(source, target)?;
-    loop {
-        let step = backup.step(PAGES)?;
-        let progress = backup.progress();
-        let bytes = |pages: i32| u64::try_from(pages).unwrap_or_default() * page;
-        reporter.copied(bytes(progress.pagecount - progress.remaining), bytes(progress.pagecount));
-        match step {
-            StepResult::Done => break,
-            StepResult::More => {}
-            _ => return Err("the database is busy: another program keeps it locked".into()),
-        }
-    }
-    drop(backup);
-    source.execute_batch("COMMIT")?;
-    Ok(())
+    conn.close().map_err(|(_, error)| error)?;
+    Ok(imported)
 }
 
 /// Tells how far it is: a line that changes on a terminal, a line a step elsewhere, JSON for programs.

@@ -2,37 +2,40 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::{ConnectInfo, Request, State};
-use axum::middleware::{Next, from_fn};
+use axum::extract::{ConnectInfo, Request};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::serve::ListenerExt;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum_server::Handle;
+use axum_server::accept::NoDelayAcceptor;
+use axum_server::tls_rustls::RustlsAcceptor;
+use http::{HeaderName, HeaderValue, Method, header};
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::classify::{ServerErrorsAsFailures, SharedClassifier};
 use tower_http::cors::{AllowOrigin, CorsLayer};
-use tower_http::trace::TraceLayer;
-use tracing_subscriber::EnvFilter;
 
-use super::transport::Reqwest;
-use super::{Failure, cli, open_files, www};
+use super::health::{self, Readiness};
+use super::metrics::{Metrics, Scene};
+use super::stop::StopSignals;
+use super::{Failure, cli, exchange, open_files, www};
 use crate::http::compression;
 use crate::http::links::Links;
 use crate::http::problem::{Code, Problem};
-use crate::http::{App, Drain, IDEMPOTENCY_KEY, PeerAddr, Routes, SITE_HEADER};
+use crate::http::{App, Drain, IDEMPOTENCY_KEY, InvalidRoutes, PeerAddr, Routes, SITE_HEADER};
 use crate::store::{Error, Settings, Store};
-use crate::upstream::{Config, Upstream};
+use crate::upstream::Upstream;
 
-/// How long requests may go on after the server was asked to stop.
-const GRACE: Duration = Duration::from_secs(10);
+/// How long the head of a connection's first request may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Serves until a signal to stop.
 pub(super) fn run(options: cli::Serve) -> Result<(), Failure> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(options))
+    options.log.begin()?;
+    let grace = options.grace;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let served = runtime.block_on(serve(options));
+    // What works in the background lets go of the databases, which writes their logs back.
+    runtime.shutdown_timeout(grace);
+    served
 }
 
 async fn serve(options: cli::Serve) -> Result<(), Failure> {
@@ -45,18 +48,20 @@ async fn serve(options: cli::Serve) -> Result<(), Failure> {
         )
         .into());
     }
-    let routes = Routes::default().prefix(&options.prefix)?;
+    let signals = StopSignals::listen();
+    let routes = routes(&options)?;
     let prefix = routes.as_prefix().to_owned();
     // The other half is for connections.
     let store = Store::with(&options.data, Settings::within(open_files::raise() / 2))?;
     let drain = Drain::new();
-    let mut app = App::builder(store.clone()).routes(routes).sql(options.sql).drain(drain.clone());
+    let mut app = App::builder(store.clone()).routes(routes).limits(options.limits.limits()).sql(options.sql);
+    app = app.drain(drain.clone());
     if let Some(hook) = hook {
         app = app.authorize(hook);
     }
-    if let Some(upstream) = upstream(&options)? {
-        attend_all(&store, &upstream).await?;
-        app = app.links(Arc::new(upstream));
+    let upstream = options.upstream.links()?;
+    if let Some(upstream) = &upstream {
+        app = app.links(Arc::new(upstream.clone()));
     }
     let mut router = compression::compressed(app.build());
     if let Some(cors) = cors(&options.cors)? {
@@ -68,51 +73,86 @@ async fn serve(options: cli::Serve) -> Result<(), Failure> {
             _ => router.merge(www::files(dir)),
         };
     }
+    let metrics = Arc::new(Metrics::new());
+    let scene = Scene { store: store.clone(), data: options.data.clone(), upstream: upstream.clone() };
+    let mut measured = health::metrics(metrics.clone(), scene);
     if only_local {
         router = router.layer(from_fn(only_local_names));
+        measured = measured.layer(from_fn(only_local_names));
     }
-    let router = router.merge(health(drain.clone()));
-    let router = router.layer(from_fn(peer)).layer(CatchPanicLayer::custom(panicked)).layer(trace());
-
-    let listener = TcpListener::bind(options.listen).await.map_err(|error| format!("{}: {error}", options.listen))?;
-    let address = listener.local_addr()?;
-    println!("listening on http://{address}{prefix}");
-    if options.www.is_some() {
-        println!("open http://{address}/");
-    }
-    // A small answer must not wait for the acknowledgement of the one before.
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let stopping = drain.clone();
-    let server = axum::serve(listener, service).with_graceful_shutdown(async move {
-        stop_signal().await;
-        tracing::info!("stopping");
-        stopping.drain();
-    });
-    tokio::select! {
-        served = server.into_future() => served?,
-        () = overdue(&drain) => {
-            tracing::warn!("requests that took longer than {GRACE:?} were broken off");
+    let readiness = Readiness::new(drain.clone(), options.data.clone());
+    let mut router = router
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(metrics, exchange::follow))
+        .layer(from_fn(peer))
+        .merge(health::routes(readiness.clone()));
+    let metrics_listener = match options.metrics_listen {
+        Some(address) => Some(listen(address).await?),
+        None => {
+            router = router.merge(measured.clone());
+            None
         }
+    };
+
+    let listener = listen(options.listen).await?;
+    let address = listener.local_addr()?;
+    let tls = options.tls.start()?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    println!("listening on {scheme}://{address}{prefix}");
+    if options.www.is_some() {
+        println!("open {scheme}://{address}/");
     }
-    Ok(store.close().await?)
+    if let Some(listener) = metrics_listener {
+        println!("metrics at http://{}/metrics", listener.local_addr()?);
+        tokio::spawn(axum::serve(listener, measured).into_future());
+    }
+    tokio::spawn(start(store.clone(), upstream, readiness));
+
+    let handle = Handle::new();
+    tokio::spawn(stop(signals, drain, handle.clone(), options.grace));
+    let server = axum_server::from_tcp(listener.into_std()?)?.handle(handle).first_request_timeout(PATIENCE);
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    // A small answer must not wait for the acknowledgement of the one before.
+    let plain = NoDelayAcceptor::new();
+    match tls {
+        Some(config) => server.acceptor(RustlsAcceptor::new(config).acceptor(plain)).serve(service).await?,
+        None => server.acceptor(plain).serve(service).await?,
+    }
+    match tokio::time::timeout(options.grace, store.close()).await {
+        Ok(closed) => closed?,
+        Err(_) => tracing::warn!("databases that were still at work are recovered when they are opened next"),
+    }
+    Ok(())
 }
 
-/// The links to the upstream, where one is asked for.
-fn upstream(options: &cli::Serve) -> Result<Option<Upstream>, Failure> {
-    let Some(url) = &options.upstream else {
-        return Ok(None);
-    };
-    let mut config = Config::new(url)?;
-    if let Some(token) = &options.upstream_token {
-        let mut value = HeaderValue::from_str(&format!("Bearer {token}"))?;
-        value.set_sensitive(true);
-        config = config.headers(HeaderMap::from_iter([(header::AUTHORIZATION, value)]));
+async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| format!("{address}: {error}").into())
+}
+
+/// What is to be done before the server is ready.
+async fn start(store: Store, upstream: Option<Upstream>, readiness: Readiness) {
+    if let Some(upstream) = upstream
+        && let Err(error) = attend_all(&store, &upstream).await
+    {
+        tracing::error!("the databases cannot be linked to the upstream: {error}");
     }
-    let spawn = Arc::new(|task| drop(tokio::spawn(task)));
-    Ok(Some(Upstream::new(config, Reqwest::new()?, spawn)))
+    readiness.start();
+}
+
+/// Ends the server when it is asked to: at the first signal with what is under way, at the second without.
+async fn stop(mut signals: StopSignals, drain: Drain, handle: Handle<SocketAddr>, grace: Duration) {
+    signals.next().await;
+    tracing::info!("stopping");
+    drain.drain();
+    handle.graceful_shutdown(Some(grace));
+    let code = signals.next().await;
+    tracing::warn!("stopped by a second signal");
+    std::process::exit(code.into());
+}
+
+fn routes(options: &cli::Serve) -> Result<Routes, InvalidRoutes> {
+    let routes = Routes::default().prefix(&options.prefix)?;
+    options.route.iter().try_fold(routes, |routes, (name, path)| routes.rename(name, path))
 }
 
 /// Links the databases that are there already; others are linked when they are created.
@@ -147,25 +187,6 @@ fn cors(origins: &[String]) -> Result<Option<CorsLayer>, Failure> {
     Ok(Some(layer))
 }
 
-/// `/healthz`: the process answers. `/readyz`: it takes new work.
-fn health(drain: Drain) -> Router {
-    let ready = |State(drain): State<Drain>| async move {
-        if drain.has_begun() {
-            Problem::new(Code::Unavailable, "the server is stopping").into_response()
-        } else {
-            "ready\n".into_response()
-        }
-    };
-    Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready)).with_state(drain)
-}
-
-/// Logs requests without the parameters of their URLs: those may hold a ticket.
-fn trace() -> TraceLayer<SharedClassifier<ServerErrorsAsFailures>, impl Fn(&Request) -> tracing::Span + Clone> {
-    TraceLayer::new_for_http().make_span_with(
-        |request: &Request| tracing::debug_span!("request", method = %request.method(), path = request.uri().path()),
-    )
-}
-
 async fn peer(mut request: Request, next: Next) -> Response {
     if let Some(ConnectInfo(address)) = request.extensions().get::<ConnectInfo<SocketAddr>>() {
         let peer = PeerAddr(*address);
@@ -177,8 +198,10 @@ async fn peer(mut request: Request, next: Next) -> Response {
 /// Without tokens, being able to connect is the permission. A page of another site has it too, when its host's name is
 /// made to point to this machine; so the name by which the server was asked for must be one of this machine's.
 async fn only_local_names(request: Request, next: Next) -> Response {
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    if is_local(host) {
+    // HTTP/2 has the name in the URI, HTTP/1 in a header.
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = request.uri().authority().map(|authority| authority.as_str()).or(host);
+    if is_local(host.unwrap_or_default()) {
         next.run(request).await
     } else {
         let detail = "the server answers only to localhost; start it with --token or --insecure to serve other names";
@@ -197,32 +220,6 @@ fn is_local(host: &str) -> bool {
 
 fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     Problem::new(Code::Internal, "the operation failed; the log of the host says why").into_response()
-}
-
-async fn stop_signal() {
-    let interrupt = async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
-    #[cfg(unix)]
-    let terminate = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => drop(signal.recv().await),
-            Err(_) => std::future::pending().await,
-        }
-    };
-    #[cfg(not(unix))]
-    let terminate = std::future::pending::<()>();
-    tokio::select! {
-        () = interrupt => {}
-        () = terminate => {}
-    }
-}
-
-async fn overdue(drain: &Drain) {
-    drain.begun().await;
-    tokio::time::sleep(GRACE).await;
 }
 
 #[cfg(test)]

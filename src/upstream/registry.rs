@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 
 use super::link::{Handle, Link};
 use super::{Config, Transport};
-use crate::http::links::{LinkStatus, Links};
+use crate::http::links::{LinkState, LinkStatus, Links};
 use crate::store::{self, Database, Dbid};
 
 /// How the host runs a task in the background.
@@ -35,6 +35,11 @@ impl Upstream {
     /// Lets every link that waits for its next attempt try now.
     pub fn wake(&self) {
         self.links().values().for_each(Handle::wake);
+    }
+
+    /// What the links are doing, one each.
+    pub fn states(&self) -> Vec<LinkState> {
+        self.links().values().map(|handle| handle.state.status().state).collect()
     }
 
     fn links(&self) -> MutexGuard<'_, HashMap<Dbid, Handle>> {

@@ -3,20 +3,28 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod auth;
+mod backup;
 mod beside;
+mod commands;
+mod configuration;
 #[cfg(target_os = "linux")]
 mod disk;
 mod docs;
+mod documented;
 mod encodings;
 mod errors;
 mod events;
+mod followers;
 mod frames;
 mod kill;
 mod links;
 mod migrate;
+mod observed;
 mod openapi;
 mod operations;
 mod process;
 mod request;
+mod stopping;
 mod support;
+mod tls;
 mod verify;

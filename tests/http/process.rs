@@ -10,7 +10,7 @@ use crate::support::TODO;
 
 pub(crate) fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_crsql-sync"));
-    command.env_remove("CRSQL_SYNC_TOKENS").env("RUST_LOG", "error");
+    command.env_remove("CRSQL_SYNC_TOKEN").env("CRSQL_SYNC_LOG_LEVEL", "error");
     command
 }
 
@@ -34,12 +34,12 @@ impl Process {
         Self { child, url, client: reqwest::Client::builder().no_proxy().build().unwrap() }
     }
 
-    async fn create(&self) {
+    pub(crate) async fn create(&self) {
         let request = self.client.put(format!("{}/a", self.url)).json(&json!({ "schema": TODO }));
         assert!(request.send().await.unwrap().status().is_success());
     }
 
-    async fn sql(&self, sql: String) -> Result<Value, reqwest::Error> {
+    pub(crate) async fn sql(&self, sql: String) -> Result<Value, reqwest::Error> {
         let request = self.client.post(format!("{}/a/sql", self.url)).json(&json!({ "sql": sql }));
         let answer: Value = request.send().await?.error_for_status()?.json().await?;
         Ok(answer["results"][0]["rows"].clone())
@@ -163,7 +163,7 @@ async fn many_databases_are_served_with_few_open_files() {
     let (limit, serve) = ("ulimit -n 64; exec \"$0\" \"$@\"", binary());
     let mut command = Command::new("sh");
     command.args(["-c", limit]).arg(serve.get_program()).args(["serve", "--sql", "--listen", "127.0.0.1:0", "--data"]);
-    let process = Process::spawn(command.arg(folder.path()).env_remove("CRSQL_SYNC_TOKENS").env("RUST_LOG", "error"));
+    let process = Process::spawn(command.arg(folder.path()).env_remove("CRSQL_SYNC_TOKEN").env("RUST_LOG", "error"));
     let url = |dbid: usize, path: &str| format!("{}/db{dbid}{path}", process.url);
     for round in 0..2 {
         for first in (0..60).step_by(6) {

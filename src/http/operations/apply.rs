@@ -4,10 +4,10 @@ use http::StatusCode;
 use serde::Serialize;
 
 use crate::http::app::Settings;
-use crate::http::auth::Operation;
+use crate::http::auth::{Bounds, Operation};
 use crate::http::call::{Call, answer};
 use crate::http::problem::{Code, Problem};
-use crate::sync::{Applied, Cursor, Replica, Since, json};
+use crate::sync::{Applied, Batch, Cursor, Replica, Since, json};
 
 /// What applying a batch answers.
 #[derive(Serialize)]
@@ -28,11 +28,20 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
     let call = Call::new(settings, parts).await?;
     let bounds = call.enter(Operation::ApplyChanges, Vec::new()).await?;
     bounds.check_write()?;
-    let mut batch = call.batch(body).await?;
+    let batch = call.batch(body).await?;
     if call.site.is_some_and(|site| site != batch.from) {
         return Err(Problem::new(Code::InvalidBatch, "`from` is not the site that the caller says it is"));
     }
     bounds.check_batch(&batch)?;
+    let changes = batch.changes.len();
+    let applied = apply(&call, &bounds, batch).await;
+    call.observer.received(changes, applied.as_ref().ok().map(|applied| applied.applied));
+    let Applied { applied, received, at, waits } = applied?;
+    let at = bounds.seen_at(at);
+    answer(StatusCode::OK, &Answer { applied, received, at, waits })
+}
+
+async fn apply(call: &Call, bounds: &Bounds, mut batch: Batch) -> Result<Applied, Problem> {
     let database = call.open().await?;
     let seen = bounds.clone();
     let apply = move |replica: &mut Replica| {
@@ -42,7 +51,5 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
             batch.have.map(|have| if have.site == seen.seen(own) { Cursor { site: own, ..have } } else { have });
         replica.apply_changes(&batch)
     };
-    let Applied { applied, received, at, waits } = database.call(apply).await??;
-    let at = bounds.seen_at(at);
-    answer(StatusCode::OK, &Answer { applied, received, at, waits })
+    Ok(database.call(apply).await??)
 }

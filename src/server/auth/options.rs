@@ -16,7 +16,7 @@ use crate::server::Failure;
 #[command(next_help_heading = "Who may come in")]
 pub(in crate::server) struct AuthOptions {
     /// Let in whoever shows this token, as `authorization: Bearer TOKEN`; may be given several times
-    #[arg(long, value_name = "TOKEN", env = "CRSQL_SYNC_TOKENS", hide_env_values = true, value_delimiter = ',')]
+    #[arg(long, value_name = "TOKEN", hide_env_values = true)]
     token: Vec<String>,
 
     /// Let in whoever shows a token of this TOML file, within the bounds that stand there
@@ -31,8 +31,8 @@ pub(in crate::server) struct AuthOptions {
     #[arg(long, value_name = "FILE", group = "jwt")]
     jwt_key: Option<PathBuf>,
 
-    /// Let in by JWT of one of these public keys (RS256, ES256)
-    #[arg(long, value_name = "URL|FILE", group = "jwt")]
+    /// Let in by JWT of one of the public keys at this URL or in this file (RS256, ES256)
+    #[arg(long, value_name = "SOURCE", group = "jwt")]
     jwks: Option<String>,
 
     /// The audience of which a JWT must be; may be given several times
@@ -44,7 +44,7 @@ pub(in crate::server) struct AuthOptions {
     jwt_issuer: Vec<String>,
 
     /// By how much the clocks of issuer and server may differ
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration, requires = "jwt")]
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = humantime::parse_duration)]
     jwt_leeway: Duration,
 
     /// Ask this program about every request
@@ -52,7 +52,7 @@ pub(in crate::server) struct AuthOptions {
     auth_webhook: Option<Url>,
 
     /// How long the webhook may take
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration, requires = "auth_webhook")]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
     auth_webhook_timeout: Duration,
 
     /// Let everybody in who can reach the address

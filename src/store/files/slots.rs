@@ -85,6 +85,11 @@ impl Slots {
         self.open.insert(slot.dbid.clone(), slot.clone());
     }
 
+    /// The ids of those that are open.
+    pub(super) fn open_ids(&self) -> Vec<Dbid> {
+        self.open.keys().cloned().collect()
+    }
+
     /// Takes, of the databases that are open and that no call is using, the one that was used longest ago.
     pub(super) fn take_idle(&mut self) -> Option<Arc<Opened>> {
         let mut by_age: Vec<_> = self.open.values().cloned().collect();

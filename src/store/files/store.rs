@@ -68,6 +68,11 @@ impl Store {
         self.database(dbid, true).await
     }
 
+    /// The ids of the databases that are open now.
+    pub fn opened(&self) -> Vec<Dbid> {
+        self.shared.slots().open_ids()
+    }
+
     async fn database(&self, dbid: &Dbid, create: bool) -> Result<Database, Error> {
         let slot = self.shared.slots().get(dbid, || self.shared.folder.file(dbid));
         self.shared.open(&slot, create).await?;

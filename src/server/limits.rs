@@ -1,0 +1,112 @@
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::Args;
+
+use crate::http::Limits;
+
+/// How much one request may ask of the server.
+#[derive(Args)]
+#[command(next_help_heading = "Limits")]
+pub(super) struct LimitOptions {
+    /// The largest request body
+    #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = size)]
+    limit_body: usize,
+
+    /// The largest request body in the binary form, which takes more memory than bytes
+    #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = size)]
+    limit_binary_body: usize,
+
+    /// The changes of one batch
+    #[arg(long, value_name = "NUMBER", default_value = "10000")]
+    limit_page_changes: NonZeroUsize,
+
+    /// The size of one batch
+    #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = size)]
+    limit_page_bytes: usize,
+
+    /// The rows of one SQL request's results
+    #[arg(long, value_name = "NUMBER", default_value = "10000")]
+    limit_sql_rows: NonZeroUsize,
+
+    /// The size of one SQL request's results
+    #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = size)]
+    limit_sql_bytes: usize,
+
+    /// How long one SQL request may run
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time)]
+    limit_sql_time: Duration,
+
+    /// How long the question may take whether a request is allowed
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
+    limit_authorize: Duration,
+
+    /// How long a ticket lets a reader of events in
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
+    limit_ticket: Duration,
+
+    /// How often a silent event stream shows that it is alive
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = time)]
+    heartbeat: Duration,
+}
+
+impl LimitOptions {
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            body: self.limit_body,
+            binary_body: self.limit_binary_body,
+            page_changes: self.limit_page_changes.get(),
+            page_bytes: self.limit_page_bytes,
+            sql_rows: self.limit_sql_rows.get(),
+            sql_bytes: self.limit_sql_bytes,
+            sql_time: self.limit_sql_time,
+            authorize: self.limit_authorize,
+            ticket: self.limit_ticket,
+            heartbeat: self.heartbeat,
+        }
+    }
+}
+
+/// A size such as `16MiB` or `65536`.
+pub(super) fn size(text: &str) -> Result<usize, String> {
+    match usize::try_from(text.parse::<ByteSize>()?.as_u64()) {
+        Ok(size) if size > 0 => Ok(size),
+        _ => Err("it must be larger than nothing, and fit into memory".into()),
+    }
+}
+
+/// A time such as `500ms`, `5s` or `1m 30s`.
+pub(super) fn time(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if time.is_zero() => Err("it must be longer than nothing".into()),
+        Ok(time) => Ok(time),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Alone {
+        #[command(flatten)]
+        limits: LimitOptions,
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_library() {
+        let options = Alone::parse_from(["serve"]).limits;
+        assert_eq!(format!("{:?}", options.limits()), format!("{:?}", Limits::default()));
+    }
+
+    #[test]
+    fn nothing_is_no_limit() {
+        assert_eq!(size("64KiB"), Ok(65536));
+        assert_eq!(size("1000"), Ok(1000));
+        assert_eq!(time("1m 30s"), Ok(Duration::from_secs(90)));
+        assert!(size("0").is_err() && time("0s").is_err() && size("-1").is_err() && time("soon").is_err());
+    }
+}

@@ -367,6 +367,17 @@ fn a_claim_travels_though_its_changes_all_lost() {
 }
 
 #[test]
+fn a_peer_is_not_told_of_what_it_alone_brought() {
+    let (mut author, mut relay, mut reader) = (replica(), replica(), replica());
+    add(&mut author, "1");
+    pull(&mut author, &mut reader);
+    pull(&mut reader, &mut relay);
+    let since = Since::Beginning;
+    let answer = relay.request_changes(&Request { exclude: Some(reader.site()), ..Request::after(since) }).unwrap();
+    assert!(answer.is_empty(), "{answer:?}");
+}
+
+#[test]
 fn a_claim_that_others_and_the_reader_brought_is_told_though_a_page_ends_between_them() {
     let (mut author, mut relay, mut reader) = (replica(), replica(), replica());
     add(&mut author, "1");

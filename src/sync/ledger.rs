@@ -95,7 +95,7 @@ impl<'a> Ledger<'a> {
         let via = peer.map(|peer| self.engine.ordinal(self.conn, peer)).transpose()?.flatten();
         let lost = peer.map(|peer| peers::resend(self.conn, peer)).transpose()?.unwrap_or(Version::ZERO);
         let mut statement = self.conn.prepare_cached(
-            "SELECT site, iif(via IS ?3 AND before > ?4, before, at) AS changed FROM crsql_sync_clock
+            "SELECT site, iif(via IS ?3 AND (before > ?4 OR ?4 = 0), before, at) AS changed FROM crsql_sync_clock
              WHERE at > ?1 AND site > 0 AND site IS NOT ?3 AND changed > ?1 AND changed <= ?2",
         )?;
         let mut rows = statement.query((since.get(), until.get(), via.map(Ordinal::get), lost.get()))?;

@@ -202,7 +202,7 @@ async fn only_a_clear_yes_of_the_hook_allows() {
 #[wasm_bindgen_test]
 async fn a_hook_may_set_bounds_and_what_is_no_bound_denies() {
     let hook = r#"({ operation, sql }) => operation === "createDatabaseIfNotExists" || {
-        all: { allow: true },
+        free: { allow: true },
         few: { allow: true, tables: ["other"], sites: ["aa000000000000000000000000000001"], principal: "ann" },
         own: { allow: true, queries: [{ sql: "SELECT ?", params: [{ $int: "7" }] }] },
         later: { allow: true, expires: Date.now() + 60000 },
@@ -214,7 +214,7 @@ async fn a_hook_may_set_bounds_and_what_is_no_bound_denies() {
     let script = r#"
         await create();
         const answers = [];
-        for (const who of ["all", "few", "own", "later", "late", "never", "misspelt", "nobody"]) {
+        for (const who of ["free", "few", "own", "later", "late", "never", "misspelt", "nobody"]) {
             const response = await call("POST", db + "/sql", { sql: "SELECT count(*) FROM t AS " + who });
             answers.push(response.ok ? (await response.json()).results[0].rows[0][0] : response.status);
         }

@@ -120,6 +120,7 @@ function alteration(random, table, counter) {
   const added = () => {
     const made = column(random, `added${counter.count}`, table.strict ? "TEXT" : random.pick(["INTEGER", "TEXT", "REAL", "BLOB", ""]));
     table.columns.push(made);
+    table.grown = true;
     return made;
   };
   // The generated column speaks of the first, an index of one, a CHECK of its own.

@@ -44,8 +44,8 @@ export function statement(random, table, counter, kinds = kindsFor(table)) {
   }
 }
 
-function kindsFor({ columns, pinned }) {
-  const moves = pinned ? [] : ["move"];
+function kindsFor({ columns, pinned, grown }) {
+  const moves = pinned || grown ? [] : ["move"];
   if (columns.length === 0) return ["insert", "insert", "replace", "delete", ...moves];
   return ["insert", "insert", "insert", "replace", "replace", "upsert", "upsert", "excluded", "update", "update", "update", "same", "delete", "delete", "delete all", "update all", ...moves];
 }

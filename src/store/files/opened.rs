@@ -12,6 +12,7 @@ use super::file_id::FileId;
 use super::readers::{Owner, Readers};
 use super::settings::Settings;
 use super::slots::Slot;
+use super::store::Place;
 use crate::store::Error;
 use crate::sync::Replica;
 
@@ -30,7 +31,7 @@ pub(super) struct Opened {
     pub(super) turns: Arc<Semaphore>,
     /// The size of the log from which on it is cut.
     cut_at: AtomicU64,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Opened {
@@ -40,7 +41,7 @@ impl Opened {
         create: bool,
         settings: &Settings,
         readers: &Arc<Readers>,
-        place: OwnedSemaphorePermit,
+        place: Place,
     ) -> Result<Self, Error> {
         let replica = connection::writer(&slot.path, create, settings)?;
         let file = FileId::of(&slot.path).map_err(|_| lost())?;

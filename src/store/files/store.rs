@@ -30,8 +30,8 @@ pub(super) struct Shared {
     slots: Mutex<Slots>,
     /// One for each database that may be open.
     places: Arc<Semaphore>,
-    /// Told when a call has ended, and its database may be idle.
-    freed: Notify,
+    /// Told when a place is free, or a call has ended and its database may be idle.
+    freed: Arc<Notify>,
     closed: AtomicBool,
     /// The last to go: others may have the folder when nothing in it is open any more.
     folder: Folder,
@@ -49,7 +49,7 @@ impl Store {
             readers: Arc::new(Readers::new(settings.readers)),
             slots: Mutex::default(),
             places: Arc::new(Semaphore::new(settings.open_databases.max(1))),
-            freed: Notify::new(),
+            freed: Arc::new(Notify::new()),
             closed: AtomicBool::new(false),
             folder: Folder::take(dir.as_ref())?,
             settings,
@@ -136,12 +136,12 @@ impl Shared {
     }
 
     fn hold(self: &Arc<Self>, opened: &Arc<Opened>) -> Held {
-        Held { opened: opened.clone(), _freed: Freed(self.clone()) }
+        Held { opened: opened.clone(), _freed: Freed(self.freed.clone()), _store: self.clone() }
     }
 
     /// The right to have one more database open. Where there is none left, the one that was used longest ago is closed;
     /// where a call runs on each, one of them is waited for.
-    async fn place(&self, mut patience: Delay) -> Result<OwnedSemaphorePermit, Error> {
+    async fn place(&self, mut patience: Delay) -> Result<Place, Error> {
         loop {
             if self.is_closed() {
                 return Err(closed());
@@ -149,8 +149,8 @@ impl Shared {
             let mut freed = pin!(self.freed.notified());
             // From here on: what is freed while we look is not missed.
             freed.as_mut().enable();
-            if let Ok(place) = self.places.clone().try_acquire_owned() {
-                return Ok(place);
+            if let Ok(permit) = self.places.clone().try_acquire_owned() {
+                return Ok(Place { _permit: permit, _freed: Freed(self.freed.clone()) });
             }
             let idle = self.slots().take_idle();
             if let Some(idle) = idle {
@@ -172,11 +172,19 @@ impl Shared {
     }
 }
 
-/// An open database while a call uses it: it is not closed meanwhile.
+/// The right to have a database open.
+pub(super) struct Place {
+    // Before the one that tells of it.
+    _permit: OwnedSemaphorePermit,
+    _freed: Freed,
+}
+
+/// An open database while a call uses it: it is not closed meanwhile, and nobody else has the folder.
 pub(super) struct Held {
     // Before the one that tells of it.
     opened: Arc<Opened>,
     _freed: Freed,
+    _store: Arc<Shared>,
 }
 
 impl Deref for Held {
@@ -187,12 +195,12 @@ impl Deref for Held {
     }
 }
 
-/// Tells, in the end, that a database may be idle.
-struct Freed(Arc<Shared>);
+/// Tells, in the end, whoever waits for a place.
+struct Freed(Arc<Notify>);
 
 impl Drop for Freed {
     fn drop(&mut self) {
-        self.0.freed.notify_one();
+        self.0.notify_one();
     }
 }
 

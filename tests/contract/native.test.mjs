@@ -14,7 +14,7 @@ let base = process.env.CRSQL_SYNC_URL;
 
 if (!base) {
   const data = mkdtempSync(path.join(os.tmpdir(), "crsql-contract-"));
-  const server = spawn(SERVER, ["serve", "--data", data, "--listen", "127.0.0.1:0", "--sql"], { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, RUST_LOG: "error" } });
+  const server = spawn(SERVER, ["serve", "--data", data, "--listen", "127.0.0.1:0", "--sql"], { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, CRSQL_SYNC_LOG_LEVEL: "error" } });
   before(async () => {
     for await (const line of createInterface(server.stdout)) {
       base = /^listening on (.*)/.exec(line)?.[1];

@@ -27,7 +27,7 @@ fn server(mount: &str, data: &Path) -> Command {
     let mut command = Command::new("unshare");
     command.args(IN_NAMESPACE).args(["sh", "-ec", &format!("{mount}; exec \"$@\"")]).arg(data);
     command.arg(serve.get_program()).args(["serve", "--sql", "--listen", "127.0.0.1:0", "--data"]).arg(data);
-    command.env_remove("CRSQL_SYNC_TOKEN").env("RUST_LOG", "off");
+    command.env_remove("CRSQL_SYNC_TOKEN").env("CRSQL_SYNC_LOG_LEVEL", "off");
     command
 }
 

@@ -164,7 +164,8 @@ async fn many_databases_are_served_with_few_open_files() {
     let (limit, serve) = ("ulimit -n 64; exec \"$0\" \"$@\"", binary());
     let mut command = Command::new("sh");
     command.args(["-c", limit]).arg(serve.get_program()).args(["serve", "--sql", "--listen", "127.0.0.1:0", "--data"]);
-    let process = Process::spawn(command.arg(folder.path()).env_remove("CRSQL_SYNC_TOKEN").env("RUST_LOG", "error"));
+    let process =
+        Process::spawn(command.arg(folder.path()).env_remove("CRSQL_SYNC_TOKEN").env("CRSQL_SYNC_LOG_LEVEL", "error"));
     let url = |dbid: usize, path: &str| format!("{}/db{dbid}{path}", process.url);
     for round in 0..2 {
         for first in (0..60).step_by(6) {

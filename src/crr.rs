@@ -34,7 +34,7 @@ pub mod migrate;
 mod module;
 mod notes;
 pub mod pack;
-mod quote;
+pub(crate) mod quote;
 mod read;
 pub mod renew;
 mod replicate;

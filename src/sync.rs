@@ -24,6 +24,7 @@ pub mod binary;
 mod check;
 mod clock;
 mod cursor;
+mod deadline;
 mod error;
 mod incoming;
 pub mod json;

@@ -64,13 +64,15 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
     }
     let texts = statements.iter().map(|statement| statement.sql.clone()).collect();
     let bounds = call.enter(Operation::Sql, texts).await?;
+    // SQL writes in the name of this copy, and of any author by way of `crsql_changes`.
+    let read_only = bounds.read_only || (bounds.sites.is_some() && bounds.queries.is_none());
     let statements = bounds.queries.clone().unwrap_or(statements);
     let limits = &call.settings.limits;
     let limits = SqlLimits {
         rows: limits.sql_rows,
         bytes: limits.sql_bytes,
         time: limits.sql_time,
-        read_only: bounds.read_only,
+        read_only,
         tables: bounds.tables.clone(),
     };
     let key = extract::request_key(call.headers())?;

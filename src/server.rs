@@ -9,6 +9,7 @@ mod auth;
 mod backup;
 mod cli;
 mod config;
+mod connections;
 mod copy;
 mod exchange;
 mod health;

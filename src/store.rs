@@ -19,6 +19,6 @@ pub mod idb;
 pub use dbid::{Dbid, InvalidDbid};
 pub use error::Error;
 #[cfg(not(target_family = "wasm"))]
-pub use files::{Database, Progress, Settings, Store};
+pub use files::{Database, Progress, Settings, Store, limit_memory, run};
 #[cfg(target_family = "wasm")]
-pub use idb::{Database, Store};
+pub use idb::{Database, Store, run};

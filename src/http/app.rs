@@ -5,6 +5,7 @@ use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post, put};
 use http::{Method, StatusCode};
+use tokio::sync::Semaphore;
 
 use super::auth::{Access, Authorize, Operation, Verdict};
 use super::frames::AllFrames;
@@ -35,11 +36,13 @@ pub(super) struct Settings {
     pub(super) drain: Drain,
     pub(super) frames: AllFrames,
     pub(super) tickets: Tickets,
+    /// One for each event stream that may be open.
+    pub(super) streams: Arc<Semaphore>,
     sql: bool,
     pause: bool,
 }
 
-/// How much one request may ask of the host.
+/// How much callers may ask of the host.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Limits {
@@ -47,6 +50,10 @@ pub struct Limits {
     pub body: usize,
     /// The largest batch in the binary form, in bytes. Reading one may take 34 times as much memory.
     pub binary_body: usize,
+    /// How long a request body may take to come.
+    pub body_time: Duration,
+    /// How many event streams are open at a time.
+    pub streams: usize,
     /// The changes of one batch.
     pub page_changes: usize,
     /// The bytes of one batch.
@@ -57,6 +64,8 @@ pub struct Limits {
     pub sql_bytes: usize,
     /// How long one `sql` request may run.
     pub sql_time: Duration,
+    /// How long merging a batch may take.
+    pub apply_time: Duration,
     /// How long the auth hook may take.
     pub authorize: Duration,
     /// How long a ticket for an event stream is good.
@@ -70,11 +79,14 @@ impl Default for Limits {
         Self {
             body: 16 << 20,
             binary_body: 4 << 20,
+            body_time: Duration::from_secs(60),
+            streams: 10_000,
             page_changes: 10_000,
             page_bytes: 4 << 20,
             sql_rows: 10_000,
             sql_bytes: 16 << 20,
             sql_time: Duration::from_secs(5),
+            apply_time: Duration::from_secs(60),
             authorize: Duration::from_secs(10),
             ticket: Duration::from_secs(30),
             heartbeat: Duration::from_secs(15),
@@ -102,6 +114,7 @@ impl App {
             drain: Drain::new(),
             frames: AllFrames::default(),
             tickets: Tickets::default(),
+            streams: Arc::new(Semaphore::new(Limits::default().streams)),
             sql: false,
             pause: false,
         };
@@ -124,6 +137,7 @@ impl Builder {
 
     /// Changes the limits.
     pub fn limits(mut self, limits: Limits) -> Self {
+        self.settings.streams = Arc::new(Semaphore::new(limits.streams.min(Semaphore::MAX_PERMITS)));
         self.settings.limits = limits;
         self
     }

@@ -36,7 +36,8 @@ impl Call {
         match Form::of_body(self.headers())? {
             Form::Json => self.json(body, Code::InvalidBatch).await,
             Form::Binary => {
-                let bytes = extract::bytes(self.headers(), body, self.settings.limits.binary_body).await?;
+                let limit = self.body_limit(self.settings.limits.binary_body);
+                let bytes = extract::bytes(self.headers(), body, limit).await?;
                 Batch::from_binary(&bytes).map_err(|error| Problem::new(Code::InvalidBatch, error.to_string()))
             }
         }

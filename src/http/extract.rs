@@ -1,9 +1,13 @@
 //! Reading requests: each part that is wrong becomes the problem that says so.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::extract::Path;
 use bytes::Bytes;
+use futures_timer::Delay;
+use futures_util::future::{Either, select};
 use http::request::Parts;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -128,7 +132,7 @@ pub(super) fn stream_start(headers: &HeaderMap, query: &Query) -> Result<Since, 
 pub(super) async fn json<T: DeserializeOwned>(
     headers: &HeaderMap,
     body: Body,
-    limit: usize,
+    limit: BodyLimit,
     code: Code,
 ) -> Result<T, Problem> {
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -144,22 +148,38 @@ pub(super) async fn json<T: DeserializeOwned>(
     })
 }
 
-/// A body, `limit` bytes at most once it is decompressed.
-pub(super) async fn bytes(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
+/// What a body may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BodyLimit {
+    /// Once it is decompressed.
+    pub(super) bytes: usize,
+    /// From its beginning to its end.
+    pub(super) time: Duration,
+}
+
+/// A body.
+pub(super) async fn bytes(headers: &HeaderMap, body: Body, limit: BodyLimit) -> Result<Bytes, Problem> {
     // The host took off the encodings that it knows.
     if let Some(encoding) = headers.get(header::CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
         let detail = format!("the content-encoding {encoding:?} is not taken here; `accept-encoding` says which are");
         let problem = Problem::new(Code::UnsupportedMediaType, detail);
         return Err(problem.accepting(header::ACCEPT_ENCODING, "identity"));
     }
-    let collected = Limited::new(body, limit).collect().await;
-    collected.map(|collected| collected.to_bytes()).map_err(|error| {
-        if error.is::<LengthLimitError>() {
-            Problem::new(Code::PayloadTooLarge, format!("a body has {limit} bytes at most; send smaller batches"))
-        } else {
-            Problem::new(Code::InvalidRequest, "the body broke off, or is not in its content-encoding")
+    let BodyLimit { bytes, time } = limit;
+    let collected = Box::pin(Limited::new(body, bytes).collect());
+    match select(collected, Delay::new(time)).await {
+        Either::Left((Ok(collected), _)) => Ok(collected.to_bytes()),
+        Either::Left((Err(error), _)) if error.is::<LengthLimitError>() => {
+            Err(Problem::new(Code::PayloadTooLarge, format!("a body has {bytes} bytes at most; send smaller batches")))
         }
-    })
+        Either::Left((Err(_), _)) => {
+            Err(Problem::new(Code::InvalidRequest, "the body broke off, or is not in its content-encoding"))
+        }
+        Either::Right(_) => {
+            let detail = format!("a body may take {time:?}, and this one had not ended; send smaller batches");
+            Err(Problem::new(Code::RequestTimeout, detail))
+        }
+    }
 }
 
 fn invalid(name: &str, reason: impl std::fmt::Display) -> Problem {

@@ -16,7 +16,7 @@ use crate::sync::{
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
 /// Seconds after which a caller may find an unavailable database available.
-const RETRY_AFTER: &str = "1";
+pub(crate) const RETRY_AFTER: &str = "1";
 
 /// What went wrong, for programs. Each has one status and one text that never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,8 +52,12 @@ pub enum Code {
     CursorAhead,
     /// The cursor is of another copy.
     CursorUnknown,
+    /// The body came too slowly.
+    RequestTimeout,
     /// The body is larger than is taken.
     PayloadTooLarge,
+    /// The caller has too much under way.
+    TooManyRequests,
     /// Not the caller's fault.
     Internal,
     /// Not now.
@@ -64,7 +68,7 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::InvalidDbid,
         Self::InvalidBatch,
         Self::InvalidSchema,
@@ -80,7 +84,9 @@ impl Code {
         Self::MigrationRefused,
         Self::CursorAhead,
         Self::CursorUnknown,
+        Self::RequestTimeout,
         Self::PayloadTooLarge,
+        Self::TooManyRequests,
         Self::Internal,
         Self::Unavailable,
         Self::StorageFull,
@@ -117,7 +123,9 @@ impl Code {
             Self::MigrationRefused => ("migration_refused", S::CONFLICT, "The migration would lose data"),
             Self::CursorAhead => ("cursor_ahead", S::CONFLICT, "The cursor is ahead of this copy"),
             Self::CursorUnknown => ("cursor_unknown", S::CONFLICT, "The cursor is of another copy"),
+            Self::RequestTimeout => ("request_timeout", S::REQUEST_TIMEOUT, "The body came too slowly"),
             Self::PayloadTooLarge => ("payload_too_large", S::PAYLOAD_TOO_LARGE, "The body is too large"),
+            Self::TooManyRequests => ("too_many_requests", S::TOO_MANY_REQUESTS, "Too much at a time"),
             Self::Internal => ("internal", S::INTERNAL_SERVER_ERROR, "Something failed here"),
             Self::Unavailable => ("unavailable", S::SERVICE_UNAVAILABLE, "Not available now"),
             Self::StorageFull => ("storage_full", S::INSUFFICIENT_STORAGE, "The storage is full"),
@@ -231,7 +239,7 @@ impl IntoResponse for Problem {
             headers.insert(name, HeaderValue::from_static(values));
         }
         match self.code {
-            Code::Unavailable => {
+            Code::Unavailable | Code::TooManyRequests => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
             }
             Code::Unauthorized => {
@@ -260,12 +268,18 @@ impl From<store::Error> for Problem {
 
 impl From<sync::Error> for Problem {
     fn from(error: sync::Error) -> Self {
+        if let sync::Error::TookTooLong(_) = error {
+            return Self::new(Code::Unavailable, format!("{error}; nothing was changed"));
+        }
         match error.sqlite_code() {
             Some(ErrorCode::DiskFull) => Self::new(Code::StorageFull, "the storage is full; nothing was written"),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                 Self::new(Code::Unavailable, "another program is writing to the database")
             }
             Some(ErrorCode::ReadOnly) => Self::read_only(),
+            Some(ErrorCode::OutOfMemory) => {
+                Self::new(Code::Unavailable, "it takes more memory than there is now; ask for less, or try again later")
+            }
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::unusable(&error),
             _ => Self::internal(&error),
         }

@@ -6,13 +6,13 @@ use axum::extract::{ConnectInfo, Request};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum_server::Handle;
-use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::RustlsAcceptor;
-use http::{HeaderName, HeaderValue, Method, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
+use super::connections::Doorkeeper;
 use super::health::{self, Readiness};
 use super::metrics::{Metrics, Scene};
 use super::stop::StopSignals;
@@ -21,11 +21,8 @@ use crate::http::compression;
 use crate::http::links::Links;
 use crate::http::problem::{Code, Problem};
 use crate::http::{App, Drain, IDEMPOTENCY_KEY, InvalidRoutes, PeerAddr, Routes, SITE_HEADER};
-use crate::store::{Error, Settings, Store};
+use crate::store::{Error, Settings, Store, limit_memory};
 use crate::upstream::Upstream;
-
-/// How long the head of a connection's first request may take.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Serves until a signal to stop.
 pub(super) fn run(options: cli::Serve) -> Result<(), Failure> {
@@ -51,8 +48,12 @@ async fn serve(options: cli::Serve) -> Result<(), Failure> {
     let signals = StopSignals::listen();
     let routes = routes(&options)?;
     let prefix = routes.as_prefix().to_owned();
-    // The other half is for connections.
-    let store = Store::with(&options.data, Settings::within(open_files::raise() / 2))?;
+    limit_memory(options.limits.limit_memory);
+    // At least the other half is for connections.
+    let files = open_files::raise();
+    let settings = Settings::within(files / 2);
+    let connections = options.limits.connections(files - settings.files().min(files));
+    let store = Store::with(&options.data, settings)?;
     let drain = Drain::new();
     let mut app = App::builder(store.clone()).routes(routes).limits(options.limits.limits()).sql(options.sql);
     app = app.drain(drain.clone());
@@ -82,6 +83,7 @@ async fn serve(options: cli::Serve) -> Result<(), Failure> {
     }
     let readiness = Readiness::new(drain.clone(), options.data.clone());
     let mut router = router
+        .layer(from_fn(close_after_what_was_not_read))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(metrics, exchange::follow))
         .layer(from_fn(peer))
@@ -110,13 +112,15 @@ async fn serve(options: cli::Serve) -> Result<(), Failure> {
 
     let handle = Handle::new();
     tokio::spawn(stop(signals, drain, handle.clone(), options.grace));
-    let server = axum_server::from_tcp(listener.into_std()?)?.handle(handle).first_request_timeout(PATIENCE);
+    let patience = options.limits.limit_head_time;
+    let mut server = axum_server::from_tcp(listener.into_std()?)?.handle(handle).first_request_timeout(patience);
+    server.http_builder().http1().header_read_timeout(patience);
+    server.http_builder().http2().keep_alive_interval(patience);
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    // A small answer must not wait for the acknowledgement of the one before.
-    let plain = NoDelayAcceptor::new();
+    let doorkeeper = Doorkeeper::new(connections, tls.is_none());
     match tls {
-        Some(config) => server.acceptor(RustlsAcceptor::new(config).acceptor(plain)).serve(service).await?,
-        None => server.acceptor(plain).serve(service).await?,
+        Some(config) => server.acceptor(RustlsAcceptor::new(config).acceptor(doorkeeper)).serve(service).await?,
+        None => server.acceptor(doorkeeper).serve(service).await?,
     }
     match tokio::time::timeout(options.grace, store.close()).await {
         Ok(closed) => closed?,
@@ -199,9 +203,12 @@ async fn peer(mut request: Request, next: Next) -> Response {
 /// made to point to this machine; so the name by which the server was asked for must be one of this machine's.
 async fn only_local_names(request: Request, next: Next) -> Response {
     // HTTP/2 has the name in the URI, HTTP/1 in a header.
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    let host = request.uri().authority().map(|authority| authority.as_str()).or(host);
-    if is_local(host.unwrap_or_default()) {
+    let mut hosts = request.headers().get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or_default());
+    let all_local = match request.uri().authority() {
+        Some(authority) => is_local(authority.as_str()),
+        None => hosts.next().is_some_and(is_local) && hosts.all(is_local),
+    };
+    if all_local {
         next.run(request).await
     } else {
         let detail = "the server answers only to localhost; start it with --token or --insecure to serve other names";
@@ -216,6 +223,19 @@ fn is_local(host: &str) -> bool {
         let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
     })
+}
+
+/// Says that the connection will be closed, as it is where a body was not read to its end: the caller must not send the next
+/// request by it. HTTP/2 has streams for that, and no such header.
+async fn close_after_what_was_not_read(request: Request, next: Next) -> Response {
+    let version = request.version();
+    let mut response = next.run(request).await;
+    if matches!(response.status(), StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE)
+        && version < Version::HTTP_2
+    {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {

@@ -19,8 +19,10 @@ mod connection;
 mod database;
 mod file_id;
 mod folder;
+mod memory;
 mod opened;
 mod readers;
+mod run;
 mod settings;
 mod slots;
 mod store;
@@ -29,5 +31,7 @@ mod tests;
 
 pub use backup::Progress;
 pub use database::Database;
+pub use memory::limit_memory;
+pub use run::run;
 pub use settings::Settings;
 pub use store::Store;

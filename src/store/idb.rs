@@ -45,7 +45,11 @@ mod lock;
 #[cfg(target_family = "wasm")]
 mod opened;
 #[cfg(target_family = "wasm")]
+mod run;
+#[cfg(target_family = "wasm")]
 mod stored;
 
 #[cfg(target_family = "wasm")]
 pub use database::{Database, Store};
+#[cfg(target_family = "wasm")]
+pub use run::run;

@@ -200,7 +200,8 @@ fn classify(status: StatusCode, document: Document, after: Option<Duration>) -> 
     match (code.as_str(), expected) {
         ("out_of_order", Some(expected)) => Failure::OutOfOrder(expected),
         ("cursor_unknown" | "cursor_ahead", _) => Failure::CursorLost,
-        ("payload_too_large", _) => Failure::TooLarge(error),
+        // A line that is too slow for a large batch may carry a smaller one.
+        ("payload_too_large" | "request_timeout", _) => Failure::TooLarge(error),
         // The database went away under the link: the next attempt creates it.
         ("not_found", _) => Failure::Retry { error, after },
         _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => Failure::Retry { error, after },

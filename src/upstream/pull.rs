@@ -1,6 +1,7 @@
 //! The upstream's changes to us.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 
@@ -9,7 +10,10 @@ use super::failure::Failure;
 use super::link::Link;
 use super::state::Direction;
 use crate::crr::SiteId;
-use crate::sync::Batch;
+use crate::sync::{Batch, Replica};
+
+/// How long merging a batch may take: triggers of the application run with it.
+const MERGE: Duration = Duration::from_secs(60);
 
 impl Link {
     /// Catches up by pages, which get through wherever HTTP does, and stays current by the event stream.
@@ -49,7 +53,8 @@ impl Link {
         if batch.from != upstream {
             return Err(Failure::again("the upstream is another one than when the link began"));
         }
-        self.database.call(move |replica| replica.apply_changes(&batch)).await??;
+        let merge = move |replica: &mut Replica| replica.within(MERGE, |replica| replica.apply_changes(&batch));
+        self.database.call(merge).await??;
         Ok(())
     }
 }

@@ -34,11 +34,14 @@ struct Given {
 struct GivenLimits {
     body: Option<usize>,
     binary_body: Option<usize>,
+    body_time_ms: Option<u32>,
+    streams: Option<usize>,
     page_changes: Option<usize>,
     page_bytes: Option<usize>,
     sql_rows: Option<usize>,
     sql_bytes: Option<usize>,
     sql_time_ms: Option<u32>,
+    apply_time_ms: Option<u32>,
     authorize_ms: Option<u32>,
     ticket_ms: Option<u32>,
     heartbeat_ms: Option<u32>,
@@ -109,11 +112,14 @@ impl GivenLimits {
         let mut limits = Limits::default();
         limits.body = self.body.unwrap_or(limits.body);
         limits.binary_body = self.binary_body.unwrap_or(limits.binary_body);
+        limits.body_time = millis(self.body_time_ms, limits.body_time);
+        limits.streams = self.streams.unwrap_or(limits.streams);
         limits.page_changes = self.page_changes.unwrap_or(limits.page_changes);
         limits.page_bytes = self.page_bytes.unwrap_or(limits.page_bytes);
         limits.sql_rows = self.sql_rows.unwrap_or(limits.sql_rows);
         limits.sql_bytes = self.sql_bytes.unwrap_or(limits.sql_bytes);
         limits.sql_time = millis(self.sql_time_ms, limits.sql_time);
+        limits.apply_time = millis(self.apply_time_ms, limits.apply_time);
         limits.authorize = millis(self.authorize_ms, limits.authorize);
         limits.ticket = millis(self.ticket_ms, limits.ticket);
         limits.heartbeat = millis(self.heartbeat_ms, limits.heartbeat);

@@ -21,6 +21,10 @@ export interface Limits {
   body?: number;
   /** The largest batch in the binary form, in bytes. */
   binaryBody?: number;
+  /** How long a request body may take to come. */
+  bodyTimeMs?: number;
+  /** How many event streams are open at a time. */
+  streams?: number;
   /** The changes of one batch. */
   pageChanges?: number;
   /** The bytes of one batch. */
@@ -31,6 +35,8 @@ export interface Limits {
   sqlBytes?: number;
   /** How long one `sql` request may run. */
   sqlTimeMs?: number;
+  /** How long merging a batch may take. */
+  applyTimeMs?: number;
   /** How long `authorize` may take. */
   authorizeMs?: number;
   /** How long a ticket for an event stream is good. */

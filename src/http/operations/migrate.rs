@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
@@ -10,7 +12,11 @@ use crate::http::auth::Operation;
 use crate::http::call::{Call, answer};
 use crate::http::plan::Plan;
 use crate::http::problem::{Code, Problem};
+use crate::store;
 use crate::sync::{Cursor, MigrationStatus, Schema, SchemaHash, json};
+
+/// How long a migration may take. It copies tables at most; but triggers run when batches that waited for it are merged.
+const MAX_TIME: Duration = Duration::from_secs(600);
 
 #[derive(Deserialize)]
 struct Body {
@@ -37,14 +43,16 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
     let call = Call::new(settings, parts).await?;
     let bounds = call.enter(Operation::Migrate, Vec::new()).await?;
     let Body { schema, allow_destructive } = call.json(body, Code::InvalidRequest).await?;
-    let schema = create::schema(&schema)?;
+    let schema = store::run(move || Schema::parse(&schema)).await??;
     let database = create::open(&call, &bounds).await?;
     let seen = bounds.clone();
     let migrate = move |replica: &mut crate::sync::Replica| {
         if replica.schema().map(Schema::hash) != Some(schema.hash()) {
             bounds.check_define()?;
         }
-        Ok::<_, Problem>(replica.create_or_migrate_database(&schema, &allow_destructive)?)
+        replica
+            .within(MAX_TIME, |replica| replica.create_or_migrate_database(&schema, &allow_destructive))
+            .map_err(Problem::from)
     };
     let migrated = database.call(migrate).await??;
     call.attend(&database);

@@ -14,13 +14,13 @@ use tokio::net::TcpListener;
 
 use crate::support::{Server, TODO, eventually, send};
 
-fn link_to(address: SocketAddr) -> Upstream {
+pub(crate) fn link_to(address: SocketAddr) -> Upstream {
     let config = Config::new(&format!("http://{address}/sync")).unwrap();
     let spawn = Arc::new(|task| drop(tokio::spawn(task)));
     Upstream::new(config, Reqwest::new().unwrap(), spawn)
 }
 
-fn linked(upstream: Upstream) -> impl FnOnce(Builder) -> Builder {
+pub(crate) fn linked(upstream: Upstream) -> impl FnOnce(Builder) -> Builder {
     move |builder| builder.sql(true).links(Arc::new(upstream)).pause(true)
 }
 

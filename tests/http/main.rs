@@ -16,8 +16,11 @@ mod errors;
 mod events;
 mod followers;
 mod frames;
+#[cfg(target_os = "linux")]
+mod hostile;
 mod kill;
 mod links;
+mod lossy;
 mod migrate;
 mod observed;
 mod openapi;

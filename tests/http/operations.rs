@@ -92,6 +92,7 @@ async fn every_value_survives_sql_and_batches() {
         json!(null),
         json!("text \u{0} \"ü\""),
         json!(42),
+        json!(1_700_000_000_000_i64),
         json!({ "$int": "-9223372036854775808" }),
         json!({ "$real": 1 }),
         json!(0.5),

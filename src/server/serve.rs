@@ -1,3 +1,4 @@
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsAcceptor;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
@@ -23,6 +24,9 @@ use crate::http::problem::{Code, Problem};
 use crate::http::{App, Drain, IDEMPOTENCY_KEY, InvalidRoutes, PeerAddr, Routes, SITE_HEADER};
 use crate::store::{Error, Settings, Store, limit_memory};
 use crate::upstream::Upstream;
+
+/// How many connections may wait to be taken, as far as the system allows it: those that find no room try again after a second.
+const BACKLOG: u32 = 4096;
 
 /// Serves until a signal to stop.
 pub(super) fn run(options: cli::Serve) -> Result<(), Failure> {
@@ -89,14 +93,14 @@ async fn serve(options: cli::Serve) -> Result<(), Failure> {
         .layer(from_fn(peer))
         .merge(health::routes(readiness.clone()));
     let metrics_listener = match options.metrics_listen {
-        Some(address) => Some(listen(address).await?),
+        Some(address) => Some(listen(address)?),
         None => {
             router = router.merge(measured.clone());
             None
         }
     };
 
-    let listener = listen(options.listen).await?;
+    let listener = listen(options.listen)?;
     let address = listener.local_addr()?;
     let tls = options.tls.start()?;
     let scheme = if tls.is_some() { "https" } else { "http" };
@@ -129,8 +133,16 @@ async fn serve(options: cli::Serve) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|error| format!("{address}: {error}").into())
+fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // A server that starts again finds connections of the one before, which are about to end.
+        #[cfg(unix)]
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().map_err(|error: io::Error| format!("{address}: {error}").into())
 }
 
 /// What is to be done before the server is ready.

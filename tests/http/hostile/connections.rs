@@ -8,7 +8,6 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::task::JoinSet;
 
 use super::{Victim, code, heard, status};
 use crate::events::Reader;
@@ -54,36 +53,26 @@ async fn ten_thousand_that_never_end_what_they_begin_leave_room_for_others() {
     let address: SocketAddr = victim.address().parse().unwrap();
     let (memory, files) = (victim.memory("VmRSS"), victim.open_files());
 
-    let mut attacks = JoinSet::new();
-    for last in 2..6 {
-        attacks.spawn(async move {
-            let mut held = Vec::new();
-            for n in 0..each {
-                let mut stream = connect_from(last, address).await.unwrap();
-                let said = match n % 4 {
-                    0 => EVENTS,
-                    1 | 2 => b"POST /sync/a/changes HTTP/1.1\r\nhost: localhost\r\ncontent-le",
-                    _ => b"",
-                };
-                stream.write_all(said).await.unwrap();
-                held.push(stream);
-            }
-            held
-        });
-    }
+    let mut held: Vec<TcpStream> = Vec::new();
     let mut slowest = Duration::ZERO;
-    let mut held = Vec::new();
-    while !attacks.is_empty() {
+    while held.len() < 4 * each {
+        // No more than may wait to be let in: the system would make each of the others wait for a second, and us with them.
+        for n in 0..1000.min(4 * each - held.len()) {
+            let mut stream = connect_from(2 + (n % 4) as u8, address).await.unwrap();
+            let said = match n / 4 % 4 {
+                0 => EVENTS,
+                1 | 2 => b"POST /sync/a/changes HTTP/1.1\r\nhost: localhost\r\ncontent-le",
+                _ => b"",
+            };
+            stream.write_all(said).await.unwrap();
+            held.push(stream);
+        }
         let begun = Instant::now();
         victim.serves_others().await;
         slowest = slowest.max(begun.elapsed());
-        while let Some(attack) = attacks.try_join_next() {
-            held.extend(attack.unwrap());
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        eventually("all are let in", || async { victim.open_files() + 10 >= files + held.len() }).await;
     }
     eventually("all streams are open", || async { streams(&victim).await >= wanted / 4 }).await;
-    eventually("all are let in", || async { victim.open_files() >= files + held.len() }).await;
     // Each address has all that it may have.
     for last in 2..6 {
         let answer = heard(&mut connect_from(last, address).await.unwrap()).await;
@@ -102,7 +91,7 @@ async fn ten_thousand_that_never_end_what_they_begin_leave_room_for_others() {
         held.len(),
         memory / held.len() / 1024
     );
-    assert!(files >= held.len() && files < held.len() + 200, "{files}");
+    assert!(files + 10 >= held.len() && files < held.len() + 200, "{files}");
     assert!(memory < held.len() * (64 << 10), "{memory}");
     drop(held);
     drop(reader);

@@ -20,6 +20,7 @@ mod limits;
 mod log;
 mod metrics;
 mod open_files;
+mod pace;
 mod rows;
 mod serve;
 mod shell;

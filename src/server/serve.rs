@@ -16,8 +16,9 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use super::connections::Doorkeeper;
 use super::health::{self, Readiness};
 use super::metrics::{Metrics, Scene};
+use super::pace::Pace;
 use super::stop::StopSignals;
-use super::{Failure, cli, exchange, open_files, www};
+use super::{Failure, cli, exchange, open_files, pace, www};
 use crate::http::compression;
 use crate::http::links::Links;
 use crate::http::problem::{Code, Problem};
@@ -91,6 +92,7 @@ async fn serve(options: cli::Serve) -> Result<(), Failure> {
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(metrics, exchange::follow))
         .layer(from_fn(peer))
+        .layer(from_fn_with_state(Pace::begin(connections.stall), pace::follow))
         .merge(health::routes(readiness.clone()));
     let metrics_listener = match options.metrics_listen {
         Some(address) => Some(listen(address)?),

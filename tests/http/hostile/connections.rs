@@ -249,3 +249,44 @@ async fn an_answer_that_nobody_takes_is_given_up() {
     drop(stuck);
     victim.end().await;
 }
+
+#[tokio::test]
+async fn what_is_not_taken_over_http_2_is_given_up_though_its_connection_lives() {
+    let victim = Victim::start(&["--limit-stall-time", "1s"]).await;
+    let mut reader = Reader::with(victim.request(Method::GET, "a/events")).await;
+    reader.batch().await;
+    let client = || reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let (one, other) = (client(), client());
+    let stuck = one.get(format!("{}/a/events", victim.process.url)).send().await.unwrap();
+    assert_eq!(stuck.version(), reqwest::Version::HTTP_2);
+    eventually("both read", || async { streams(&victim).await == 2 }).await;
+    let text = "x".repeat(1 << 20);
+    let write = json!({ "sql": "UPDATE todo SET title = ?1 || done, done = done + 1", "params": [text] });
+    let begun = Instant::now();
+    while streams(&victim).await == 2 {
+        victim.post("a/sql", &write).await.ok();
+        reader.batch().await;
+        assert!(begun.elapsed() < Duration::from_secs(20), "it is still waited for");
+    }
+    // An answer, beside which others are taken on the same connection.
+    let large =
+        other.post(format!("{}/a/sql", victim.process.url)).json(&json!({ "sql": "SELECT hex(zeroblob(7000000))" }));
+    let stuck_too = large.send().await.unwrap();
+    let small = other.get(format!("{}/other/status", victim.process.url));
+    assert_eq!(small.try_clone().unwrap().send().await.unwrap().status(), 200);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(stuck_too.bytes().await.is_err(), "it was kept");
+    // Who reads gets everything, in pieces or not.
+    let all =
+        other.post(format!("{}/a/sql", victim.process.url)).json(&json!({ "sql": "SELECT hex(zeroblob(1000000))" }));
+    assert_eq!(
+        all.send().await.unwrap().json::<serde_json::Value>().await.unwrap()["results"][0]["rows"][0][0]
+            .as_str()
+            .unwrap()
+            .len(),
+        2_000_000
+    );
+    assert_eq!(small.send().await.unwrap().status(), 200);
+    drop(stuck);
+    victim.end().await;
+}

@@ -20,6 +20,7 @@ mod log;
 mod metrics;
 mod open_files;
 mod rows;
+mod reload;
 mod serve;
 mod shell;
 mod sql;

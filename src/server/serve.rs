@@ -15,6 +15,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::health::{self, Readiness};
 use super::metrics::{Metrics, Scene};
+use super::reload::Reload;
 use super::stop::StopSignals;
 use super::{Failure, cli, exchange, open_files, www};
 use crate::http::compression;
@@ -39,7 +40,8 @@ pub(super) fn run(options: cli::Serve) -> Result<(), Failure> {
 }
 
 async fn serve(options: cli::Serve) -> Result<(), Failure> {
-    let hook = options.auth.hook()?;
+    let mut reload = Reload::listen();
+    let hook = options.auth.hook(&mut reload)?;
     let only_local = hook.is_none() && !options.auth.insecure;
     if only_local && !options.listen.ip().is_loopback() {
         return Err(format!(
@@ -96,7 +98,8 @@ async fn serve(options: cli::Serve) -> Result<(), Failure> {
 
     let listener = listen(options.listen).await?;
     let address = listener.local_addr()?;
-    let tls = options.tls.start()?;
+    let tls = options.tls.config(&mut reload)?;
+    reload.start();
     let scheme = if tls.is_some() { "https" } else { "http" };
     println!("listening on {scheme}://{address}{prefix}");
     if options.www.is_some() {

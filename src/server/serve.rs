@@ -53,8 +53,9 @@ async fn serve(options: cli::Serve) -> Result<(), Failure> {
     let signals = StopSignals::listen();
     let routes = routes(&options)?;
     let prefix = routes.as_prefix().to_owned();
-    // The other half is for connections.
-    let store = Store::with(&options.data, Settings::within(open_files::raise() / 2))?;
+    let settings = open_files::settings(options.open_databases)?;
+    tracing::info!(databases = settings.open_databases, files = settings.files(), "may be open");
+    let store = Store::with(&options.data, settings)?;
     let drain = Drain::new();
     let mut app = App::builder(store.clone()).routes(routes).limits(options.limits.limits()).sql(options.sql);
     app = app.drain(drain.clone());

@@ -17,13 +17,11 @@ use super::health::{self, Readiness};
 use super::metrics::{Metrics, Scene};
 use super::reload::Reload;
 use super::stop::StopSignals;
-use super::{Failure, cli, exchange, open_files, www};
+use super::{Failure, cli, exchange, follow, open_files, www};
 use crate::http::compression;
-use crate::http::links::Links;
 use crate::http::problem::{Code, Problem};
 use crate::http::{App, Drain, IDEMPOTENCY_KEY, InvalidRoutes, PeerAddr, Routes, SITE_HEADER};
-use crate::store::{Error, Settings, Store};
-use crate::upstream::Upstream;
+use crate::store::Store;
 
 /// How long the head of a connection's first request may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -88,7 +86,7 @@ async fn serve(options: cli::Serve) -> Result<(), Failure> {
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(metrics, exchange::follow))
         .layer(from_fn(peer))
-        .merge(health::routes(readiness.clone()));
+        .merge(health::routes(readiness));
     let metrics_listener = match options.metrics_listen {
         Some(address) => Some(listen(address).await?),
         None => {
@@ -110,7 +108,9 @@ async fn serve(options: cli::Serve) -> Result<(), Failure> {
         println!("metrics at http://{}/metrics", listener.local_addr()?);
         tokio::spawn(axum::serve(listener, measured).into_future());
     }
-    tokio::spawn(start(store.clone(), upstream, readiness));
+    if let Some(upstream) = upstream {
+        tokio::spawn(follow::follow(store.clone(), options.data.clone(), upstream));
+    }
 
     let handle = Handle::new();
     tokio::spawn(stop(signals, drain, handle.clone(), options.grace));
@@ -133,16 +133,6 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).await.map_err(|error| format!("{address}: {error}").into())
 }
 
-/// What is to be done before the server is ready.
-async fn start(store: Store, upstream: Option<Upstream>, readiness: Readiness) {
-    if let Some(upstream) = upstream
-        && let Err(error) = attend_all(&store, &upstream).await
-    {
-        tracing::error!("the databases cannot be linked to the upstream: {error}");
-    }
-    readiness.start();
-}
-
 /// Ends the server when it is asked to: at the first signal with what is under way, at the second without.
 async fn stop(mut signals: StopSignals, drain: Drain, handle: Handle<SocketAddr>, grace: Duration) {
     signals.next().await;
@@ -157,18 +147,6 @@ async fn stop(mut signals: StopSignals, drain: Drain, handle: Handle<SocketAddr>
 fn routes(options: &cli::Serve) -> Result<Routes, InvalidRoutes> {
     let routes = Routes::default().prefix(&options.prefix)?;
     options.route.iter().try_fold(routes, |routes, (name, path)| routes.rename(name, path))
-}
-
-/// Links the databases that are there already; others are linked when they are created.
-async fn attend_all(store: &Store, upstream: &Upstream) -> Result<(), Failure> {
-    for dbid in store.list().await? {
-        match store.open(&dbid).await {
-            Ok(database) => upstream.attend(&database),
-            Err(Error::NotFound) => {}
-            Err(error) => tracing::error!(%dbid, "cannot be linked to the upstream: {error}"),
-        }
-    }
-    Ok(())
 }
 
 fn cors(origins: &[String]) -> Result<Option<CorsLayer>, Failure> {

@@ -25,6 +25,8 @@ use crate::store::Store;
 
 /// How long the head of a connection's first request may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A database that nobody used for this long is closed.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// Serves until a signal to stop.
 pub(super) fn run(options: cli::Serve) -> Result<(), Failure> {
@@ -111,6 +113,7 @@ async fn serve(options: cli::Serve) -> Result<(), Failure> {
     if let Some(upstream) = upstream {
         tokio::spawn(follow::follow(store.clone(), options.data.clone(), upstream));
     }
+    tokio::spawn(close_idle(store.clone()));
 
     let handle = Handle::new();
     tokio::spawn(stop(signals, drain, handle.clone(), options.grace));
@@ -131,6 +134,15 @@ async fn serve(options: cli::Serve) -> Result<(), Failure> {
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).await.map_err(|error| format!("{address}: {error}").into())
+}
+
+/// Gives back what databases take that nobody uses.
+async fn close_idle(store: Store) {
+    loop {
+        tokio::time::sleep(IDLE / 4).await;
+        let databases = store.close_idle(IDLE).await;
+        tracing::debug!(databases, "closed, since nobody used them");
+    }
 }
 
 /// Ends the server when it is asked to: at the first signal with what is under way, at the second without.

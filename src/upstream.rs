@@ -24,5 +24,5 @@ mod transport;
 mod watchdog;
 
 pub use config::{Config, InvalidUrl};
-pub use registry::{Spawn, Upstream};
+pub use registry::{ForNow, Spawn, Upstream};
 pub use transport::{ByteStream, Transport, TransportError};

@@ -4,7 +4,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post, put};
-use http::{Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use tokio::sync::Semaphore;
 
 use super::auth::{Access, Authorize, Operation, Verdict};
@@ -13,7 +13,7 @@ use super::links::Links;
 use super::operations::{apply, create, get as get_changes, migrate, request, sql, status, ticket, upstream, verify};
 use super::problem::{Code, Problem};
 use super::tickets::Tickets;
-use super::{Drain, Routes, events};
+use super::{Drain, Routes, batches, events};
 use crate::store::Store;
 use crate::sync::Page;
 
@@ -31,6 +31,8 @@ pub struct Builder {
 pub(super) struct Settings {
     pub(super) store: Store,
     pub(super) hook: Arc<dyn Authorize>,
+    /// What answers that may be kept depend on, besides their URL.
+    pub(super) vary: HeaderValue,
     pub(super) limits: Limits,
     pub(super) links: Option<Arc<dyn Links>>,
     pub(super) drain: Drain,
@@ -109,6 +111,7 @@ impl App {
         let settings = Settings {
             store,
             hook: Arc::new(allow),
+            vary: batches::vary(&[]),
             limits: Limits::default(),
             links: None,
             drain: Drain::new(),
@@ -132,6 +135,13 @@ impl Builder {
     /// Sets the auth hook.
     pub fn authorize(mut self, hook: impl Authorize) -> Self {
         self.settings.hook = Arc::new(hook);
+        self
+    }
+
+    /// Names the request headers that the auth hook goes by, besides `authorization` and `cookie`: a cache must not answer a
+    /// request by what was answered to one with others.
+    pub fn authorize_by(mut self, headers: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.settings.vary = batches::vary(&headers.into_iter().collect::<Vec<_>>());
         self
     }
 

@@ -4,6 +4,8 @@
 //! given the bounds, and by the engine.
 
 mod bounds;
+#[cfg(any(feature = "server", target_family = "wasm", test))]
+mod question;
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;

@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -65,6 +66,10 @@ pub(super) struct Serve {
     /// The folder of the databases; made if missing
     #[arg(long, value_name = "DIR", default_value = "data")]
     pub(super) data: PathBuf,
+
+    /// How many databases are open at a time; by default as many as the limit on open files suffices for, 512 at most
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) open_databases: Option<NonZeroUsize>,
 
     /// The address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]

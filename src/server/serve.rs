@@ -17,17 +17,18 @@ use super::connections::Doorkeeper;
 use super::health::{self, Readiness};
 use super::metrics::{Metrics, Scene};
 use super::pace::Pace;
+use super::reload::Reload;
 use super::stop::StopSignals;
-use super::{Failure, cli, exchange, open_files, pace, www};
+use super::{Failure, cli, exchange, follow, open_files, pace, www};
 use crate::http::compression;
-use crate::http::links::Links;
 use crate::http::problem::{Code, Problem};
 use crate::http::{App, Drain, IDEMPOTENCY_KEY, InvalidRoutes, PeerAddr, Routes, SITE_HEADER};
-use crate::store::{Error, Settings, Store, limit_memory};
-use crate::upstream::Upstream;
+use crate::store::{Store, limit_memory};
 
 /// How many connections may wait to be taken, as far as the system allows it: those that find no room try again after a second.
 const BACKLOG: u32 = 4096;
+/// A database that nobody used for this long is closed.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// Serves until a signal to stop.
 pub(super) fn run(options: cli::Serve) -> Result<(), Failure> {
@@ -41,7 +42,8 @@ pub(super) fn run(options: cli::Serve) -> Result<(), Failure> {
 }
 
 async fn serve(options: cli::Serve) -> Result<(), Failure> {
-    let hook = options.auth.hook()?;
+    let mut reload = Reload::listen();
+    let hook = options.auth.hook(&mut reload)?;
     let only_local = hook.is_none() && !options.auth.insecure;
     if only_local && !options.listen.ip().is_loopback() {
         return Err(format!(
@@ -54,10 +56,9 @@ async fn serve(options: cli::Serve) -> Result<(), Failure> {
     let routes = routes(&options)?;
     let prefix = routes.as_prefix().to_owned();
     limit_memory(options.limits.limit_memory);
-    // At least the other half is for connections.
-    let files = open_files::raise();
-    let settings = Settings::within(files / 2);
-    let connections = options.limits.connections(files - settings.files().min(files));
+    let (settings, files) = open_files::settings(options.open_databases)?;
+    let connections = options.limits.connections(files);
+    tracing::info!(databases = settings.open_databases, files = settings.files(), "may be open");
     let store = Store::with(&options.data, settings)?;
     let drain = Drain::new();
     let mut app = App::builder(store.clone()).routes(routes).limits(options.limits.limits()).sql(options.sql);
@@ -93,7 +94,7 @@ async fn serve(options: cli::Serve) -> Result<(), Failure> {
         .layer(from_fn_with_state(metrics, exchange::follow))
         .layer(from_fn(peer))
         .layer(from_fn_with_state(Pace::begin(connections.stall), pace::follow))
-        .merge(health::routes(readiness.clone()));
+        .merge(health::routes(readiness));
     let metrics_listener = match options.metrics_listen {
         Some(address) => Some(listen(address)?),
         None => {
@@ -104,7 +105,8 @@ async fn serve(options: cli::Serve) -> Result<(), Failure> {
 
     let listener = listen(options.listen)?;
     let address = listener.local_addr()?;
-    let tls = options.tls.start()?;
+    let tls = options.tls.config(&mut reload)?;
+    reload.start();
     let scheme = if tls.is_some() { "https" } else { "http" };
     println!("listening on {scheme}://{address}{prefix}");
     if options.www.is_some() {
@@ -114,7 +116,10 @@ async fn serve(options: cli::Serve) -> Result<(), Failure> {
         println!("metrics at http://{}/metrics", listener.local_addr()?);
         tokio::spawn(axum::serve(listener, measured).into_future());
     }
-    tokio::spawn(start(store.clone(), upstream, readiness));
+    if let Some(upstream) = upstream {
+        tokio::spawn(follow::follow(store.clone(), options.data.clone(), upstream));
+    }
+    tokio::spawn(close_idle(store.clone()));
 
     let handle = Handle::new();
     tokio::spawn(stop(signals, drain, handle.clone(), options.grace));
@@ -147,14 +152,13 @@ fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
     listen().map_err(|error: io::Error| format!("{address}: {error}").into())
 }
 
-/// What is to be done before the server is ready.
-async fn start(store: Store, upstream: Option<Upstream>, readiness: Readiness) {
-    if let Some(upstream) = upstream
-        && let Err(error) = attend_all(&store, &upstream).await
-    {
-        tracing::error!("the databases cannot be linked to the upstream: {error}");
+/// Gives back what databases take that nobody uses.
+async fn close_idle(store: Store) {
+    loop {
+        tokio::time::sleep(IDLE / 4).await;
+        let databases = store.close_idle(IDLE).await;
+        tracing::debug!(databases, "closed, since nobody used them");
     }
-    readiness.start();
 }
 
 /// Ends the server when it is asked to: at the first signal with what is under way, at the second without.
@@ -171,18 +175,6 @@ async fn stop(mut signals: StopSignals, drain: Drain, handle: Handle<SocketAddr>
 fn routes(options: &cli::Serve) -> Result<Routes, InvalidRoutes> {
     let routes = Routes::default().prefix(&options.prefix)?;
     options.route.iter().try_fold(routes, |routes, (name, path)| routes.rename(name, path))
-}
-
-/// Links the databases that are there already; others are linked when they are created.
-async fn attend_all(store: &Store, upstream: &Upstream) -> Result<(), Failure> {
-    for dbid in store.list().await? {
-        match store.open(&dbid).await {
-            Ok(database) => upstream.attend(&database),
-            Err(Error::NotFound) => {}
-            Err(error) => tracing::error!(%dbid, "cannot be linked to the upstream: {error}"),
-        }
-    }
-    Ok(())
 }
 
 fn cors(origins: &[String]) -> Result<Option<CorsLayer>, Failure> {

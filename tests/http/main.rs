@@ -26,6 +26,7 @@ mod observed;
 mod openapi;
 mod operations;
 mod process;
+mod proxy;
 mod request;
 mod stopping;
 mod support;

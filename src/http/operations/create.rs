@@ -7,6 +7,7 @@ use crate::crr::SiteId;
 use crate::http::app::Settings;
 use crate::http::auth::{Bounds, Operation};
 use crate::http::call::{Call, answer};
+use crate::http::plan::Plan;
 use crate::http::problem::{Code, Problem};
 use crate::store::{self, Database};
 use crate::sync::{Cursor, Schema, SchemaHash, json};
@@ -16,15 +17,19 @@ struct Body {
     schema: String,
 }
 
-/// What a creation answers.
+/// What is answered once the database has its schema.
 #[derive(Serialize)]
-struct Answer {
-    status: &'static str,
+pub(super) struct Answer {
+    /// What was done.
+    pub(super) status: &'static str,
+    /// What a migration did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) plan: Option<Plan>,
     #[serde(with = "json::text")]
-    site: SiteId,
-    schema: SchemaHash,
+    pub(super) site: SiteId,
+    pub(super) schema: SchemaHash,
     #[serde(with = "json::text")]
-    at: Cursor,
+    pub(super) at: Cursor,
 }
 
 /// `createDatabaseIfNotExists`
@@ -40,7 +45,7 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
     call.attend(&database);
     let (status, text) = if created.created { (StatusCode::CREATED, "created") } else { (StatusCode::OK, "exists") };
     let at = bounds.seen_at(created.at);
-    answer(status, &Answer { status: text, site: at.site, schema: created.schema, at })
+    answer(status, &Answer { status: text, plan: None, site: at.site, schema: created.schema, at })
 }
 
 /// Opens the database. Who may write all of it is given the storage of a new one where there is none.

@@ -3,17 +3,16 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::create;
-use crate::crr::SiteId;
+use super::create::{self, Answer};
 use crate::http::app::Settings;
 use crate::http::auth::Operation;
 use crate::http::call::{Call, answer};
 use crate::http::plan::Plan;
 use crate::http::problem::{Code, Problem};
 use crate::store;
-use crate::sync::{Cursor, MigrationStatus, Schema, SchemaHash, json};
+use crate::sync::{MigrationStatus, Schema};
 
 /// How long a migration may take. It copies tables at most; but triggers run when batches that waited for it are merged.
 const MAX_TIME: Duration = Duration::from_secs(600);
@@ -23,18 +22,6 @@ struct Body {
     schema: String,
     #[serde(default)]
     allow_destructive: Vec<String>,
-}
-
-/// What a migration answers.
-#[derive(Serialize)]
-struct Answer {
-    status: &'static str,
-    plan: Plan,
-    #[serde(with = "json::text")]
-    site: SiteId,
-    schema: SchemaHash,
-    #[serde(with = "json::text")]
-    at: Cursor,
 }
 
 /// `createOrMigrateDatabase`
@@ -61,6 +48,6 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
         MigrationStatus::Migrated => (StatusCode::OK, "migrated"),
         MigrationStatus::Unchanged => (StatusCode::OK, "unchanged"),
     };
-    let (plan, at) = (Plan::from(&migrated.plan), seen.seen_at(migrated.at));
+    let (plan, at) = (Some(Plan::from(&migrated.plan)), seen.seen_at(migrated.at));
     answer(status, &Answer { status: text, plan, site: at.site, schema: migrated.schema, at })
 }

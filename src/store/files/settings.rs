@@ -41,13 +41,21 @@ impl Settings {
     /// How many files may be open: database, log and index of each that is open, and what its readers have. A reader that is
     /// closed gives back its log at once, and its database with the writer: until then a lock on it could be lost.
     pub fn files(&self) -> usize {
-        self.open_databases * (3 + self.readers_each) + self.readers
+        self.open_databases.saturating_mul(3 + self.readers_each).saturating_add(self.readers)
     }
 
     /// As large as `files` open files allow, and not larger than is of use.
     pub fn within(files: usize) -> Self {
-        let readers_each = std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8));
-        let open_databases = (files / (4 + readers_each)).clamp(1, 512);
-        Self { open_databases, readers: (open_databases / 2).max(1), readers_each, ..Self::default() }
+        Self::of((files / (4 + readers_each())).clamp(1, 512))
     }
 }
+
+    /// For so many open databases, on a host with as many cores as this one has.
+    pub fn of(open_databases: usize) -> Self {
+        let readers = (open_databases / 2).max(1);
+        Self { open_databases, readers, readers_each: readers_each(), ..Self::default() }
+    }
+}
+
+fn readers_each() -> usize {
+    std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8))

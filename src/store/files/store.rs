@@ -3,6 +3,7 @@ use std::path::Path;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures_timer::Delay;
 use futures_util::future::{Either, select};
@@ -86,6 +87,21 @@ impl Store {
         found.map_err(|error| Error::Io(error.to_string()))
     }
 
+    /// Closes what was not used for `time`, databases and connections that only read, and returns how many databases that were.
+    /// Their handles stay good. A host that has a timer gives back their memory and files by this: otherwise they stay open until
+    /// others need the place.
+    pub async fn close_idle(&self, time: Duration) -> usize {
+        let Some(until) = Instant::now().checked_sub(time) else { return 0 };
+        let readers = self.shared.readers.clone();
+        let _ = spawn_blocking(move || readers.close_idle(until)).await;
+        let mut count = 0;
+        while let Some(idle) = self.shared.take_idle(until) {
+            let _ = spawn_blocking(move || drop(idle)).await;
+            count += 1;
+        }
+        count
+    }
+
     /// Ends the work of all handles: calls that began, or wait for their turn, run to their end, and others are
     /// [`Error::Unavailable`] from now on. Then writes back the logs, and lets others have the folder. Returns the first
     /// failure; what was answered is durable also then.
@@ -119,7 +135,7 @@ impl Shared {
         // From now on: who waits for somebody else to open it waits for a place as well.
         let patience = Delay::new(self.settings.patience);
         let mut opened = slot.opened.lock().await;
-        self.slots().used(slot);
+        slot.use_now();
         if let Some(opened) = opened.as_ref().filter(|opened| !opened.is_lost()) {
             return Ok(self.hold(opened));
         }
@@ -157,7 +173,7 @@ impl Shared {
             if let Ok(permit) = self.places.clone().try_acquire_owned() {
                 return Ok(Place { _permit: permit, _freed: Freed(self.freed.clone()) });
             }
-            let idle = self.slots().take_idle();
+            let idle = self.take_idle(Instant::now());
             if let Some(idle) = idle {
                 // Closing a database writes its log back.
                 let _ = spawn_blocking(move || drop(idle)).await;
@@ -165,6 +181,15 @@ impl Shared {
                 return Err(Error::Unavailable("too many databases are in use".into()));
             }
         }
+    }
+
+    fn take_idle(&self, until: Instant) -> Option<Arc<Opened>> {
+        self.slots().take_idle(until)
+    }
+
+    #[cfg(test)]
+    pub(super) fn free_places(&self) -> usize {
+        self.places.available_permits()
     }
 
     /// Whether no work may begin any more.

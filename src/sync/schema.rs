@@ -10,6 +10,7 @@ use super::authorizer::{Authorizer, Refusal, Rules, is_internal};
 use super::batch::SchemaHash;
 use super::error::{CreateError, Error};
 use crate::crr::Engine;
+use crate::crr::sort::sort;
 
 /// A schema, known to be one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,7 +129,7 @@ pub(super) fn hash(conn: &Connection) -> rusqlite::Result<SchemaHash> {
         }
         hasher.update([0]);
     }
-    replicated.sort();
+    sort(&mut replicated);
     replicated.dedup();
     for table in replicated {
         hasher.update(table.as_bytes());

@@ -42,7 +42,7 @@ struct Question<'a> {
     dbid: &'a str,
     site: Option<String>,
     method: &'a str,
-    headers: BTreeMap<&'a str, &'a str>,
+    headers: BTreeMap<String, String>,
     sql: &'a [String],
 }
 
@@ -70,16 +70,20 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::
 }
 
 async fn ask(function: &Function, access: &Access) -> Result<JsValue, JsValue> {
-    let headers = access.headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+    let pairs =
+        access.headers.iter().filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())));
+    let mut headers = BTreeMap::new();
+    headers.extend(pairs);
     let question = Question {
         operation: access.operation.as_str(),
         dbid: access.dbid.as_str(),
         site: access.site.map(|site| site.to_string()),
         method: access.method.as_str(),
-        headers: headers.collect(),
+        headers,
         sql: &access.sql,
     };
-    let question = question.serialize(&serde_wasm_bindgen::Serializer::json_compatible())?;
+    let question = serde_json::to_string(&question).map_err(|error| JsError::new(&error.to_string()))?;
+    let question = JSON::parse(&question)?;
     let verdict = function.call1(&JsValue::UNDEFINED, &question)?;
     // Of a value that is no promise it makes one.
     JsFuture::from(Promise::resolve(&verdict)).await
@@ -91,7 +95,7 @@ fn read(verdict: &JsValue) -> Option<Verdict> {
         return Some(if allow { Verdict::ALLOW } else { forbidden(None) });
     }
     // By way of JSON, which shows every member, and has values as SQL requests have them.
-    let answer: Answer = serde_json::from_str(&JSON::stringify(verdict).ok()?.as_string()?).ok()?;
+    let answer: Answer = serde_json::from_slice(JSON::stringify(verdict).ok()?.as_string()?.as_bytes()).ok()?;
     Some(match answer {
         Answer { allow: true, .. } => Verdict::Allow(bounds(answer)?),
         Answer { status: Some(401.0), message, .. } => {

@@ -40,6 +40,7 @@ pub mod renew;
 mod replicate;
 mod rows;
 mod sites;
+pub(crate) mod sort;
 mod state;
 mod table;
 mod tables;

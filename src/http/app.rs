@@ -2,8 +2,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::{Request, State};
+use axum::handler::Handler;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post, put};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use tokio::sync::Semaphore;
 
@@ -180,28 +184,57 @@ impl Builder {
     pub fn build(self) -> Router {
         let Self { routes, settings } = self;
         let path = |operation| routes.path(operation);
+        let at = |run: Run| Endpoint { settings: settings.clone(), run };
         let mut router = Router::new()
-            .route(&path(Operation::Create), put(create::handle))
-            .route(&path(Operation::Migrate), post(migrate::handle))
-            .route(&path(Operation::GetChanges), get(get_changes::handle))
-            .route(&path(Operation::ApplyChanges), post(apply::handle))
-            .route(&path(Operation::RequestChanges), post(request::handle))
-            .route(&path(Operation::Verify), post(verify::handle))
-            .route(&path(Operation::Events), get(events::handle))
-            .route(&path(Operation::Ticket), post(ticket::handle))
-            .route(&path(Operation::Status), get(status::handle));
+            .route(&path(Operation::Create), put(at(|given, request| Box::pin(create::handle(given, request)))))
+            .route(&path(Operation::Migrate), post(at(|given, request| Box::pin(migrate::handle(given, request)))))
+            .route(
+                &path(Operation::GetChanges),
+                get(at(|given, request| Box::pin(get_changes::handle(given, request)))),
+            )
+            .route(&path(Operation::ApplyChanges), post(at(|given, request| Box::pin(apply::handle(given, request)))))
+            .route(
+                &path(Operation::RequestChanges),
+                post(at(|given, request| Box::pin(request::handle(given, request)))),
+            )
+            .route(&path(Operation::Verify), post(at(|given, request| Box::pin(verify::handle(given, request)))))
+            .route(&path(Operation::Events), get(at(|given, request| Box::pin(events::handle(given, request)))))
+            .route(&path(Operation::Ticket), post(at(|given, request| Box::pin(ticket::handle(given, request)))))
+            .route(&path(Operation::Status), get(at(|given, request| Box::pin(status::handle(given, request)))));
         if settings.sql {
-            router = router.route(&path(Operation::Sql), post(sql::handle));
+            router =
+                router.route(&path(Operation::Sql), post(at(|given, request| Box::pin(sql::handle(given, request)))));
         }
         if settings.pause && settings.links.is_some() {
-            router = router.route(&path(Operation::Upstream), put(upstream::handle));
+            router = router.route(
+                &path(Operation::Upstream),
+                put(at(|given, request| Box::pin(upstream::handle(given, request)))),
+            );
         }
-        let router = router.method_not_allowed_fallback(method_not_allowed).fallback(no_route).with_state(settings);
+        let router = router.method_not_allowed_fallback(method_not_allowed).fallback(no_route);
         match routes.as_prefix() {
             "" => router,
             // Nesting leaves out the prefix with a slash after it.
             prefix => Router::new().nest(prefix, router).route(&format!("{prefix}/"), any(no_route)),
         }
+    }
+}
+
+/// An operation of this app.
+type Run = fn(State<Settings>, Request) -> BoxFuture<'static, Result<Response, Problem>>;
+
+/// One type of handler for all operations: axum's code for a handler and for a state is compiled once.
+#[derive(Clone)]
+struct Endpoint {
+    settings: Settings,
+    run: Run,
+}
+
+impl Handler<(), ()> for Endpoint {
+    type Future = BoxFuture<'static, Response>;
+
+    fn call(self, request: Request, (): ()) -> Self::Future {
+        Box::pin((self.run)(State(self.settings), request).map(|outcome| outcome.into_response()))
     }
 }
 

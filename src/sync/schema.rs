@@ -14,6 +14,7 @@ use super::deadline::Deadline;
 use super::error::{CreateError, Error};
 use crate::crr::Engine;
 use crate::crr::quote::identifier;
+use crate::crr::sort::sort;
 
 /// The largest schema, in bytes. Larger than any that a person wrote, and soon tried out.
 const MAX_LENGTH: usize = 256 << 10;
@@ -177,7 +178,7 @@ pub(super) fn hash(conn: &Connection) -> rusqlite::Result<SchemaHash> {
         }
         hasher.update([0]);
     }
-    replicated.sort();
+    sort(&mut replicated);
     replicated.dedup();
     for table in replicated {
         hasher.update(table.as_bytes());

@@ -9,8 +9,8 @@ use futures_timer::Delay;
 use futures_util::future::{Either, select};
 use futures_util::stream::{BoxStream, StreamExt};
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::failure::{Failure, error};
 use super::watchdog::Watchdog;
@@ -40,6 +40,12 @@ pub(super) enum Event {
     Batch(Box<Batch>),
     /// `drain`: come back.
     Drain,
+}
+
+/// What `createDatabaseIfNotExists` is sent.
+#[derive(Serialize)]
+struct Creation<'a> {
+    schema: &'a str,
 }
 
 /// What `createDatabaseIfNotExists` answers; the rest of it is not needed here.
@@ -78,7 +84,7 @@ impl Client {
 
     /// Makes sure that the upstream has the database. Returns the upstream's site.
     pub(super) async fn create(&self, schema: &str) -> Result<SiteId, Failure> {
-        let body = serde_json::json!({ "schema": schema }).to_string();
+        let body = serde_json::to_vec(&Creation { schema }).map_err(Failure::unreachable)?;
         let created: Created = self.json(Method::PUT, "", Some(body.into())).await?;
         Ok(created.site)
     }
@@ -221,12 +227,12 @@ fn read_event(event: Result<eventsource_stream::Event, Failure>) -> Option<Resul
         Err(failure) => return Some(Err(failure)),
     };
     match event.event.as_str() {
-        "batch" => Some(match serde_json::from_str(&event.data) {
+        "batch" => Some(match serde_json::from_slice(event.data.as_bytes()) {
             Ok(batch) => Ok(Event::Batch(Box::new(batch))),
             Err(error) => Err(Failure::not_a_sync_server(200, error)),
         }),
         "drain" => Some(Ok(Event::Drain)),
-        "problem" => Some(Err(match serde_json::from_str::<Document>(&event.data) {
+        "problem" => Some(Err(match serde_json::from_slice::<Document>(event.data.as_bytes()) {
             Ok(document) => classify(StatusCode::INTERNAL_SERVER_ERROR, document, None),
             Err(error) => Failure::not_a_sync_server(200, error),
         })),

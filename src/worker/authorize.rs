@@ -70,7 +70,7 @@ fn read(verdict: &JsValue) -> Option<Verdict> {
         return Some(if allow { Verdict::ALLOW } else { forbidden(None) });
     }
     // By way of JSON, which shows every member, and has values as SQL requests have them.
-    let answer: Answer = serde_json::from_str(&JSON::stringify(verdict).ok()?.as_string()?).ok()?;
+    let answer: Answer = serde_json::from_slice(JSON::stringify(verdict).ok()?.as_string()?.as_bytes()).ok()?;
     Some(match answer {
         Answer { allow: true, .. } => Verdict::Allow(bounds(answer)?),
         Answer { status: Some(401.0), message, .. } => {

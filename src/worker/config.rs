@@ -52,7 +52,7 @@ impl Config {
     pub(super) fn from_js(value: &JsValue) -> Result<Self, JsValue> {
         // By way of JSON, which shows every member. Reading the known ones off the object would miss a misspelt one.
         let given = match JSON::stringify(value)?.as_string() {
-            Some(json) if json != "null" => serde_json::from_str(&json).map_err(invalid)?,
+            Some(json) if json != "null" => serde_json::from_slice(json.as_bytes()).map_err(invalid)?,
             _ => Given::default(),
         };
         Ok(Self {

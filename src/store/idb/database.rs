@@ -1,9 +1,9 @@
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
 
-use futures_util::future::join_all;
+use futures_util::future::{LocalBoxFuture, join_all};
 use send_wrapper::SendWrapper;
 use tokio::sync::{Mutex, oneshot, watch};
 use wasm_bindgen_futures::spawn_local;
@@ -26,6 +26,9 @@ struct Shared {
     name: String,
     slots: RefCell<HashMap<Dbid, Rc<Slot>>>,
 }
+
+/// What a call does, and keeps what it found.
+type Call = Box<dyn FnMut(&mut Replica)>;
 
 /// One database that was asked for, whether it is open just now or not.
 struct Slot {
@@ -57,11 +60,12 @@ impl Store {
         SendWrapper::new(async move {
             let outcome = async {
                 let opened = slot.ready(create).await?;
-                // A database whose creation did not come to its schema is not there yet.
-                if !create && !opened.run(|replica| replica.exists())?.0 {
-                    return Err(Error::NotFound);
+                let mut exists = true;
+                if !create {
+                    opened.run(&mut |replica| exists = replica.exists())?;
                 }
-                Ok(())
+                // A database whose creation did not come to its schema is not there yet.
+                if exists { Ok(()) } else { Err(Error::NotFound) }
             };
             let outcome = outcome.await;
             if outcome.is_err() {
@@ -195,6 +199,15 @@ impl Slot {
         opened.is_ok_and(|opened| open_one(&opened).is_some())
     }
 
+    /// Runs a call. Resolves after everything that was committed so far is durable.
+    fn run(self: Rc<Self>, mut call: Call) -> LocalBoxFuture<'static, Result<(), Error>> {
+        Box::pin(async move {
+            let opened = self.ready(false).await?;
+            let generation = opened.run(&mut *call)?;
+            Ok(opened.durable(generation).await?)
+        })
+    }
+
     async fn release(&self) {
         let opened = self.opened.lock().await.take();
         if let Some(opened) = opened {
@@ -225,11 +238,15 @@ impl Database {
         F: FnOnce(&mut Replica) -> T + Send + 'static,
     {
         let slot = Rc::clone(&self.0);
+        let found = Rc::new(Cell::new(None));
+        let told = Rc::clone(&found);
+        // The same code runs every call; only this much is made anew for each kind.
+        let mut f = Some(f);
+        let run: Call = Box::new(move |replica| told.set(f.take().map(|f| f(replica))));
+        let done = slot.run(run);
         SendWrapper::new(async move {
-            let opened = slot.ready(false).await?;
-            let (value, generation) = opened.run(f)?;
-            opened.durable(generation).await?;
-            Ok(value)
+            done.await?;
+            found.take().ok_or_else(|| Failure::Closed.into())
         })
     }
 

@@ -93,21 +93,21 @@ impl Opened {
         !self.is_retiring.get() && self.replica.try_borrow().is_ok_and(|replica| replica.is_some())
     }
 
-    /// Runs `f` with the replica. What it returns may be told once the generation beside it is durable.
-    pub(super) fn run<T>(self: &Rc<Self>, f: impl FnOnce(&mut Replica) -> T) -> Result<(T, Generation), Error> {
+    /// Runs `f` with the replica. What it found may be told once the generation that is returned is durable.
+    pub(super) fn run(self: &Rc<Self>, f: &mut dyn FnMut(&mut Replica)) -> Result<Generation, Error> {
         // It stays borrowed when an earlier call panicked.
         let mut replica = self.replica.try_borrow_mut().map_err(|_| Failure::Closed)?;
         let Some(replica) = replica.as_mut().filter(|_| !self.is_retiring.get()) else {
             return Err(self.end_or_closed().into());
         };
-        let value = f(replica);
+        f(replica);
         if !replica.connection().is_autocommit() {
             // Storing half a transaction would be worse than losing one that nobody committed.
             replica.connection().execute_batch("ROLLBACK").map_err(crate::sync::Error::from)?;
         }
         let generation = self.log.borrow().current(&self.image.borrow());
         self.start_writing();
-        Ok((value, generation))
+        Ok(generation)
     }
 
     /// Resolves when `generation` is durable.

@@ -19,6 +19,7 @@ mod import;
 mod inspect;
 mod limits;
 mod log;
+mod memory;
 mod metrics;
 mod open_files;
 mod pace;

@@ -19,7 +19,7 @@ use super::metrics::{Metrics, Scene};
 use super::pace::Pace;
 use super::reload::Reload;
 use super::stop::StopSignals;
-use super::{Failure, cli, exchange, follow, open_files, pace, www};
+use super::{Failure, cli, exchange, follow, memory, open_files, pace, www};
 use crate::http::compression;
 use crate::http::problem::{Code, Problem};
 use crate::http::{App, Drain, IDEMPOTENCY_KEY, InvalidRoutes, PeerAddr, Routes, SITE_HEADER};
@@ -157,7 +157,10 @@ async fn close_idle(store: Store) {
     loop {
         tokio::time::sleep(IDLE / 4).await;
         let databases = store.close_idle(IDLE).await;
-        tracing::debug!(databases, "closed, since nobody used them");
+        if databases > 0 {
+            let _ = tokio::task::spawn_blocking(memory::trim).await;
+            tracing::debug!(databases, "closed, since nobody used them");
+        }
     }
 }
 

@@ -20,7 +20,7 @@ export interface SyncWorkerConfig {
 /**
  * Called before each request to the upstream; once more, with `refresh`, after the upstream answered 401.
  *
- * Failing, or taking longer than `limits.authorizeMs`, is as if the upstream had answered 401: the link shows
+ * Failing, or taking longer than ten seconds, is as if the upstream had answered 401: the link shows
  * `unauthorized`, sends nothing, and asks again when it is woken, or within a minute.
  */
 export type UpstreamHeaders = (request: UpstreamRequest) => Promise<Credentials> | Credentials;
@@ -58,7 +58,7 @@ export interface Limits {
   sqlBytes?: number;
   /** How long one `sql` request may run. */
   sqlTimeMs?: number;
-  /** How long `authorize` may take, and `upstreamHeaders`. */
+  /** How long `authorize` may take. */
   authorizeMs?: number;
   /** How long a ticket for an event stream is good. */
   ticketMs?: number;

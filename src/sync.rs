@@ -12,6 +12,8 @@
 //! - Whatever is missing is announced as missing: see `ledger.rs`.
 //! - A transaction that comes in pieces shows with the last of them.
 //! - What came from a peer is not sent back to it, though the cursor moves over it.
+//! - What a peer refused is not claimed to it until it has taken it.
+//! - Changes leave under the name of the principal that the database belongs to, or not at all.
 //! - A database exists from the commit of its schema on, which brings all its tables or none.
 //!
 //! Values keep their type and every bit on the way through JSON, see [`json`], and through the shorter [`binary`] form.
@@ -33,7 +35,9 @@ mod migrate;
 mod outbox;
 mod partials;
 mod peers;
+mod principal;
 mod program;
+mod quarantine;
 mod ranges;
 mod renew;
 mod replica;
@@ -56,9 +60,11 @@ pub use clock::Clock;
 pub use cursor::{Cursor, InvalidCursor, Origin, Place, Since};
 pub use error::{ApplyError, CreateError, Error, MigrateError, RequestError, SqlError, VerifyError};
 pub use migrate::{Migrated, MigrationStatus};
-pub use outbox::Unsent;
+pub use outbox::{Outgoing, Unsent};
 pub use partials::Piece;
 pub use peers::Peer;
+pub use principal::WhenUnsent;
+pub use quarantine::{DISCARDED, Quarantine, Quarantined, Refusal, Transaction};
 pub use ranges::{InvertedRange, Point, Range, Ranges};
 pub use replica::{Created, Replica};
 pub use request::{Page, Request};

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crsql_sync::crr::{SiteId, Version};
 use crsql_sync::sync::{
-    ApplyError, Batch, CreateError, Cursor, Page, Replica, Request, RequestError, RequestKey, ResultSet, Schema, Since,
-    Sql, SqlError, SqlLimits,
+    ApplyError, Batch, CreateError, Cursor, Outgoing, Page, Replica, Request, RequestError, RequestKey, ResultSet,
+    Schema, Since, Sql, SqlError, SqlLimits,
 };
 use rusqlite::Connection;
 #[cfg(target_family = "wasm")]
@@ -593,7 +593,7 @@ fn what_the_upstream_lacks_is_counted_until_it_acknowledges() {
     assert!(unsent.since.unwrap() > 1_600_000_000_000);
 
     let acknowledged = a.acknowledged(hub.site()).unwrap();
-    let batch = a.outgoing(hub.site(), acknowledged, acknowledged, Page::default()).unwrap();
+    let batch = a.outgoing(&Outgoing::new(hub.site(), acknowledged, acknowledged, Page::default())).unwrap();
     assert_eq!(batch.changes.len(), 2);
     hub.apply_changes(&batch).unwrap();
     a.acknowledge(hub.site(), batch.next.unwrap()).unwrap();
@@ -611,12 +611,12 @@ fn a_peer_that_lost_its_data_gets_back_even_its_own() {
     a.begin_again(hub.site()).unwrap();
     assert_eq!(a.received(hub.site()).unwrap(), after(&hub, 0));
     let start = a.acknowledged(hub.site()).unwrap();
-    let batch = a.outgoing(hub.site(), start, start, Page::default()).unwrap();
+    let batch = a.outgoing(&Outgoing::new(hub.site(), start, start, Page::default())).unwrap();
     assert!(batch.changes.iter().any(|change| change.site == hub.site()));
     a.acknowledge(hub.site(), batch.next.unwrap()).unwrap();
     add(&mut a, "2");
     let acknowledged = a.acknowledged(hub.site()).unwrap();
-    let batch = a.outgoing(hub.site(), acknowledged, acknowledged, Page::default()).unwrap();
+    let batch = a.outgoing(&Outgoing::new(hub.site(), acknowledged, acknowledged, Page::default())).unwrap();
     assert!(batch.changes.iter().all(|change| change.site == a.site()));
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crsql_sync::crr::{SiteId, Version};
 use crsql_sync::sync::{
-    ApplyError, Batch, Clock, Cursor, Piece, Request, RequestError, Since, VersionsRequest, Wanted,
+    ApplyError, Batch, Clock, Cursor, Outgoing, Piece, Request, RequestError, Since, VersionsRequest, Wanted,
 };
 
 use super::network::{Envelope, Message};
@@ -93,7 +93,8 @@ impl World {
                 Some(push) => *push,
                 None => start().unwrap(),
             };
-            let batch = node.call(None, |replica| replica.outgoing(peer, push.acknowledged, push.read, page))?;
+            let batch =
+                node.call(None, |replica| replica.outgoing(&Outgoing::new(peer, push.acknowledged, push.read, page)))?;
             let mut batch = batch.map_err(|error| error.to_string())?;
             if !batch.is_empty() {
                 if text {

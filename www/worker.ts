@@ -4,25 +4,29 @@
  *
  * To be called while the worker's script runs for the first time, since browsers take listeners only then:
  *
- *     import { installSyncWorker } from "crsql-sync/sw";
+ *     import { installSyncWorker } from "crsql-sync/worker";
  *     installSyncWorker({ upstream: "/sync" });
  *
  * @module
  */
 
-import type { Authorize, SyncWorkerConfig as EngineConfig } from "crsql-sync:engine";
-import { type Done, type Hello, type Restarted, SYNC_TAG, type ToWorker } from "./messages.js";
-import { Engine } from "./sw/engine.js";
-import { WasmFile } from "./sw/wasm.js";
+import type { Authorize, SyncWorkerConfig as EngineConfig, UpstreamHeaders } from "crsql-sync:engine";
+import { engineConfig, normalizePrefix } from "./engine/config.js";
+import { Engine } from "./engine/engine.js";
+import { type Done, type Hello, PROTOCOL, type Restarted, SYNC_TAG, type ToWorker } from "./messages.js";
+import { WasmFile } from "./worker/wasm.js";
+import { askPages } from "./worker/who.js";
 
-export type { Authorize, Bounds, Limits, Operation, Verdict } from "crsql-sync:engine";
+export type { Authorize, Bounds, Credentials, Limits, Operation, UpstreamHeaders, UpstreamRequest, Verdict } from "crsql-sync:engine";
 
 declare const self: ServiceWorkerGlobalScope;
 
 /** Settings of the worker. All have defaults; without `upstream` the data stays in this browser. */
-export interface SyncWorkerConfig extends EngineConfig {
+export interface SyncWorkerConfig extends Omit<EngineConfig, "upstreamHeaders"> {
   /** The same routes on a server, as a URL that ends with its prefix. May be relative to the worker's own. */
   upstream?: string | null;
+  /** Says who asks the upstream. `"page"` asks the open pages, for the `auth` that they were connected with. */
+  upstreamHeaders?: UpstreamHeaders | "page";
   /** Called before each operation; says whether it may be done. Without it every page of the origin may do all. */
   authorize?: Authorize;
   /** Where the wasm file lies; beside this module unless given. Its name has to change with its content. */
@@ -34,9 +38,12 @@ const BACKGROUND_SYNC_MS = 20_000;
 
 /** Adds the listeners. They do no more than decide; the engine starts with the first request that is ours. */
 export function installSyncWorker(config: SyncWorkerConfig = {}): void {
+  const { authorize, wasmUrl, upstreamHeaders, ...rest } = config;
+  const asks = upstreamHeaders === "page";
+  const identity = asks ? askPages : upstreamHeaders;
   const prefix = normalizePrefix(config.prefix ?? "/sync");
-  const wasm = new WasmFile(new URL(config.wasmUrl ?? new URL(__WASM_FILE__, import.meta.url), self.location.href));
-  const engine = new Engine(wasm, engineConfig(config, prefix), config.authorize, () => void announceRestart());
+  const wasm = new WasmFile(new URL(wasmUrl ?? new URL(__WASM_FILE__, import.meta.url), self.location.href));
+  const engine = new Engine(wasm, engineConfig({ ...rest, ...(identity ? { upstreamHeaders: identity } : {}) }, prefix), authorize, () => void announceRestart());
   let backgroundSync: Promise<void> | undefined;
 
   self.addEventListener("install", (event) => event.waitUntil(wasm.install()));
@@ -57,7 +64,7 @@ export function installSyncWorker(config: SyncWorkerConfig = {}): void {
     const reply = (answer: Hello | Done) => event.ports[0]?.postMessage(answer);
     switch (message?.type) {
       case "crsql-sync:hello":
-        return reply({ type: "crsql-sync:hello", version: __VERSION__, wasm: wasm.name, started: performance.timeOrigin, prefix });
+        return reply({ type: "crsql-sync:hello", protocol: PROTOCOL, version: __VERSION__, wasm: wasm.name, started: performance.timeOrigin, prefix, asks });
       case "crsql-sync:drain":
         engine.drain();
         return reply({ type: "crsql-sync:done" });
@@ -93,19 +100,6 @@ function isOurs(request: Request, prefix: string): boolean {
 
 function isWrite(request: Request): boolean {
   return request.method !== "GET" && request.method !== "HEAD";
-}
-
-/** `sync/` and `/sync` are the same. An empty prefix would take every request of the page. */
-function normalizePrefix(prefix: string): string {
-  const path = "/" + prefix.split("/").filter(Boolean).join("/");
-  if (path === "/") throw new TypeError('crsql-sync: the prefix must name a path, such as "/sync"');
-  return path;
-}
-
-/** Without what is ours, and with an absolute URL. */
-function engineConfig({ authorize, wasmUrl, ...config }: SyncWorkerConfig, prefix: string): EngineConfig {
-  const upstream = config.upstream == null ? null : new URL(config.upstream, self.location.href).href;
-  return { ...config, prefix, upstream };
 }
 
 /** Only Chromium has background sync, and a user may have turned it off: it is an addition, not a promise. */

@@ -40,8 +40,8 @@ describe("without a network", () => {
     const states = await anna.page.evaluate(async () => {
       const states = [];
       for (let i = 0; i < 5; i++) {
-        states.push((await globalThis.client.pause()).upstream.state);
-        states.push((await globalThis.client.resume()).upstream.state === "paused" ? "paused" : "open");
+        states.push((await globalThis.db.pause()).upstream.state);
+        states.push((await globalThis.db.resume()).upstream.state === "paused" ? "paused" : "open");
       }
       return states;
     });

@@ -11,7 +11,7 @@ const wasm = readdirSync(pkg).find((file) => /^crsql_sync_bg\.[0-9a-f]+\.wasm$/.
 const manifest = {
   ...written,
   name,
-  repository: { type: "git", url: written.repository.url.replace(/^(git\+)?(.*?)(\.git)?$/, "git+$2.git") },
+  repository: { type: "git", url: written.repository.url.replace(/^(git\+)*(.*?)(\.git)?$/, "git+$2.git") },
   type: "module",
   types: "./client.d.ts",
   bin: { "crsql-sync": "cli.mjs" },

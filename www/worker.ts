@@ -33,6 +33,12 @@ export interface SyncWorkerConfig extends Omit<EngineConfig, "upstreamHeaders"> 
   wasmUrl?: string | URL;
 }
 
+/**
+ * Where this module lies. Bundlers take `new URL("…", import.meta.url)` for a file of theirs, and many would put it into the
+ * worker's script, where it cannot be cached apart.
+ */
+const HERE = import.meta.url.toString();
+
 /** How long a background `sync` event is kept open, for the upstream to be reached. Browsers allow some minutes. */
 const BACKGROUND_SYNC_MS = 20_000;
 
@@ -42,7 +48,7 @@ export function installSyncWorker(config: SyncWorkerConfig = {}): void {
   const asks = upstreamHeaders === "page";
   const identity = asks ? askPages : upstreamHeaders;
   const prefix = normalizePrefix(config.prefix ?? "/sync");
-  const wasm = new WasmFile(new URL(wasmUrl ?? new URL(__WASM_FILE__, import.meta.url), self.location.href));
+  const wasm = new WasmFile(new URL(wasmUrl ?? new URL(__WASM_FILE__, HERE), self.location.href));
   const engine = new Engine(wasm, engineConfig({ ...rest, ...(identity ? { upstreamHeaders: identity } : {}) }, prefix), authorize, () => void announceRestart());
   let backgroundSync: Promise<void> | undefined;
 

@@ -60,6 +60,25 @@ describe("a worker", () => {
     assert.match(message, /npx crsql-sync init/);
   });
 
+  test("of such a release that takes over while the page is open is told of too", async (t) => {
+    const stage = await Stage.open(t);
+    const { page, www } = stage;
+    await stage.connect(page);
+    www.replace("crsql-sync-sw.js", /protocol:1\b/, "protocol:99");
+    const code = await page.evaluate(async () => {
+      const { db } = globalThis;
+      await (await navigator.serviceWorker.ready).update();
+      if (!(await db.applyUpdate())) throw new Error("no worker waits");
+      for (let n = 0; n < 100; n++) {
+        const code = await db.query("SELECT 1").then(() => "answered", (error) => error.code);
+        if (code !== "answered") return code;
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+      return "answered";
+    });
+    assert.equal(code, "version_mismatch");
+  });
+
   test("and its databases can be taken away", async (t) => {
     const stage = await Stage.open(t);
     const { page } = stage;
@@ -81,19 +100,12 @@ describe("a worker", () => {
     assert.deepEqual(seen, { one: ["b"], all: ["a"], empty: [], isOther: true, unregistered: [true, 0, false] });
   });
 
-  test("leaves navigations and all other requests alone, also those under its prefix that are not its own", async (t) => {
+  test("leaves navigations alone, also those under its prefix", async (t) => {
     const stage = await Stage.open(t);
-    const { page, server } = stage;
-    await stage.connect(page, { dbid: "demo" });
-    const { navigation, other } = await page.evaluate(async () => {
-      const other = await fetch("/syncopation", { cache: "no-store" });
-      const { workerStart } = performance.getEntriesByName(other.url)[0] ?? {};
-      return { navigation: performance.getEntriesByType("navigation")[0].transferSize > 0, other: { status: other.status, asked: workerStart > 0 } };
-    });
-    assert.deepEqual([navigation, other.status], [true, 404]);
-    // The server answers this one: it is a navigation.
-    const response = await page.goto(`${server.url}sync/demo/status`);
+    await stage.connect(stage.page, { dbid: "demo" });
+    const own = await stage.page.evaluate(() => fetch("/sync/demo/status").then((response) => response.json()));
+    assert.equal(own.at, await stage.page.evaluate(() => globalThis.db.getStatus().then(({ at }) => at)));
+    const response = await stage.page.goto(`${stage.server.url}sync/demo/status`);
     assert.equal(response.fromServiceWorker(), false);
-    assert.equal(response.status(), 200);
   });
 });

@@ -62,7 +62,7 @@ export class Database {
     addEventListener("online", () => this.wake(), { signal });
     document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.wake(), { signal });
     if (auth) host.identify(dbid, auth, signal);
-    host.onUpdate(() => this.#status.set({ updateAvailable: true }), signal);
+    host.onUpdate((updateAvailable) => this.#status.set({ updateAvailable }), signal);
   }
 
   /** Who answers: the service worker, this page, or a server. */
@@ -231,14 +231,12 @@ export class Database {
 
   /** Calls back when a newer worker waits for {@link applyUpdate}. */
   onUpdate(callback: () => void): void {
-    this.#host.onUpdate(callback, this.#closed.signal);
+    this.#host.onUpdate((isWaiting) => isWaiting && callback(), this.#closed.signal);
   }
 
   /** Lets a waiting worker take over; streams move to it. False when none waits. */
-  async applyUpdate(): Promise<boolean> {
-    const isUpdated = await this.#host.applyUpdate();
-    this.#status.set({ updateAvailable: false });
-    return isUpdated;
+  applyUpdate(): Promise<boolean> {
+    return this.#host.applyUpdate();
   }
 
   /** Asks the browser not to delete the data when disk space runs short. Best asked when the user has made something. */

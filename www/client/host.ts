@@ -15,8 +15,8 @@ export interface Host {
   wake(): void;
   /** Calls back when the streams that it serves may be silent for ever. */
   onRestart(callback: () => void, signal: AbortSignal): void;
-  /** Calls back when a newer release waits for {@link applyUpdate}. */
-  onUpdate(callback: () => void, signal: AbortSignal): void;
+  /** Calls back with whether a newer release waits for {@link applyUpdate}, when that changes. */
+  onUpdate(callback: (isWaiting: boolean) => void, signal: AbortSignal): void;
   applyUpdate(): Promise<boolean>;
   /** The page does not need it any more. */
   close(): void;

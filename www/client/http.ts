@@ -107,6 +107,7 @@ export class Http {
       return await this.#host.fetch(url, { method, headers, signal, ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
     } catch (cause) {
       signal?.throwIfAborted();
+      if (cause instanceof SyncError) throw cause;
       if (call.writes) throw lost(call, url.href, cause);
       throw new SyncError("unreachable", `Nobody answers at ${url}. Is the server running, and the network there?`, { cause });
     }

@@ -20,12 +20,15 @@ export class WorkerHost implements Host {
   readonly mode = "worker";
   readonly #registration: ServiceWorkerRegistration;
   readonly #hello: Hello;
+  /** A worker took over that this page does not understand. */
+  #mismatch: SyncError | undefined;
 
   private constructor(registration: ServiceWorkerRegistration, hello: Hello) {
     this.#registration = registration;
     this.#hello = hello;
     // Messages wait until the page is read, unless they are asked for.
     navigator.serviceWorker.startMessages();
+    navigator.serviceWorker.addEventListener("controllerchange", () => void this.#greetNext());
   }
 
   /** Registers the worker if need be, and waits until this page's requests go to it. */
@@ -44,7 +47,8 @@ export class WorkerHost implements Host {
     return new WorkerHost(registration, hello);
   }
 
-  fetch(url: URL, init: RequestInit): Promise<Response> {
+  async fetch(url: URL, init: RequestInit): Promise<Response> {
+    if (this.#mismatch) throw this.#mismatch;
     return fetch(url, init);
   }
 
@@ -71,20 +75,20 @@ export class WorkerHost implements Host {
     navigator.serviceWorker.addEventListener("message", heard, { signal });
   }
 
-  /** Calls back when a newer worker waits to take over; at once if one does already. */
-  onUpdate(callback: () => void, signal: AbortSignal): void {
+  onUpdate(callback: (isWaiting: boolean) => void, signal: AbortSignal): void {
     const registration = this.#registration;
-    if (registration.waiting) callback();
+    if (registration.waiting) callback(true);
     const installing = () => {
       const worker = registration.installing;
       const changed = () => {
         // Without an older worker the new one does not wait.
-        if (worker?.state === "installed" && registration.active) callback();
+        if (worker?.state === "installed" && registration.active) callback(true);
       };
       worker?.addEventListener("statechange", changed, { signal });
     };
     installing();
     registration.addEventListener("updatefound", installing, { signal });
+    navigator.serviceWorker.addEventListener("controllerchange", () => callback(registration.waiting !== null), { signal });
   }
 
   /**
@@ -110,6 +114,12 @@ export class WorkerHost implements Host {
   wake(): void {
     if (this.#registration.active) post(this.#registration.active, { type: "crsql-sync:wake" });
   }
+
+  async #greetNext(): Promise<void> {
+    const { controller } = navigator.serviceWorker;
+    const hello = controller && (await greet(controller));
+    this.#mismatch = hello && hello.protocol !== PROTOCOL ? mismatch(controller, hello, this.#registration) : undefined;
+  }
 }
 
 /**
@@ -127,11 +137,11 @@ export async function unregister(): Promise<boolean> {
 
 function serviceWorkers(): ServiceWorkerContainer {
   if (!globalThis.isSecureContext) {
-    throw new SyncError("insecure_context", `Service workers need https or localhost, and this page came from ${location.origin}. Serve it over https, or pass \`worker: false\` to talk to a server directly.`);
+    throw new SyncError("insecure_context", `Service workers need https or localhost, and this page came from ${location.origin}. Serve it over https, or use \`mode: "server"\` to talk to a server directly.`);
   }
   // Missing in some private windows and in-app browsers too.
   if (!navigator.serviceWorker) {
-    throw new SyncError("no_service_worker", "This window has no service workers. Use another browser or leave the private window, or pass `worker: false` to talk to a server directly.");
+    throw new SyncError("no_service_worker", 'This window has no service workers. Set `page` to run the core in this page, or use `mode: "server"` to talk to a server directly.');
   }
   return navigator.serviceWorker;
 }

@@ -21,7 +21,7 @@ use super::{Config, Transport};
 use crate::crr::SiteId;
 use crate::http::links::{LinkError, LinkSettings, LinkState};
 use crate::store::{self, Database};
-use crate::sync::{self, Replica, Schema};
+use crate::sync::{self, Clock, Replica, Schema};
 
 /// An attempt that lasted this long was a success: the next delay is a short one.
 const LASTING: Duration = Duration::from_secs(10);
@@ -241,7 +241,7 @@ impl Link {
         self.database.call(move |replica| replica.set_upstream(site)).await??;
         self.state.online();
         *online = Some(Instant::now());
-        let session = Session { link: self, client, upstream, schema };
+        let session = Session { link: self, client, upstream, schema, known: Mutex::default() };
         match try_join(session.push(), session.pull()).await {
             Ok((never, _)) => Ok(never),
             Err(Failure::CursorLost) => {
@@ -282,6 +282,14 @@ pub(super) struct Session<'a> {
     pub(super) upstream: Remote,
     /// Our own schema. With another one, here or there, another session begins.
     pub(super) schema: Schema,
+    /// What the upstream holds, as far as it was asked for and told since.
+    known: Mutex<Clock>,
+}
+
+impl Session<'_> {
+    pub(super) fn known(&self) -> MutexGuard<'_, Clock> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 fn storage(failed: store::Error) -> LinkError {

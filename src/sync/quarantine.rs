@@ -115,7 +115,7 @@ impl Replica {
         let Some(peer) = self.engine.ordinal(&self.conn, peer)? else { return Ok(Vec::new()) };
         let mut statement = self.conn.prepare_cached(
             "SELECT site, first FROM crsql_sync_quarantine
-             WHERE peer = ?1 AND schemas <> ?2 AND principal IS ?3 AND code <> ?4",
+             WHERE peer = ?1 AND schemas <> ?2 AND (principal IS NULL OR principal IS ?3) AND code <> ?4",
         )?;
         let owner = principal::owner(&self.conn)?;
         let mut rows = statement.query((peer.get(), self.schemas_with(theirs), owner, DISCARDED))?;

@@ -12,7 +12,7 @@ use futures_util::future::{Either, select, try_join};
 use tokio::sync::{Notify, watch};
 use web_time::Instant;
 
-use super::backoff::Backoff;
+use super::backoff::{ASKED, Backoff};
 use super::client::{Client, Remote};
 use super::exchange::Exchange;
 use super::failure::{Failure, error};
@@ -112,7 +112,9 @@ impl Orders {
     /// How long the upstream is still to be left alone.
     fn wait(&self) -> Option<Duration> {
         let left = self.not_before?.saturating_sub(state::now());
-        u64::try_from(left).ok().filter(|left| *left > 0).map(Duration::from_millis)
+        let left = u64::try_from(left).ok().filter(|left| *left > 0).map(Duration::from_millis);
+        // The clock may have been set back since.
+        left.map(|left| left.min(ASKED))
     }
 }
 
@@ -210,16 +212,17 @@ impl Link {
             }
         };
         tracing::info!(dbid = %self.database.dbid(), code = error.code, detail = error.detail, ?delay, "link to the upstream");
-        self.state.waiting(state, error, delay);
-        if asked.is_none() {
-            return self.sleep(delay).await;
-        }
-        if delay > WORTH_REMEMBERING {
+        if asked.is_some() && delay > WORTH_REMEMBERING {
             let until = state::now().saturating_add(delay.as_millis() as i64);
             // Whoever forgets it is told again.
             let _ = self.database.call(move |replica| replica.set_not_before(Some(until))).await;
         }
-        Delay::new(delay).await;
+        self.state.waiting(state, error, delay);
+        match asked {
+            // Nobody hurries it.
+            Some(_) => Delay::new(delay).await,
+            None => self.sleep(delay).await,
+        }
     }
 
     /// Runs until something fails.

@@ -16,6 +16,8 @@ use crate::sync::{Batch, Clock, Outgoing, Page, Range, Replica, Since, Transacti
 
 /// Commits that follow each other this closely are sent together.
 const JOIN: Duration = Duration::from_millis(5);
+/// A batch of so many bytes should not be too large for anybody.
+const SMALL: usize = 64 << 10;
 /// When so many transactions in a row were refused, it may be the upstream that is at fault: it is given time.
 const MANY: u32 = 16;
 
@@ -59,9 +61,7 @@ impl Session<'_> {
             };
             let batch = link.database.read(move |replica| replica.outgoing(&outgoing)).await??;
             let next = batch.next.unwrap_or(push.read);
-            // What the upstream holds already was passed over: it is told how far.
-            let closes = push.known.is_some() && !batch.more && next.is_later_than(&push.acknowledged);
-            if batch.is_empty() && !closes {
+            if batch.is_empty() && !(push.known.is_some() && self.passed_over(&batch).await?) {
                 push.read = next;
                 if !batch.more {
                     push.known = None;
@@ -92,6 +92,13 @@ impl Session<'_> {
                 }
             }
         }
+    }
+
+    /// Whether a batch that brings nothing is to be sent all the same: it comes to the end over changes that the upstream holds
+    /// and has not acknowledged.
+    async fn passed_over(&self, batch: &Batch) -> Result<bool, Failure> {
+        let site = self.upstream.site;
+        Ok(!batch.more && self.link.database.read(move |replica| replica.unsent(site)).await??.changes > 0)
     }
 
     /// Sends what the upstream is not known to hold.
@@ -264,9 +271,12 @@ impl Session<'_> {
     }
 }
 
-/// After a success, more is tried again.
+/// After a success, more is tried again. Of bytes only what any upstream should take.
 fn widen(page: &mut Page) {
     page.changes = page.changes.saturating_mul(2).min(Page::default().changes);
+    if page.bytes < SMALL {
+        page.bytes = (page.bytes * 2).clamp(1, SMALL);
+    }
 }
 
 /// What the upstream will not have.

@@ -145,7 +145,7 @@ impl Plan {
         };
         let refuses = kinds.iter().any(|(_, kind)| *kind == Kind::Push) && random.chance(50);
         if refuses {
-            kinds.push((6, Kind::Retry));
+            kinds.extend([(30, Kind::Push), (4, Kind::Retry)]);
         }
         // A push leaves out what is the receiver's.
         let pushes = matches!(way, Way::Pushes | Way::Mixed) || kinds.iter().any(|(_, kind)| *kind == Kind::Push);
@@ -162,7 +162,7 @@ impl Plan {
             drops: if calm { 0 } else { *random.pick(&[0, 5, 20]) },
             repeats: if calm { 0 } else { *random.pick(&[0, 5, 20]) },
             faults: if random.chance(30) { 15 } else { 0 },
-            refuses: if refuses { 25 } else { 0 },
+            refuses: if refuses { 50 } else { 0 },
             known: random.chance(30),
             excludes: pushes || sessions || (!relapses && random.chance(60)),
             migrates,

@@ -500,7 +500,7 @@ async fn scenario_8_an_upload_that_failed_once_is_tried_again_without_another_wr
         await create();
         await sent();
         let failures = 0;
-        intercept = ({ method }) => method === "POST" && failures++ === 0 ? problem(500, "internal") : undefined;
+        intercept = ({ url }) => url.endsWith(db + "/changes") && failures++ === 0 ? problem(500, "internal") : undefined;
         await sql("INSERT INTO t VALUES (1, 'x')");
         const goes = await until(async () => (await sql("SELECT id FROM t", [], remote(db), there)).length === 1);
         return [goes, failures];

@@ -82,10 +82,12 @@ impl Session<'_> {
         Ok(self.link.database.call(move |replica| replica.received(site)).await??)
     }
 
-    /// What we hold, where that may be much of what the upstream has: but for its own, since it may have used its numbers
-    /// again after it was restored.
+    /// What we hold, where that may be much of what the upstream has: but for our own, which it does not send us, and for its
+    /// own, since it may have used its numbers again after it was restored.
     async fn known_here(&self) -> Result<Option<Clock>, Failure> {
-        let mut clock = self.link.database.read(|replica: &mut Replica| replica.clock()).await??;
+        let held = |replica: &mut Replica| replica.clock().map(|clock| (replica.site(), clock));
+        let (own, mut clock) = self.link.database.read(held).await??;
+        clock.remove(own);
         clock.remove(self.upstream.site);
         Ok((!clock.is_empty()).then_some(clock))
     }

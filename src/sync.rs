@@ -12,7 +12,7 @@
 //! - Whatever is missing is announced as missing: see `ledger.rs`.
 //! - A transaction that comes in pieces shows with the last of them.
 //! - What came from a peer is not sent back to it, though the cursor moves over it.
-//! - What a peer refused is not claimed to it until it has taken it.
+//! - The cursor of a peer does not move over what it refused; the rest is sent to it by name.
 //! - Changes leave under the name of the principal that the database belongs to, or not at all.
 //! - A database exists from the commit of its schema on, which brings all its tables or none.
 //!
@@ -23,6 +23,7 @@ mod apply;
 mod authorizer;
 pub mod batch;
 pub mod binary;
+mod by_name;
 mod check;
 mod clock;
 mod cursor;
@@ -48,6 +49,7 @@ pub mod session;
 mod sql;
 mod status;
 mod tables;
+mod upstream;
 pub mod verify;
 mod versions;
 mod waiting;

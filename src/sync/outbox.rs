@@ -9,25 +9,15 @@ use super::batch::{Batch, SchemaHash};
 use super::clock::Clock;
 use super::cursor::{Cursor, Since};
 use super::error::{Error, RequestError};
-use super::partials::Piece;
 use super::peers::{self, Event};
-use super::quarantine::{self, Transaction};
 use super::ranges::{Range, Ranges};
-use super::replica::{Replica, set_setting, setting, unset};
+use super::replica::{Replica, setting, unset};
 use super::request::{Page, Request};
-use super::versions::{VersionsRequest, Wanted};
-use crate::crr::{Change, Ordinal, Seq, SiteId, Version, Window};
+use super::{by_name, quarantine, upstream};
+use crate::crr::{Change, SiteId, Version, Window};
 
-/// The site of the upstream.
-const UPSTREAM: &str = "sync.upstream";
-/// Present while the link to the upstream is stopped by hand.
-const PAUSED: &str = "sync.paused";
 /// When the oldest of what the upstream lacks was committed, in milliseconds since 1970.
-const UNSENT_SINCE: &str = "sync.unsent_since";
-/// When this copy and the upstream last had the same, in milliseconds since 1970.
-const SYNCED_AT: &str = "sync.synced_at";
-/// Until when the upstream asked to be left alone, in milliseconds since 1970.
-const NOT_BEFORE: &str = "sync.not_before";
+pub(super) const UNSENT_SINCE: &str = "sync.unsent_since";
 
 /// What is asked for to be sent to a peer.
 #[derive(Clone, Debug)]
@@ -64,69 +54,6 @@ pub struct Unsent {
 }
 
 impl Replica {
-    /// The upstream's site, from the last time it answered.
-    pub fn upstream(&self) -> Result<Option<SiteId>, Error> {
-        upstream(&self.conn)
-    }
-
-    /// Records the upstream's site. What was exchanged with another one counts for nothing with this one.
-    pub fn set_upstream(&mut self, site: SiteId) -> Result<(), Error> {
-        let before = self.upstream()?;
-        if before == Some(site) {
-            return Ok(());
-        }
-        let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let before = match before {
-            Some(before) => self.engine.ordinal_or_new(&transaction, before)?,
-            None => Ordinal::SELF,
-        };
-        let site_ordinal = self.engine.ordinal_or_new(&transaction, site)?;
-        quarantine::carry_over(&transaction, before, site_ordinal)?;
-        set_setting(&transaction, UPSTREAM, &site.as_bytes())?;
-        transaction.commit()?;
-        Ok(())
-    }
-
-    /// Whether the link to the upstream is stopped by hand.
-    pub fn is_paused(&self) -> Result<bool, Error> {
-        Ok(setting::<bool>(&self.conn, PAUSED)?.unwrap_or(false))
-    }
-
-    /// Records whether it is.
-    pub fn set_paused(&mut self, paused: bool) -> Result<(), Error> {
-        if paused { set_setting(&self.conn, PAUSED, &true) } else { unset(&self.conn, PAUSED) }
-    }
-
-    /// When this copy and the upstream last were known to have the same, in milliseconds since 1970.
-    pub fn synced_at(&self) -> Result<Option<i64>, Error> {
-        setting(&self.conn, SYNCED_AT)
-    }
-
-    /// Records it.
-    pub fn set_synced_at(&mut self, at: i64) -> Result<(), Error> {
-        set_setting(&self.conn, SYNCED_AT, &at)
-    }
-
-    /// Until when the upstream asked to be left alone, in milliseconds since 1970.
-    pub fn not_before(&self) -> Result<Option<i64>, Error> {
-        setting(&self.conn, NOT_BEFORE)
-    }
-
-    /// Records it, or that it does not count any more.
-    pub fn set_not_before(&mut self, at: Option<i64>) -> Result<(), Error> {
-        match at {
-            Some(at) => set_setting(&self.conn, NOT_BEFORE, &at),
-            None => unset(&self.conn, NOT_BEFORE),
-        }
-    }
-
-    /// Whether `peer` is to be sent everything, for the first time or again.
-    pub fn begins_with(&self, peer: SiteId) -> Result<bool, Error> {
-        let acknowledged = peers::cursor(&self.conn, Event::Acknowledged, peer)?;
-        let begins = acknowledged == Version::ZERO && self.version()? > Version::ZERO;
-        Ok(begins || acknowledged < peers::resend(&self.conn, peer)?)
-    }
-
     /// What `peer` has acknowledged of our versions.
     pub fn acknowledged(&self, peer: SiteId) -> Result<Since, Error> {
         let version = peers::cursor(&self.conn, Event::Acknowledged, peer)?;
@@ -138,19 +65,15 @@ impl Replica {
         peers::held(&self.conn, peer)
     }
 
-    /// The next batch for a peer, without what is held back from it.
+    /// The next batch by cursor for a peer, from which nothing may be held back.
     pub fn outgoing(&mut self, outgoing: &Outgoing) -> Result<Batch, RequestError> {
         let Outgoing { peer, acknowledged, read, page, .. } = *outgoing;
         let resend = Cursor { site: self.site(), version: peers::resend(&self.conn, peer)? };
-        let held_back = quarantine::held_back(&self.conn, &self.engine, peer)?;
-        let known = match &outgoing.known {
-            None => None,
-            Some(known) => {
-                let mut known = Clock::clone(known);
-                known.remove(peer);
-                Some(Arc::new(known))
-            }
-        };
+        let known = outgoing.known.as_deref().map(|known| {
+            let mut known = known.clone();
+            known.remove(peer);
+            Arc::new(known)
+        });
         let schema = outgoing.schema.clone();
         let mut request = Request { exclude: Some(peer), known, schema, page, ..Request::after(read) };
         let resends = Since::After(resend).is_later_than(&read) && resend.version > Version::ZERO;
@@ -158,34 +81,10 @@ impl Replica {
             // Its own as well, up to where it was found to have lost data.
             (request.exclude, request.until) = (None, Some(resend));
         }
-        let mut batch = self.changes_without(&request, &held_back)?;
+        let mut batch = self.request_changes(&request)?;
         batch.more |= resends && self.version()? > resend.version;
         self.begin_batch_at(&mut batch, acknowledged, peer)?;
         Ok(batch)
-    }
-
-    /// A transaction that was held back, or the rest of it: what comes after position `after`. Says, where a page does not take
-    /// all of it, up to which position it goes. As a batch by versions it moves no cursor.
-    pub fn outgoing_transaction(
-        &mut self,
-        (site, version): Transaction,
-        after: Option<Seq>,
-        schema: Option<SchemaHash>,
-        page: Page,
-    ) -> Result<(Batch, Option<Seq>), Error> {
-        let of = Ranges::from(Range::one(version));
-        let mut request = VersionsRequest { schema, page, ..VersionsRequest::new(Wanted::Versions(Clock::default())) };
-        match after.map(|after| after.next()).transpose()? {
-            None => request.wanted = Wanted::Versions(Clock::from_iter([(site, of)])),
-            Some(first) => {
-                let rest = Range::new(first, Seq::MAX).map(Ranges::from).unwrap_or_default();
-                request.pieces = vec![Piece { site, version, seqs: rest }];
-            }
-        }
-        let batch = self.request_versions(&request)?;
-        let cut = batch.partial.first().and_then(|piece| Some((piece.seqs.last()?, piece.last_seq)));
-        let rest = cut.filter(|(last, last_seq)| last < last_seq).map(|(last, _)| last);
-        Ok((batch, rest))
     }
 
     /// Has a batch for `peer` begin at `place`, which lies at or before its beginning with nothing for the peer in between,
@@ -230,6 +129,7 @@ impl Replica {
         let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let at = self.engine.db_version(&transaction)?;
         peers::forget(&transaction, peer, at)?;
+        by_name::forget(&transaction)?;
         transaction.commit()?;
         Ok(())
     }
@@ -240,6 +140,7 @@ impl Replica {
         let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let at = self.engine.db_version(&transaction)?;
         peers::take_back(&transaction, peer, held.version, at)?;
+        by_name::forget(&transaction)?;
         transaction.commit()?;
         Ok(())
     }
@@ -247,7 +148,7 @@ impl Replica {
     /// What `peer` has not acknowledged, but for what is held back from it.
     pub fn unsent(&self, peer: SiteId) -> Result<Unsent, Error> {
         let at = self.version()?;
-        let acknowledged = peers::cursor(&self.conn, Event::Acknowledged, peer)?;
+        let acknowledged = peers::cursor(&self.conn, Event::Acknowledged, peer)?.max(self.taken(peer)?);
         if acknowledged >= at {
             return Ok(Unsent::default());
         }
@@ -281,7 +182,7 @@ impl Replica {
         let at = self.version()?;
         // Where no upstream has answered yet, it is one that has nothing, and sent nothing: so it is not this copy either.
         let peer = self.upstream()?.unwrap_or(SiteId::new([0; 16]));
-        let acknowledged = peers::cursor(&self.conn, Event::Acknowledged, peer)?;
+        let acknowledged = peers::cursor(&self.conn, Event::Acknowledged, peer)?.max(self.taken(peer)?);
         let held_back = quarantine::held_back(&self.conn, &self.engine, peer)?;
         let mut transactions = Vec::new();
         self.visit_unsent(&Span { peer, acknowledged, at, held_back }, &mut |change| {
@@ -319,16 +220,9 @@ pub(super) struct Span {
     held_back: Clock,
 }
 
-fn upstream(conn: &Connection) -> Result<Option<SiteId>, Error> {
-    match setting::<Vec<u8>>(conn, UPSTREAM)? {
-        Some(bytes) => Ok(Some(SiteId::from_slice(&bytes)?)),
-        None => Ok(None),
-    }
-}
-
 /// Notes the time of a write that the upstream lacks, unless an older one is noted. `peer` is where the write came from.
 pub(super) fn mark_unsent(conn: &Connection, peer: Option<SiteId>) -> Result<(), Error> {
-    let upstream = upstream(conn)?;
+    let upstream = upstream::site(conn)?;
     if upstream.is_none() || upstream == peer {
         return Ok(());
     }
@@ -342,7 +236,7 @@ pub(super) fn mark_unsent(conn: &Connection, peer: Option<SiteId>) -> Result<(),
 
 /// Takes a peer's word for what it has of ours, up to `at`. The upstream's is not taken: its answers count.
 pub(super) fn heard(conn: &Connection, peer: SiteId, have: Cursor, at: Cursor) -> Result<(), Error> {
-    if have.site != at.site || upstream(conn)? == Some(peer) {
+    if have.site != at.site || upstream::site(conn)? == Some(peer) {
         return Ok(());
     }
     let version = have.version.min(at.version);

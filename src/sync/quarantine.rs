@@ -1,8 +1,8 @@
 //! Transactions that the upstream will not have, held back so that they do not hold up the others.
 //!
-//! Only their names are kept here: the rows stay where they are. What is held back from a peer is left out of the batches
-//! by cursor for it, pushed or asked for, and none of them claims it, or a piece of it, until the peer has taken it. So it
-//! is a gap to the peer, as anything else that is missing (docs/protocol.md, "What is held back").
+//! Only their names are kept here: the rows stay where they are. A peer's cursor never moves over what is held back from it,
+//! or it would promise what it does not hold; so what comes after is sent by name, until the peer has taken all of it
+//! (docs/protocol.md, "What is held back").
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -115,7 +115,7 @@ impl Replica {
         let Some(peer) = self.engine.ordinal(&self.conn, peer)? else { return Ok(Vec::new()) };
         let mut statement = self.conn.prepare_cached(
             "SELECT site, first FROM crsql_sync_quarantine
-             WHERE peer = ?1 AND schemas <> ?2 AND principal IS ?3 AND code <> ?4",
+             WHERE peer = ?1 AND schemas <> ?2 AND (principal IS NULL OR principal IS ?3) AND code <> ?4",
         )?;
         let owner = principal::owner(&self.conn)?;
         let mut rows = statement.query((peer.get(), self.schemas_with(theirs), owner, DISCARDED))?;
@@ -163,17 +163,6 @@ pub(super) fn held_back(conn: &Connection, engine: &Engine, peer: SiteId) -> Res
         clock.push((site, Ranges::from(range(row.get(1)?, row.get(2)?)?)));
     }
     Ok(clock.into_iter().collect())
-}
-
-/// The peers from which anything is held back.
-pub(super) fn peers(conn: &Connection, engine: &Engine) -> Result<Vec<SiteId>, Error> {
-    let mut statement = conn.prepare_cached("SELECT DISTINCT peer FROM crsql_sync_quarantine WHERE peer <> 0")?;
-    let mut rows = statement.query([])?;
-    let mut peers = Vec::new();
-    while let Some(row) = rows.next()? {
-        peers.push(engine.site(conn, Ordinal::from(row.get::<_, i64>(0)?))?);
-    }
-    Ok(peers)
 }
 
 /// Holds transactions back from the upstream for ever, and what it refused as well.

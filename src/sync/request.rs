@@ -13,7 +13,6 @@ use super::cursor::{Cursor, Origin, Place, Since};
 use super::error::{Error, RequestError};
 use super::ledger::Ledger;
 use super::peers;
-use super::quarantine;
 use super::ranges::Range;
 use super::replica::Replica;
 use super::tables::Tables;
@@ -70,18 +69,7 @@ impl Replica {
     ///
     /// Whoever is sent some tables only holds no transaction of which it could be sure that it is whole; so the batch then
     /// covers nothing, and pieces are not told from transactions.
-    ///
-    /// What is [held back](Self::quarantine) from the asker is left out, and not claimed: its cursor may have moved over it.
     pub fn request_changes(&mut self, request: &Request) -> Result<Batch, RequestError> {
-        let held_back = match request.exclude {
-            Some(peer) => quarantine::held_back(&self.conn, &self.engine, peer)?,
-            None => Clock::default(),
-        };
-        self.changes_without(request, &held_back)
-    }
-
-    /// The same, where it is known what is held back.
-    pub(super) fn changes_without(&mut self, request: &Request, held_back: &Clock) -> Result<Batch, RequestError> {
         // One snapshot: the rows, the version, the claims and what is excluded belong together.
         let snapshot = self.conn.savepoint().map_err(Error::from)?;
         let ledger = Ledger::new(&snapshot, &self.engine);
@@ -95,10 +83,6 @@ impl Replica {
             None => at.version,
         };
         let known = request.known.as_deref().map(|known| ledger.common(known)).transpose()?;
-        let known = match known {
-            Some(known) => Some(known.union(held_back)),
-            None => (!held_back.is_empty()).then(|| held_back.clone()),
-        };
         let wanted = |change: &Change| {
             Some(change.site) != request.exclude
                 && request.tables.as_ref().is_none_or(|tables| tables.contains(&change.table))
@@ -141,8 +125,6 @@ impl Replica {
 
         let more = page.stop.is_some();
         let mut partial = page.pieces(within.filter(|_| until > start), last_seq);
-        // What is left of a transaction of which the asker has a piece.
-        partial.retain(|partial| !held_back.contains(partial.site, partial.version));
         let (end, mut next, changes) = page.finish(site, until);
         if within.is_some() && end == start && !more {
             // `until` lies before what is held already.
@@ -187,7 +169,6 @@ impl Replica {
             _ => batch.end.unwrap_or(start),
         };
         concerned.extend(peers::sources(&self.conn, start, until)?);
-        concerned.extend(quarantine::peers(&self.conn, &self.engine)?);
         concerned.extend(Ledger::new(&self.conn, &self.engine).sources(start, until)?);
         Ok((batch, concerned))
     }

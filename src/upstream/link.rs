@@ -12,7 +12,7 @@ use futures_util::future::{Either, select, try_join};
 use tokio::sync::{Notify, watch};
 use web_time::Instant;
 
-use super::backoff::Backoff;
+use super::backoff::{ASKED, Backoff};
 use super::client::{Client, Remote};
 use super::exchange::Exchange;
 use super::failure::{Failure, error};
@@ -21,7 +21,7 @@ use super::{Config, Transport};
 use crate::crr::SiteId;
 use crate::http::links::{LinkError, LinkSettings, LinkState};
 use crate::store::{self, Database};
-use crate::sync::{self, Replica, Schema};
+use crate::sync::{self, Clock, Replica, Schema};
 
 /// An attempt that lasted this long was a success: the next delay is a short one.
 const LASTING: Duration = Duration::from_secs(10);
@@ -112,7 +112,9 @@ impl Orders {
     /// How long the upstream is still to be left alone.
     fn wait(&self) -> Option<Duration> {
         let left = self.not_before?.saturating_sub(state::now());
-        u64::try_from(left).ok().filter(|left| *left > 0).map(Duration::from_millis)
+        let left = u64::try_from(left).ok().filter(|left| *left > 0).map(Duration::from_millis);
+        // The clock may have been set back since.
+        left.map(|left| left.min(ASKED))
     }
 }
 
@@ -210,16 +212,17 @@ impl Link {
             }
         };
         tracing::info!(dbid = %self.database.dbid(), code = error.code, detail = error.detail, ?delay, "link to the upstream");
-        self.state.waiting(state, error, delay);
-        if asked.is_none() {
-            return self.sleep(delay).await;
-        }
-        if delay > WORTH_REMEMBERING {
+        if asked.is_some() && delay > WORTH_REMEMBERING {
             let until = state::now().saturating_add(delay.as_millis() as i64);
             // Whoever forgets it is told again.
             let _ = self.database.call(move |replica| replica.set_not_before(Some(until))).await;
         }
-        Delay::new(delay).await;
+        self.state.waiting(state, error, delay);
+        match asked {
+            // Nobody hurries it.
+            Some(_) => Delay::new(delay).await,
+            None => self.sleep(delay).await,
+        }
     }
 
     /// Runs until something fails.
@@ -241,7 +244,7 @@ impl Link {
         self.database.call(move |replica| replica.set_upstream(site)).await??;
         self.state.online();
         *online = Some(Instant::now());
-        let session = Session { link: self, client, upstream, schema };
+        let session = Session { link: self, client, upstream, schema, known: Mutex::default() };
         match try_join(session.push(), session.pull()).await {
             Ok((never, _)) => Ok(never),
             Err(Failure::CursorLost) => {
@@ -282,6 +285,14 @@ pub(super) struct Session<'a> {
     pub(super) upstream: Remote,
     /// Our own schema. With another one, here or there, another session begins.
     pub(super) schema: Schema,
+    /// What the upstream holds, as far as it was asked for and told since.
+    known: Mutex<Clock>,
+}
+
+impl Session<'_> {
+    pub(super) fn known(&self) -> MutexGuard<'_, Clock> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 fn storage(failed: store::Error) -> LinkError {

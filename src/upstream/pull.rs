@@ -35,8 +35,8 @@ impl Session<'_> {
         loop {
             let known = match since {
                 // Who begins again has most of it already.
-                Since::Beginning => self.known().await?,
-                Since::After(cursor) if cursor.version.get() == 0 => self.known().await?,
+                Since::Beginning => self.known_here().await?,
+                Since::After(cursor) if cursor.version.get() == 0 => self.known_here().await?,
                 _ => None,
             };
             let (mut batch, mut bytes) = match known {
@@ -82,10 +82,12 @@ impl Session<'_> {
         Ok(self.link.database.call(move |replica| replica.received(site)).await??)
     }
 
-    /// What we hold, where that may be much of what the upstream has: but for its own, since it may have used its numbers
-    /// again after it was restored.
-    async fn known(&self) -> Result<Option<Clock>, Failure> {
-        let mut clock = self.link.database.read(|replica: &mut Replica| replica.clock()).await??;
+    /// What we hold, where that may be much of what the upstream has: but for our own, which it does not send us, and for its
+    /// own, since it may have used its numbers again after it was restored.
+    async fn known_here(&self) -> Result<Option<Clock>, Failure> {
+        let held = |replica: &mut Replica| replica.clock().map(|clock| (replica.site(), clock));
+        let (own, mut clock) = self.link.database.read(held).await??;
+        clock.remove(own);
         clock.remove(self.upstream.site);
         Ok((!clock.is_empty()).then_some(clock))
     }
@@ -95,8 +97,10 @@ impl Session<'_> {
         if batch.from != self.upstream.site {
             return Err(Failure::again("the upstream is another one than when the link began"));
         }
-        let schema = batch.schema.clone();
+        let (schema, covers) = (batch.schema.clone(), batch.covers.clone());
         self.link.database.call(move |replica| replica.apply_changes(&batch)).await??;
+        let known = self.known().union(&covers);
+        *self.known() = known;
         if schema.is_some() && schema != self.upstream.schema {
             return Err(Failure::again("the upstream has another schema than when the link began"));
         }

@@ -5,16 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_timer::Delay;
+use tokio::sync::watch;
 
 use super::failure::Failure;
 use super::link::Session;
 use super::state::Direction;
 use crate::crr::{SiteId, Version};
 use crate::http::links::LinkError;
-use crate::sync::{Batch, Clock, Outgoing, Page, Since, Transaction};
+use crate::sync::{Batch, Clock, Outgoing, Page, Range, Replica, Since, Transaction};
 
 /// Commits that follow each other this closely are sent together.
 const JOIN: Duration = Duration::from_millis(5);
+/// A batch of so many bytes should not be too large for anybody.
+const SMALL: usize = 64 << 10;
 /// When so many transactions in a row were refused, it may be the upstream that is at fault: it is given time.
 const MANY: u32 = 16;
 
@@ -26,19 +29,28 @@ struct Push {
     page: Page,
     /// What the upstream holds, where it may have much of what it did not acknowledge.
     known: Option<Arc<Clock>>,
-    refused_in_a_row: u32,
 }
 
 impl Session<'_> {
     /// Sends what the upstream has not acknowledged and did not send us, a batch at a time, and then what is committed.
+    ///
+    /// By cursor, as long as nothing is held back; from then on by name, since the upstream's cursor must not move over that.
     pub(super) async fn push(&self) -> Result<Infallible, Failure> {
+        self.send_held_back().await?;
+        let site = self.upstream.site;
+        if !self.link.database.read(move |replica| replica.holds_back(site)).await?? {
+            self.push_by_cursor().await?;
+        }
+        self.push_by_name().await
+    }
+
+    /// Comes to an end when a transaction was refused, and is held back.
+    async fn push_by_cursor(&self) -> Result<(), Failure> {
         let (link, site) = (self.link, self.upstream.site);
         let mut versions = link.database.watch();
-        self.send_held_back().await?;
         let acknowledged = link.database.call(move |replica| replica.acknowledged(site)).await??;
         let known = self.known_there().await?;
-        let page = Page::default();
-        let mut push = Push { acknowledged, read: acknowledged, page, known, refused_in_a_row: 0 };
+        let mut push = Push { acknowledged, read: acknowledged, page: Page::default(), known };
         loop {
             // Before the read: what is committed during it is seen by it, or wakes the wait.
             versions.mark_unchanged();
@@ -49,89 +61,144 @@ impl Session<'_> {
             };
             let batch = link.database.read(move |replica| replica.outgoing(&outgoing)).await??;
             let next = batch.next.unwrap_or(push.read);
-            // What the upstream holds already was passed over: it is told how far.
-            let closes = push.known.is_some() && !batch.more && next.is_later_than(&push.acknowledged);
-            if batch.is_empty() && !closes {
+            if batch.is_empty() && !(push.known.is_some() && self.passed_over(&batch).await?) {
                 push.read = next;
                 if !batch.more {
                     push.known = None;
                     link.database.call(|replica| replica.all_sent()).await??;
-                    link.set_at_rest(Direction::Push, true).await?;
-                    // The sender lives in the database that we hold.
-                    let _ = versions.changed().await;
-                    link.set_at_rest(Direction::Push, false).await?;
-                    Delay::new(JOIN).await;
+                    self.rest(&mut versions).await?;
                 }
                 continue;
             }
-            if batch.schema.as_ref() != Some(self.schema.hash()) {
-                return Err(Failure::again("this database has another schema than when the link began"));
+            self.check_schema(&batch)?;
+            match self.client.push(&batch).await {
+                Ok(received) if next.is_later_than(&received) => {
+                    let detail = format!("the upstream took a batch up to {next}, and says that it holds {received}");
+                    return Err(Failure::again(detail));
+                }
+                Ok(_) => {
+                    link.database.call(move |replica| replica.acknowledge(site, next)).await??;
+                    (push.acknowledged, push.read) = (next, next);
+                    widen(&mut push.page);
+                }
+                Err(Failure::OutOfOrder(expected)) => {
+                    push.acknowledged = self.go_back(push.acknowledged, expected).await?;
+                    (push.read, push.known) = (push.acknowledged, self.known_there().await?);
+                }
+                Err(failure) => {
+                    if let Some(refused) = self.narrow(&mut push.page, &batch, failure).await? {
+                        return self.hold_back(refused).await;
+                    }
+                }
             }
-            self.send(&mut push, batch, next).await?;
         }
     }
 
-    /// Sends a batch, and goes on behind it, or elsewhere.
-    async fn send(&self, push: &mut Push, batch: Batch, next: Since) -> Result<(), Failure> {
-        let (link, site) = (self.link, self.upstream.site);
-        match self.client.push(&batch).await {
-            Ok(received) if next.is_later_than(&received) => Err(Failure::again(format!(
-                "the upstream took a batch up to {next}, and says that it holds {received}"
-            ))),
-            Ok(_) => {
-                link.database.call(move |replica| replica.acknowledge(site, next)).await??;
-                (push.acknowledged, push.read, push.refused_in_a_row) = (next, next, 0);
-                push.page.changes = push.page.changes.saturating_mul(2).min(Page::default().changes);
-                Ok(())
-            }
-            Err(Failure::OutOfOrder(expected)) => {
-                push.acknowledged = self.go_back(push.acknowledged, expected).await?;
-                (push.read, push.known) = (push.acknowledged, self.known_there().await?);
-                Ok(())
-            }
-            Err(Failure::TooLarge(_)) if batch.changes.len() > 1 && push.page.bytes > 0 => {
-                push.page.bytes /= 2;
-                Ok(())
-            }
-            Err(Failure::Rejected(refusal) | Failure::TooLarge(refusal)) => self.narrow(push, &batch, refusal).await,
-            Err(Failure::Refused(refusal) | Failure::Unsupported(refusal)) => {
-                link.sit_out(Direction::Push, refusal, site).await;
-                Ok(())
-            }
-            Err(failure) => Err(failure),
-        }
-    }
-
-    /// Looks for the transaction that a refused batch is refused for, and holds that back.
-    async fn narrow(&self, push: &mut Push, batch: &Batch, refusal: LinkError) -> Result<(), Failure> {
+    /// Whether a batch that brings nothing is to be sent all the same: it comes to the end over changes that the upstream holds
+    /// and has not acknowledged.
+    async fn passed_over(&self, batch: &Batch) -> Result<bool, Failure> {
         let site = self.upstream.site;
-        let transactions = Transactions::of(batch);
-        if let Some(changes) = transactions.first_half() {
-            push.page.changes = changes;
-            return Ok(());
+        Ok(!batch.more && self.link.database.read(move |replica| replica.unsent(site)).await??.changes > 0)
+    }
+
+    /// Sends what the upstream is not known to hold.
+    async fn push_by_name(&self) -> Result<Infallible, Failure> {
+        let (link, site) = (self.link, self.upstream.site);
+        let mut versions = link.database.watch();
+        // One that does not say is sent all of it.
+        *self.known() = self.ask_clock().await?.unwrap_or_default();
+        let (mut page, mut in_a_row) = (Page::default(), 0_u32);
+        loop {
+            versions.mark_unchanged();
+            let (known, theirs) = (self.known().clone(), self.upstream.schema.clone());
+            let read = move |replica: &mut Replica| replica.outgoing_by_name(site, &known, theirs, page);
+            let (batch, version) = link.database.read(read).await??;
+            if batch.is_empty() {
+                link.database.call(move |replica| replica.set_taken(site, version)).await??;
+                self.rest(&mut versions).await?;
+                continue;
+            }
+            self.check_schema(&batch)?;
+            let pushed = match batch.partial.first() {
+                // Larger than a page: it goes in pieces, and is whole with the last of them.
+                Some(piece) => self.send_whole((piece.site, piece.version), page).await,
+                None => self.client.push(&batch).await.map(drop),
+            };
+            match pushed {
+                Ok(()) => {
+                    let pieces = batch.partial.iter().map(|piece| (piece.site, Range::one(piece.version).into()));
+                    let taken = batch.covers.union(&pieces.collect());
+                    let mut known = self.known();
+                    *known = known.union(&taken);
+                    in_a_row = 0;
+                    widen(&mut page);
+                }
+                Err(failure) => {
+                    if let Some(refused) = self.narrow(&mut page, &batch, failure).await? {
+                        let refusal = refused.refusal.clone();
+                        self.hold_back(refused).await?;
+                        in_a_row += 1;
+                        if in_a_row.is_multiple_of(MANY) {
+                            link.sit_out(Direction::Push, refusal, site).await;
+                        }
+                    }
+                }
+            }
         }
-        let Some(transaction) = transactions.first else {
-            // It is not for a change that it was refused.
-            self.link.sit_out(Direction::Push, refusal, site).await;
-            return Ok(());
-        };
-        self.hold_back(transaction, refusal.clone()).await?;
-        push.refused_in_a_row += 1;
-        if push.refused_in_a_row.is_multiple_of(MANY) {
-            self.link.sit_out(Direction::Push, refusal, site).await;
-        }
+    }
+
+    /// Waits until something was committed.
+    async fn rest(&self, versions: &mut watch::Receiver<Version>) -> Result<(), Failure> {
+        self.link.set_at_rest(Direction::Push, true).await?;
+        // The sender lives in the database that we hold.
+        let _ = versions.changed().await;
+        self.link.set_at_rest(Direction::Push, false).await?;
+        Delay::new(JOIN).await;
         Ok(())
     }
 
-    async fn hold_back(&self, transaction: Transaction, refusal: LinkError) -> Result<(), Failure> {
+    fn check_schema(&self, batch: &Batch) -> Result<(), Failure> {
+        if batch.schema.as_ref() == Some(self.schema.hash()) {
+            return Ok(());
+        }
+        Err(Failure::again("this database has another schema than when the link began"))
+    }
+
+    /// What to do about a batch that was not taken: send less of it, or wait, or, where it has one transaction only, hold that back.
+    async fn narrow(&self, page: &mut Page, batch: &Batch, failure: Failure) -> Result<Option<Refused>, Failure> {
+        let refusal = match failure {
+            Failure::TooLarge(_) if batch.changes.len() > 1 && page.bytes > 0 => {
+                page.bytes /= 2;
+                return Ok(None);
+            }
+            Failure::Rejected(refusal) | Failure::TooLarge(refusal) => refusal,
+            Failure::Refused(refusal) | Failure::Unsupported(refusal) => {
+                self.link.sit_out(Direction::Push, refusal, self.upstream.site).await;
+                return Ok(None);
+            }
+            failure => return Err(failure),
+        };
+        let transactions = Transactions::of(batch);
+        if let Some(changes) = transactions.first_half() {
+            page.changes = changes;
+            return Ok(None);
+        }
+        if let Some(transaction) = transactions.first {
+            return Ok(Some(Refused { transaction, refusal }));
+        }
+        // It is not for a change that it was refused.
+        self.link.sit_out(Direction::Push, refusal, self.upstream.site).await;
+        Ok(None)
+    }
+
+    async fn hold_back(&self, Refused { transaction, refusal }: Refused) -> Result<(), Failure> {
         let (author, version) = transaction;
         tracing::warn!(
             dbid = %self.link.database.dbid(), %author, %version, code = refusal.code, detail = refusal.detail,
             "the upstream refuses a transaction; the others go on"
         );
         let (site, theirs, refusal) = (self.upstream.site, self.upstream.schema.clone(), refusal.into());
-        let hold_back =
-            move |replica: &mut crate::sync::Replica| replica.quarantine(site, transaction, &refusal, theirs.as_ref());
+        let hold_back = move |replica: &mut Replica| replica.quarantine(site, transaction, &refusal, theirs.as_ref());
         Ok(self.link.database.call(hold_back).await??)
     }
 
@@ -141,36 +208,46 @@ impl Session<'_> {
         let theirs = self.upstream.schema.clone();
         let due = database.read(move |replica| replica.quarantine_due(site, theirs.as_ref())).await??;
         for transaction in due {
-            let mut after = None;
-            loop {
-                let theirs = self.upstream.schema.clone();
-                let read = move |replica: &mut crate::sync::Replica| {
-                    replica.outgoing_transaction(transaction, after, theirs, Page::default())
-                };
-                let (batch, rest) = database.read(read).await??;
-                match self.client.push(&batch).await {
-                    Ok(_) if rest.is_some() => after = rest,
-                    Ok(_) => break database.call(move |replica| replica.release(site, transaction)).await??,
-                    Err(Failure::Rejected(refusal) | Failure::TooLarge(refusal)) => {
-                        break self.hold_back(transaction, refusal).await?;
-                    }
-                    Err(failure) => return Err(failure),
+            match self.send_whole(transaction, Page::default()).await {
+                Ok(()) => database.call(move |replica| replica.release(site, transaction)).await??,
+                Err(Failure::Rejected(refusal) | Failure::TooLarge(refusal)) => {
+                    self.hold_back(Refused { transaction, refusal }).await?;
                 }
+                Err(failure) => return Err(failure),
             }
         }
         Ok(())
     }
 
-    /// What the upstream holds, where it is to be sent everything again or for the first time. One that does not say is sent
-    /// all of it.
+    /// Sends a transaction by name, in pieces where it is larger than a page.
+    async fn send_whole(&self, transaction: Transaction, page: Page) -> Result<(), Failure> {
+        let mut after = None;
+        loop {
+            let theirs = self.upstream.schema.clone();
+            let read = move |replica: &mut Replica| replica.outgoing_transaction(transaction, after, theirs, page);
+            let (batch, rest) = self.link.database.read(read).await??;
+            self.client.push(&batch).await?;
+            match rest {
+                Some(_) => after = rest,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// What the upstream holds, where it may be more than what it has acknowledged.
     async fn known_there(&self) -> Result<Option<Arc<Clock>>, Failure> {
         let site = self.upstream.site;
-        let begins = self.link.database.read(move |replica| replica.begins_with(site)).await??;
-        if !begins || self.upstream.at.version == Version::ZERO {
+        let more = self.link.database.read(move |replica| replica.may_hold_more(site)).await??;
+        if !more || self.upstream.at.version == Version::ZERO {
             return Ok(None);
         }
+        Ok(self.ask_clock().await?.map(Arc::new))
+    }
+
+    /// What the upstream holds, if it says so.
+    async fn ask_clock(&self) -> Result<Option<Clock>, Failure> {
         match self.client.clock().await {
-            Ok(clock) => Ok(Some(Arc::new(clock))),
+            Ok(clock) => Ok(Some(clock)),
             Err(Failure::Refused(_) | Failure::Rejected(_)) => Ok(None),
             Err(failure) => Err(failure),
         }
@@ -192,6 +269,20 @@ impl Session<'_> {
         database.call(move |replica| replica.send_again(site, held)).await??;
         Ok(expected)
     }
+}
+
+/// After a success, more is tried again. Of bytes only what any upstream should take.
+fn widen(page: &mut Page) {
+    page.changes = page.changes.saturating_mul(2).min(Page::default().changes);
+    if page.bytes < SMALL {
+        page.bytes = (page.bytes * 2).clamp(1, SMALL);
+    }
+}
+
+/// What the upstream will not have.
+struct Refused {
+    transaction: Transaction,
+    refusal: LinkError,
 }
 
 /// The transactions of a batch, in its order.

@@ -130,6 +130,9 @@ impl GivenLimits {
 
 /// The function that says who asks the upstream; JSON does not have it.
 fn credentials(settings: &JsValue) -> Result<Option<credentials::Hook>, JsValue> {
+    if !settings.is_object() {
+        return Ok(None);
+    }
     let hook = Reflect::get(settings, &"upstreamHeaders".into())?;
     if hook.is_undefined() || hook.is_null() {
         return Ok(None);

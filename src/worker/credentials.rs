@@ -41,13 +41,14 @@ struct Question<'a> {
     refresh: bool,
 }
 
-/// What it answers.
+/// What it answers, where it says whose the headers are; or else headers alone.
 #[derive(Deserialize)]
-#[serde(untagged)]
-enum Answer {
-    Whose { headers: BTreeMap<String, String>, principal: String },
-    Anyone(BTreeMap<String, String>),
+struct Whose {
+    headers: Headers,
+    principal: String,
 }
+
+type Headers = BTreeMap<String, String>;
 
 async fn ask(function: &Function, asked: &Asked) -> Result<JsValue, JsValue> {
     let Asked { dbid, principal, refresh } = asked;
@@ -58,9 +59,10 @@ async fn ask(function: &Function, asked: &Asked) -> Result<JsValue, JsValue> {
 }
 
 fn read(answer: &JsValue) -> Option<Credentials> {
-    let (headers, principal) = match serde_json::from_str(&JSON::stringify(answer).ok()?.as_string()?).ok()? {
-        Answer::Whose { headers, principal } => (headers, Some(principal)),
-        Answer::Anyone(headers) => (headers, None),
+    let json = JSON::stringify(answer).ok()?.as_string()?;
+    let (headers, principal) = match serde_json::from_str(&json) {
+        Ok(Whose { headers, principal }) => (headers, Some(principal)),
+        Err(_) => (serde_json::from_str::<Headers>(&json).ok()?, None),
     };
     let header = |(name, value)| Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?));
     let headers: Option<HeaderMap> = headers.into_iter().map(header).collect();

@@ -9,8 +9,7 @@ use send_wrapper::SendWrapper;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
-    AbortController, CompressionFormat, CompressionStream, Headers, RequestCache, RequestInit, RequestRedirect,
-    ResponseType,
+    AbortController, Headers, ReadableWritablePair, RequestCache, RequestInit, RequestRedirect, ResponseType,
 };
 
 use super::convert;
@@ -21,6 +20,11 @@ use crate::upstream::{ByteStream, Transport, TransportError};
 extern "C" {
     #[wasm_bindgen(js_name = fetch)]
     fn web_fetch(request: &web_sys::Request) -> Promise;
+
+    /// Of web-sys it is one of the interfaces that may still change.
+    type CompressionStream;
+    #[wasm_bindgen(constructor, catch)]
+    fn new(format: &str) -> Result<CompressionStream, JsValue>;
 }
 
 /// The browser's HTTP client. A service worker's own requests do not come back to it.
@@ -43,7 +47,7 @@ impl Transport for Fetch {
 async fn gzip(body: Bytes) -> Result<Bytes, JsValue> {
     let plain = web_sys::Response::new_with_opt_js_u8_array(Some(&Uint8Array::from(&*body)))?;
     let plain = plain.body().ok_or("a body has no stream")?;
-    let zipped = plain.pipe_through(CompressionStream::new(CompressionFormat::Gzip)?.unchecked_ref());
+    let zipped = plain.pipe_through(CompressionStream::new("gzip")?.unchecked_ref::<ReadableWritablePair>());
     let zipped = web_sys::Response::new_with_opt_readable_stream(Some(&zipped))?;
     let bytes = JsFuture::from(zipped.array_buffer()?).await?;
     Ok(Uint8Array::new(&bytes).to_vec().into())

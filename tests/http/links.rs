@@ -36,8 +36,15 @@ pub(crate) async fn has(server: &Server, ids: &[&str]) {
 }
 
 pub(crate) async fn upstream_is(server: &Server, state: &str) -> Value {
-    eventually(state, || async { server.status("a").await["upstream"]["state"] == state }).await;
-    server.status("a").await["upstream"].clone()
+    let found = std::sync::Mutex::new(Value::Null);
+    eventually(state, || async {
+        let upstream = server.status("a").await["upstream"].clone();
+        let is_it = upstream["state"] == state;
+        *found.lock().unwrap() = upstream;
+        is_it
+    })
+    .await;
+    found.into_inner().unwrap()
 }
 
 pub(crate) async fn pause(server: &Server, paused: bool) -> Value {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crsql_sync::crr::{SiteId, Version};
 use crsql_sync::sync::{
-    ApplyError, Batch, CreateError, Cursor, Error, Page, Replica, Request, RequestError, RequestKey, ResultSet, Schema,
-    Since, Sql, SqlError, SqlLimits,
+    ApplyError, Batch, CreateError, Cursor, Error, Outgoing, Page, Replica, Request, RequestError, RequestKey, ResultSet,
+    Schema, Since, Sql, SqlError, SqlLimits,
 };
 use rusqlite::Connection;
 #[cfg(target_family = "wasm")]
@@ -621,6 +621,47 @@ fn a_reader_writes_nothing() {
 }
 
 #[test]
+fn what_a_result_depends_on_is_told_by_the_tables_that_were_read() {
+    let mut a = empty();
+    let schema = "CREATE TABLE todo (id TEXT PRIMARY KEY NOT NULL, list INTEGER, title TEXT);
+        CREATE INDEX by_list ON todo (list);
+        CREATE TABLE list (id INTEGER PRIMARY KEY NOT NULL, name TEXT);
+        CREATE TABLE \"a Table\" (id INTEGER PRIMARY KEY NOT NULL);
+        CREATE TABLE local (id INTEGER PRIMARY KEY, theme TEXT);
+        CREATE VIEW shown AS SELECT id FROM todo WHERE list IN (SELECT id FROM list);
+        SELECT crsql_as_crr('todo'); SELECT crsql_as_crr('list'); SELECT crsql_as_crr('a Table');";
+    a.create_database_if_not_exists(&Schema::parse(schema).unwrap()).unwrap();
+    let reads = |statements: &[&str]| {
+        let statements: Vec<_> = statements.iter().map(|&sql| Sql { sql: sql.into(), params: vec![] }).collect();
+        a.tables_read(&statements).unwrap().map(|tables| tables.into_iter().collect::<Vec<_>>().join(" "))
+    };
+    for (sql, tables) in [
+        ("SELECT * FROM todo WHERE id = '1'", "todo"),
+        ("SELECT count(*) FROM TODO", "todo"),
+        ("SELECT list FROM todo WHERE list > 1", "todo"),
+        ("SELECT * FROM shown", "list todo"),
+        ("SELECT 1 FROM todo JOIN list USING (id)", "list todo"),
+        ("WITH n AS (SELECT id FROM \"a Table\") SELECT * FROM n", "a Table"),
+        ("SELECT 1", ""),
+    ] {
+        assert_eq!(reads(&[sql]).as_deref(), Some(tables), "{sql}");
+    }
+    assert_eq!(reads(&["SELECT * FROM todo", "SELECT * FROM list"]).as_deref(), Some("list todo"));
+    for sql in [
+        "SELECT * FROM local",
+        "SELECT * FROM todo, local",
+        "SELECT * FROM crsql_changes",
+        "SELECT * FROM todo WHERE id IN (SELECT value FROM json_each('[]'))",
+        "SELECT crsql_db_version()",
+        "SELECT name FROM sqlite_schema",
+        "DELETE FROM todo",
+        "EXPLAIN SELECT * FROM todo",
+    ] {
+        assert_eq!(reads(&["SELECT * FROM todo", sql]), None, "{sql}");
+    }
+}
+
+#[test]
 fn what_the_upstream_lacks_is_counted_until_it_acknowledges() {
     let (mut a, mut hub, mut c) = (replica(), replica(), replica());
     a.set_upstream(hub.site()).unwrap();
@@ -635,7 +676,7 @@ fn what_the_upstream_lacks_is_counted_until_it_acknowledges() {
     assert!(unsent.since.unwrap() > 1_600_000_000_000);
 
     let acknowledged = a.acknowledged(hub.site()).unwrap();
-    let batch = a.outgoing(hub.site(), acknowledged, acknowledged, Page::default()).unwrap();
+    let batch = a.outgoing(&Outgoing::new(hub.site(), acknowledged, acknowledged, Page::default())).unwrap();
     assert_eq!(batch.changes.len(), 2);
     hub.apply_changes(&batch).unwrap();
     a.acknowledge(hub.site(), batch.next.unwrap()).unwrap();
@@ -653,12 +694,12 @@ fn a_peer_that_lost_its_data_gets_back_even_its_own() {
     a.begin_again(hub.site()).unwrap();
     assert_eq!(a.received(hub.site()).unwrap(), after(&hub, 0));
     let start = a.acknowledged(hub.site()).unwrap();
-    let batch = a.outgoing(hub.site(), start, start, Page::default()).unwrap();
+    let batch = a.outgoing(&Outgoing::new(hub.site(), start, start, Page::default())).unwrap();
     assert!(batch.changes.iter().any(|change| change.site == hub.site()));
     a.acknowledge(hub.site(), batch.next.unwrap()).unwrap();
     add(&mut a, "2");
     let acknowledged = a.acknowledged(hub.site()).unwrap();
-    let batch = a.outgoing(hub.site(), acknowledged, acknowledged, Page::default()).unwrap();
+    let batch = a.outgoing(&Outgoing::new(hub.site(), acknowledged, acknowledged, Page::default())).unwrap();
     assert!(batch.changes.iter().all(|change| change.site == a.site()));
 }
 

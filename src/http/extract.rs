@@ -83,6 +83,11 @@ impl Query {
         Ok(self.parsed("clock")?.unwrap_or(false))
     }
 
+    /// Whether an answer to SQL shall name the tables that were read.
+    pub(super) fn wants_tables(&self) -> Result<bool, Problem> {
+        Ok(self.parsed("tables")?.unwrap_or(false))
+    }
+
     pub(super) fn limit(&self) -> Result<Option<usize>, Problem> {
         limit(self.parsed("limit")?)
     }

@@ -1,5 +1,6 @@
 //! Running SQL from outside.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rusqlite::limits::Limit;
@@ -85,6 +86,19 @@ impl Replica {
             }
             (error, _) => error,
         })
+    }
+
+    /// The tables whose rows these statements read, each allowed and run before. `None` where changes do not tell what the
+    /// results depend on: a statement writes, or reads something else than replicated tables.
+    pub fn tables_read(&self, statements: &[Sql]) -> Result<Option<BTreeSet<String>>, Error> {
+        let mut all = BTreeSet::new();
+        for statement in statements {
+            match program::reads(&self.conn, &statement.sql)? {
+                Some(tables) => all.extend(tables),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(all))
     }
 
     fn run(

@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use super::link::{Handle, Link};
+use super::link::{Handle, Link, Orders};
 use super::{Config, Transport};
-use crate::http::links::{LinkState, LinkStatus, Links};
+use crate::http::links::{LinkSettings, LinkState, LinkStatus, Links};
 use crate::store::{self, Database, Dbid};
 
 /// How the host runs a task in the background.
@@ -96,13 +96,13 @@ impl Links for Upstream {
         self.links().get(dbid).map(|link| link.handle.state.status())
     }
 
-    fn pause(&self, database: &Database, paused: bool) -> BoxFuture<'_, Result<(), store::Error>> {
+    fn set(&self, database: &Database, settings: LinkSettings) -> BoxFuture<'_, Result<(), store::Error>> {
         let database = database.clone();
         async move {
-            database.call(move |replica| replica.set_paused(paused)).await??;
+            let orders = database.call(move |replica| Orders::change(replica, settings)).await??;
             self.attend(&database);
             if let Some(link) = self.links().get(database.dbid()) {
-                link.handle.set_paused(paused);
+                link.handle.restart(orders);
             }
             Ok(())
         }

@@ -2,10 +2,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use js_sys::{JSON, TypeError};
+use js_sys::{JSON, Reflect, TypeError};
 use serde::Deserialize;
-use wasm_bindgen::JsValue;
+use wasm_bindgen::{JsCast, JsValue};
 
+use super::credentials;
 use crate::http::{Limits, Routes};
 use crate::upstream;
 
@@ -24,6 +25,9 @@ struct Given {
     prefix: Option<String>,
     upstream: Option<String>,
     headers: BTreeMap<String, String>,
+    /// A function, which JSON leaves out; anything else is found out here.
+    #[serde(rename = "upstreamHeaders")]
+    _upstream_headers: Option<serde::de::IgnoredAny>,
     routes: BTreeMap<String, String>,
     limits: GivenLimits,
     sql: Option<bool>,
@@ -58,7 +62,10 @@ impl Config {
         Ok(Self {
             routes: given.routes()?,
             limits: given.limits.over_defaults(),
-            upstream: given.upstream()?,
+            upstream: match (given.upstream()?, credentials(value)?) {
+                (Some(upstream), Some(hook)) => Some(upstream.identity(hook)),
+                (upstream, _) => upstream,
+            },
             sql: given.sql.unwrap_or(true),
         })
     }
@@ -125,6 +132,19 @@ impl GivenLimits {
         limits.heartbeat = millis(self.heartbeat_ms, limits.heartbeat);
         limits
     }
+}
+
+/// The function that says who asks the upstream; JSON does not have it.
+fn credentials(settings: &JsValue) -> Result<Option<credentials::Hook>, JsValue> {
+    if !settings.is_object() {
+        return Ok(None);
+    }
+    let hook = Reflect::get(settings, &"upstreamHeaders".into())?;
+    if hook.is_undefined() || hook.is_null() {
+        return Ok(None);
+    }
+    let hook = hook.dyn_into().map_err(|_| invalid("upstreamHeaders is a function"))?;
+    Ok(Some(credentials::Hook::new(hook)))
 }
 
 fn invalid(error: impl std::fmt::Display) -> JsValue {

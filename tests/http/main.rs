@@ -16,6 +16,7 @@ mod errors;
 mod events;
 mod followers;
 mod frames;
+mod gate;
 #[cfg(target_os = "linux")]
 mod hostile;
 mod kill;
@@ -31,4 +32,5 @@ mod request;
 mod stopping;
 mod support;
 mod tls;
+mod upstream;
 mod verify;

@@ -32,7 +32,7 @@ impl Process {
         // A byte at a time: what follows is for whoever reads on.
         BufReader::with_capacity(1, child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let url = line.trim().strip_prefix("listening on ").expect("an address").to_owned();
-        Self { child, url, client: reqwest::Client::builder().no_proxy().build().unwrap() }
+        Self { child, url, client: reqwest::Client::builder().no_proxy().no_gzip().no_zstd().build().unwrap() }
     }
 
     pub(crate) async fn create(&self) {

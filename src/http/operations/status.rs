@@ -10,7 +10,7 @@ use crate::http::call::{Call, answer};
 use crate::http::links::LinkStatus;
 use crate::http::problem::Problem;
 use crate::store::Database;
-use crate::sync::{Clock, Cursor, SchemaHash, json};
+use crate::sync::{self, Clock, Cursor, SchemaHash, json};
 
 /// What a database tells of itself.
 #[derive(Serialize)]
@@ -30,6 +30,7 @@ struct Answer {
     size: Size,
     peers: Vec<Peer>,
     unsent: Unsent,
+    quarantined: Quarantined,
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream: Option<LinkStatus>,
 }
@@ -58,6 +59,33 @@ struct Unsent {
     since: Option<i64>,
 }
 
+/// What is held back from the upstream.
+#[derive(Serialize)]
+struct Quarantined {
+    count: u64,
+    transactions: Vec<HeldBack>,
+}
+
+#[derive(Serialize)]
+struct HeldBack {
+    #[serde(with = "json::text")]
+    site: SiteId,
+    versions: [i64; 2],
+    status: Option<u16>,
+    code: String,
+    detail: String,
+    since: i64,
+    principal: Option<String>,
+}
+
+impl From<sync::Quarantined> for HeldBack {
+    fn from(held_back: sync::Quarantined) -> Self {
+        let sync::Quarantined { site, versions, refusal, since, principal } = held_back;
+        let sync::Refusal { status, code, detail } = refusal;
+        Self { site, versions: [versions.first.get(), versions.last.get()], status, code, detail, since, principal }
+    }
+}
+
 /// `status`
 pub(in crate::http) async fn handle(State(settings): State<Settings>, request: Request) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
@@ -80,6 +108,7 @@ pub(super) async fn respond(call: &Call, bounds: &Bounds, database: &Database) -
         acknowledged: Cursor { site: at.site, version: peer.acknowledged },
     });
     let unsent = status.unsent.unwrap_or_default();
+    let quarantined = status.quarantined;
     let answered = Answer {
         site: at.site,
         at,
@@ -90,6 +119,10 @@ pub(super) async fn respond(call: &Call, bounds: &Bounds, database: &Database) -
         size: Size { bytes: status.bytes, free_bytes: status.free_bytes },
         peers: peers.collect(),
         unsent: Unsent { changes: unsent.changes, since: unsent.since },
+        quarantined: Quarantined {
+            count: quarantined.count,
+            transactions: quarantined.transactions.into_iter().map(HeldBack::from).collect(),
+        },
         upstream,
     };
     answer(StatusCode::OK, &answered)

@@ -3,7 +3,7 @@
  *
  *     navigator.serviceWorker.register("/sw.js?upstream=https://example.com/sync", { type: "module" });
  *
- * `prefix`, `upstream`, `sql` (`on` or `off`) and `wasm` (URL of the wasm file) are known. Another query is another
+ * `prefix`, `upstream`, `sql` and `files` (`on` or `off`) and `wasm` (URL of the wasm file) are known. Another query is another
  * script to the browser: it is installed as an update.
  */
 
@@ -14,7 +14,7 @@ declare const self: ServiceWorkerGlobalScope;
 installSyncWorker(configFrom(new URL(self.location.href)));
 
 function configFrom(url: URL): SyncWorkerConfig {
-  const known = ["prefix", "upstream", "sql", "wasm"];
+  const known = ["prefix", "upstream", "sql", "files", "wasm"];
   const config: SyncWorkerConfig = { wasmUrl: new URL(url.searchParams.get("wasm") ?? __WASM_FILE__, url) };
   for (const [name, value] of url.searchParams) {
     // A misspelt setting that is quietly ignored would cost its author an evening.
@@ -22,6 +22,7 @@ function configFrom(url: URL): SyncWorkerConfig {
     if (name === "prefix") config.prefix = value;
     if (name === "upstream") config.upstream = value;
     if (name === "sql") config.sql = value !== "off";
+    if (name === "files") config.files = value === "on";
   }
   return config;
 }

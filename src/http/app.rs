@@ -9,7 +9,9 @@ use http::{Method, StatusCode};
 use super::auth::{Access, Authorize, Operation, Verdict};
 use super::frames::AllFrames;
 use super::links::Links;
-use super::operations::{apply, create, get as get_changes, migrate, request, sql, status, ticket, upstream, verify};
+use super::operations::{
+    apply, create, file, get as get_changes, migrate, request, sql, status, ticket, upstream, verify,
+};
 use super::problem::{Code, Problem};
 use super::tickets::Tickets;
 use super::{Drain, Routes, events};
@@ -36,6 +38,7 @@ pub(super) struct Settings {
     pub(super) frames: AllFrames,
     pub(super) tickets: Tickets,
     sql: bool,
+    files: bool,
     pause: bool,
 }
 
@@ -47,6 +50,8 @@ pub struct Limits {
     pub body: usize,
     /// The largest batch in the binary form, in bytes. Reading one may take 34 times as much memory.
     pub binary_body: usize,
+    /// The largest file that may become a database, in bytes. A browser has it in memory.
+    pub file: usize,
     /// The changes of one batch.
     pub page_changes: usize,
     /// The bytes of one batch.
@@ -70,6 +75,7 @@ impl Default for Limits {
         Self {
             body: 16 << 20,
             binary_body: 4 << 20,
+            file: 1 << 30,
             page_changes: 10_000,
             page_bytes: 4 << 20,
             sql_rows: 10_000,
@@ -91,7 +97,7 @@ impl Limits {
 }
 
 impl App {
-    /// Begins with the default settings: prefix `/sync`, no `sql`, everything allowed.
+    /// Begins with the default settings: prefix `/sync`, no `sql`, no files, everything allowed.
     pub fn builder(store: Store) -> Builder {
         let allow = |_: Access| std::future::ready(Ok(Verdict::ALLOW));
         let settings = Settings {
@@ -103,6 +109,7 @@ impl App {
             frames: AllFrames::default(),
             tickets: Tickets::default(),
             sql: false,
+            files: false,
             pause: false,
         };
         Builder { routes: Routes::default(), settings }
@@ -131,6 +138,13 @@ impl Builder {
     /// Whether SQL may be run.
     pub fn sql(mut self, on: bool) -> Self {
         self.settings.sql = on;
+        self
+    }
+
+    /// Whether databases may be read and made as files. Only from whom you trust: a file brings everything that is in it,
+    /// triggers among it.
+    pub fn files(mut self, on: bool) -> Self {
+        self.settings.files = on;
         self
     }
 
@@ -168,6 +182,12 @@ impl Builder {
             .route(&path(Operation::Status), get(status::handle));
         if settings.sql {
             router = router.route(&path(Operation::Sql), post(sql::handle));
+        }
+        if settings.files {
+            // The two may have been given different names.
+            router = router
+                .route(&path(Operation::ExportFile), get(file::export))
+                .route(&path(Operation::ImportFile), put(file::import));
         }
         if settings.pause && settings.links.is_some() {
             router = router.route(&path(Operation::Upstream), put(upstream::handle));

@@ -54,7 +54,8 @@ async fn serve(options: cli::Serve) -> Result<(), Failure> {
     // The other half is for connections.
     let store = Store::with(&options.data, Settings::within(open_files::raise() / 2))?;
     let drain = Drain::new();
-    let mut app = App::builder(store.clone()).routes(routes).limits(options.limits.limits()).sql(options.sql);
+    let mut app = App::builder(store.clone()).routes(routes).limits(options.limits.limits());
+    app = app.sql(options.sql).files(options.files);
     app = app.drain(drain.clone());
     if let Some(hook) = hook {
         app = app.authorize(hook);

@@ -26,8 +26,10 @@ mod slots;
 mod store;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 pub use backup::Progress;
 pub use database::Database;
 pub use settings::Settings;
 pub use store::Store;
+pub use transfer::{Export, Import};

@@ -15,6 +15,7 @@ pub(super) struct Config {
     limits: Limits,
     upstream: Option<upstream::Config>,
     sql: bool,
+    files: bool,
 }
 
 /// The settings as JavaScript gives them; see `types.d.ts`. A misspelt one is an error, not ignored.
@@ -27,6 +28,7 @@ struct Given {
     routes: BTreeMap<String, String>,
     limits: GivenLimits,
     sql: Option<bool>,
+    files: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -34,6 +36,7 @@ struct Given {
 struct GivenLimits {
     body: Option<usize>,
     binary_body: Option<usize>,
+    file: Option<usize>,
     page_changes: Option<usize>,
     page_bytes: Option<usize>,
     sql_rows: Option<usize>,
@@ -57,6 +60,7 @@ impl Config {
             limits: given.limits.over_defaults(),
             upstream: given.upstream()?,
             sql: given.sql.unwrap_or(true),
+            files: given.files,
         })
     }
 
@@ -74,6 +78,10 @@ impl Config {
 
     pub(super) fn sql(&self) -> bool {
         self.sql
+    }
+
+    pub(super) fn files(&self) -> bool {
+        self.files
     }
 }
 
@@ -109,6 +117,7 @@ impl GivenLimits {
         let mut limits = Limits::default();
         limits.body = self.body.unwrap_or(limits.body);
         limits.binary_body = self.binary_body.unwrap_or(limits.binary_body);
+        limits.file = self.file.unwrap_or(limits.file);
         limits.page_changes = self.page_changes.unwrap_or(limits.page_changes);
         limits.page_bytes = self.page_bytes.unwrap_or(limits.page_bytes);
         limits.sql_rows = self.sql_rows.unwrap_or(limits.sql_rows);

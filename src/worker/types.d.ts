@@ -13,6 +13,8 @@ export interface SyncWorkerConfig {
   limits?: Limits;
   /** Whether pages may run SQL; true unless given. */
   sql?: boolean;
+  /** Whether pages may read databases as files, and make databases of files; false unless given. */
+  files?: boolean;
 }
 
 /** How much one request may ask for. */
@@ -21,6 +23,8 @@ export interface Limits {
   body?: number;
   /** The largest batch in the binary form, in bytes. */
   binaryBody?: number;
+  /** The largest file that may become a database, in bytes. */
+  file?: number;
   /** The changes of one batch. */
   pageChanges?: number;
   /** The bytes of one batch. */

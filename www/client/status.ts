@@ -16,6 +16,8 @@ export interface Status {
   /** Batches that wait until this copy is migrated to their schema. */
   waiting: number;
   size: { bytes: number; free_bytes: number };
+  /** Where the database is kept. `best-effort`: the browser may delete it when it needs the place; see `navigator.storage.persist()`. `memory`: nowhere. */
+  storage: "persisted" | "best-effort" | "memory";
   /** The copies that this one has exchanged changes with, and how far each has what the other had. */
   peers: { site: string; received: string; acknowledged: string }[];
   /** Own changes that the upstream has not acknowledged, and since when the oldest waits (ms since 1970). */

@@ -9,7 +9,7 @@ use crate::http::auth::{Bounds, Operation};
 use crate::http::call::{Call, answer};
 use crate::http::problem::{Code, Problem};
 use crate::store::{self, Database};
-use crate::sync::{Cursor, Schema, SchemaHash, json};
+use crate::sync::{Created, Cursor, Schema, SchemaHash, json};
 
 /// The largest schema, in bytes. Larger than any that a person wrote, and soon tried out.
 const MAX_SCHEMA: usize = 256 << 10;
@@ -40,6 +40,11 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
     let database = open(&call, &bounds).await?;
     let created = database.call(move |replica| replica.create_database_if_not_exists(&schema)).await??;
     call.attend(&database);
+    self::created(&bounds, created)
+}
+
+/// The answer to whoever made a database, or found it made.
+pub(super) fn created(bounds: &Bounds, created: Created) -> Result<Response, Problem> {
     let (status, text) = if created.created { (StatusCode::CREATED, "created") } else { (StatusCode::OK, "exists") };
     let at = bounds.seen_at(created.at);
     answer(status, &Answer { status: text, site: at.site, schema: created.schema, at })

@@ -15,8 +15,8 @@ export class Www {
     this.copyFromPackage("client.js");
   }
 
-  copyFromPackage(name) {
-    copyFileSync(path.join(PKG, name), path.join(this.dir, name));
+  copyFromPackage(name, as = name) {
+    copyFileSync(path.join(PKG, name), path.join(this.dir, as));
   }
 
   write(name, text) {

@@ -13,6 +13,7 @@ const SEED = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 32));
 /** One of so many kills takes the whole browser. */
 const BROWSERS = 20;
 const WRITERS = 4;
+const LONGEST_MS = 1_500;
 
 /** Numbers from 0 to 1, the same for the same seed (mulberry32). */
 function random(seed) {
@@ -46,7 +47,8 @@ test(`${KILLS} random kills under load lose nothing that was answered (SEED=${SE
 
   const begin = performance.now();
   for (let kill = 1; kill <= KILLS && !isOver; kill++) {
-    await sleep(next() * 120);
+    // Mostly before the worker has started again and answered much, and now and then after seconds.
+    await sleep(next() ** 3 * LONGEST_MS);
     if (kill % BROWSERS === 0) {
       let open;
       gate = new Promise((resolve) => (open = resolve));

@@ -125,10 +125,11 @@ async fn read(transaction: IdbTransaction, next_epoch: bool) -> Result<(f64, (Im
         }
         Ok::<_, Failure>((epoch, restore.finish()?))
     };
-    let loaded = loaded.await;
-    // Where it was aborted, this says why; its requests only know that it was.
-    done.await?;
-    loaded
+    match (loaded.await, done.await) {
+        // Of a transaction that was aborted, its requests know no more than that.
+        (Ok(_) | Err(Failure::Closed), Err(failure)) => Err(failure),
+        (loaded, _) => loaded,
+    }
 }
 
 /// Aborts a transaction that finds another epoch than its own. The answer comes while the transaction's other requests

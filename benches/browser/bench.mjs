@@ -71,10 +71,15 @@ async function compare(measure, { sides = SIDES, runs = RUNS } = {}) {
   for (let run = 0; run < runs; run++) {
     for (const side of run % 2 ? sides.toReversed() : sides) {
       await fresh();
-      all[side].push(await measure(side));
+      try {
+        all[side].push(await measure(side));
+      } catch (error) {
+        if (side === "ours") throw error;
+        console.error(`${side} failed: ${error.message.split("\n")[0]}`);
+      }
     }
   }
-  return (of) => Object.fromEntries(sides.map((side) => [side, median(all[side].map(of))]));
+  return (of) => Object.fromEntries(sides.map((side) => [side, all[side].length ? median(all[side].map(of)) : undefined]));
 }
 
 const BENCHES = {

@@ -3,14 +3,13 @@
  * same Chromium: ours behind `fetch` in a service worker, theirs by its own calls. What is compared is durable: theirs with
  * the durability `strict`, and once more as it comes, `relaxed`.
  *
- *   node benches/browser/bench.mjs [WHAT…]     some of: write merge wake open memory tabs; all unless given
+ *   node benches/browser/bench.mjs [WHAT…]     some of: write merge wake open tabs; all unless given
  */
 
 import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { Debugger } from "../../tests/e2e/harness/devtools.mjs";
 import { DIST, PKG } from "../../tests/e2e/harness/paths.mjs";
 import { Profile } from "../../tests/e2e/harness/profile.mjs";
 import { Server } from "../../tests/e2e/harness/server.mjs";
@@ -138,21 +137,6 @@ const BENCHES = {
       line(`opening ${megabytes} MB, to the first answer`, "ms", times(({ first }) => first), [atMost(limit)]);
       line(`opening ${megabytes} MB, to the last row`, "ms", times(({ all }) => all));
     }
-  },
-
-  async memory() {
-    const database = name();
-    await fresh();
-    await call("make", ["ours", database, 50]);
-    await profile.stopWorker();
-    await call("sql", ["none", "SELECT 1"]).catch(() => {});
-    const debug = await Debugger.attach(profile);
-    const before = await debug.memory();
-    await call("sql", [database, "SELECT count(*) FROM item"]);
-    const after = await debug.memory();
-    const bytes = (await call("sql", [database, "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"]).catch(() => undefined))?.results[0].rows[0][0];
-    line("memory of the worker without a database", "MB", { ours: before / 1e6 });
-    line("memory for a megabyte of database", "MB", { ours: (after - before) / (bytes ?? 50e6) });
   },
 
   async tabs() {

@@ -46,13 +46,6 @@ export class Debugger {
     return this.#paused.promise;
   }
 
-  /** How many bytes the worker has in memory, the engine's among them. */
-  async memory() {
-    await this.#send("HeapProfiler.collectGarbage");
-    const { result } = await this.#send("Runtime.getHeapUsage");
-    return result.usedSize + result.embedderHeapUsedSize + result.backingStorageSize;
-  }
-
   async #evaluate(expression) {
     const { result } = await this.#send("Runtime.evaluate", { expression });
     if (result.exceptionDetails) throw new Error(JSON.stringify(result.exceptionDetails));

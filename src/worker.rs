@@ -133,6 +133,7 @@ impl Host {
             .routes(self.config.routes())
             .limits(self.config.limits())
             .sql(self.config.sql())
+            .files(self.config.files())
             .pause(true)
             .drain(drain.clone());
         let app = match &self.upstream {

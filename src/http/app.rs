@@ -14,7 +14,9 @@ use tokio::sync::Semaphore;
 use super::auth::{Access, Authorize, Operation, Verdict};
 use super::frames::AllFrames;
 use super::links::Links;
-use super::operations::{apply, create, get as get_changes, migrate, request, sql, status, ticket, upstream, verify};
+use super::operations::{
+    apply, create, file, get as get_changes, migrate, request, sql, status, ticket, upstream, verify,
+};
 use super::problem::{Code, Problem};
 use super::tickets::Tickets;
 use super::{Drain, Routes, batches, events};
@@ -45,6 +47,7 @@ pub(super) struct Settings {
     /// One for each event stream that may be open.
     pub(super) streams: Arc<Semaphore>,
     sql: bool,
+    files: bool,
     pause: bool,
 }
 
@@ -60,6 +63,8 @@ pub struct Limits {
     pub body_time: Duration,
     /// How many event streams are open at a time.
     pub streams: usize,
+    /// The largest file that may become a database, in bytes. A browser has it in memory.
+    pub file: usize,
     /// The changes of one batch.
     pub page_changes: usize,
     /// The bytes of one batch.
@@ -87,6 +92,7 @@ impl Default for Limits {
             binary_body: 4 << 20,
             body_time: Duration::from_secs(60),
             streams: 10_000,
+            file: 1 << 30,
             page_changes: 10_000,
             page_bytes: 4 << 20,
             sql_rows: 10_000,
@@ -109,7 +115,7 @@ impl Limits {
 }
 
 impl App {
-    /// Begins with the default settings: prefix `/sync`, no `sql`, everything allowed.
+    /// Begins with the default settings: prefix `/sync`, no `sql`, no files, everything allowed.
     pub fn builder(store: Store) -> Builder {
         let allow = |_: Access| std::future::ready(Ok(Verdict::ALLOW));
         let settings = Settings {
@@ -123,6 +129,7 @@ impl App {
             tickets: Tickets::default(),
             streams: Arc::new(Semaphore::new(Limits::default().streams)),
             sql: false,
+            files: false,
             pause: false,
         };
         Builder { routes: Routes::default(), settings }
@@ -159,6 +166,13 @@ impl Builder {
     /// Whether SQL may be run.
     pub fn sql(mut self, on: bool) -> Self {
         self.settings.sql = on;
+        self
+    }
+
+    /// Whether databases may be read and made as files. Only from whom you trust: a file brings everything that is in it,
+    /// triggers among it.
+    pub fn files(mut self, on: bool) -> Self {
+        self.settings.files = on;
         self
     }
 
@@ -204,6 +218,12 @@ impl Builder {
         if settings.sql {
             router =
                 router.route(&path(Operation::Sql), post(at(|given, request| Box::pin(sql::handle(given, request)))));
+        }
+        if settings.files {
+            // The two may have been given different names.
+            router = router
+                .route(&path(Operation::ExportFile), get(at(|given, request| Box::pin(file::export(given, request)))))
+                .route(&path(Operation::ImportFile), put(at(|given, request| Box::pin(file::import(given, request)))));
         }
         if settings.pause && settings.links.is_some() {
             router = router.route(

@@ -7,6 +7,8 @@ use crate::sync::Batch;
 
 /// The media type of a batch in its binary form.
 pub const BATCH_MEDIA_TYPE: &str = "application/vnd.crsql-sync.batch";
+/// The media type of a database as a file (registered with IANA).
+pub(super) const SQLITE: &str = "application/vnd.sqlite3";
 /// The media type of everything else.
 pub(super) const JSON: &str = "application/json";
 

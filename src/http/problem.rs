@@ -30,6 +30,8 @@ pub enum Code {
     InvalidSchema,
     /// A parameter or body that cannot be read.
     InvalidRequest,
+    /// The file is no copy of a database, or is damaged.
+    InvalidFile,
     /// SQL that is not allowed, wrong, or too much.
     QueryRefused,
     /// The caller must say who it is.
@@ -42,6 +44,8 @@ pub enum Code {
     MethodNotAllowed,
     /// The body is not of a type that the route takes.
     UnsupportedMediaType,
+    /// There is a database of this id already.
+    DatabaseExists,
     /// The batch begins after what is held.
     OutOfOrder,
     /// The database has another schema.
@@ -68,17 +72,19 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::InvalidDbid,
         Self::InvalidBatch,
         Self::InvalidSchema,
         Self::InvalidRequest,
+        Self::InvalidFile,
         Self::QueryRefused,
         Self::Unauthorized,
         Self::Forbidden,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::UnsupportedMediaType,
+        Self::DatabaseExists,
         Self::OutOfOrder,
         Self::SchemaMismatch,
         Self::MigrationRefused,
@@ -110,6 +116,7 @@ impl Code {
             Self::InvalidBatch => ("invalid_batch", S::BAD_REQUEST, "The batch is invalid"),
             Self::InvalidSchema => ("invalid_schema", S::BAD_REQUEST, "The schema is invalid"),
             Self::InvalidRequest => ("invalid_request", S::BAD_REQUEST, "The request is invalid"),
+            Self::InvalidFile => ("invalid_file", S::BAD_REQUEST, "The file cannot become a database"),
             Self::QueryRefused => ("query_refused", S::BAD_REQUEST, "The SQL was refused"),
             Self::Unauthorized => ("unauthorized", S::UNAUTHORIZED, "Authentication is needed"),
             Self::Forbidden => ("forbidden", S::FORBIDDEN, "This is not allowed"),
@@ -118,6 +125,7 @@ impl Code {
             Self::UnsupportedMediaType => {
                 ("unsupported_media_type", S::UNSUPPORTED_MEDIA_TYPE, "The media type is not supported")
             }
+            Self::DatabaseExists => ("database_exists", S::CONFLICT, "There is a database already"),
             Self::OutOfOrder => ("out_of_order", S::CONFLICT, "Something before this batch is missing"),
             Self::SchemaMismatch => ("schema_mismatch", S::CONFLICT, "The database has another schema"),
             Self::MigrationRefused => ("migration_refused", S::CONFLICT, "The migration would lose data"),
@@ -255,6 +263,10 @@ impl From<store::Error> for Problem {
     fn from(error: store::Error) -> Self {
         match error {
             store::Error::NotFound => Self::new(Code::NotFound, error.to_string()),
+            store::Error::Exists => {
+                Self::new(Code::DatabaseExists, "there is a database of this name; import the file under another one")
+            }
+            store::Error::InvalidFile(_) => Self::new(Code::InvalidFile, error.to_string()),
             store::Error::InvalidDbid(_) => Self::new(Code::InvalidDbid, error.to_string()),
             store::Error::Unavailable(_) => Self::new(Code::Unavailable, error.to_string()),
             store::Error::StorageFull => Self::new(Code::StorageFull, error.to_string()),

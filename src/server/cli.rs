@@ -91,6 +91,10 @@ pub(super) struct Serve {
     #[arg(long)]
     pub(super) sql: bool,
 
+    /// Let clients read databases as files, and make databases of files
+    #[arg(long)]
+    pub(super) files: bool,
+
     /// Also serve the files of this folder
     #[arg(long, value_name = "DIR")]
     pub(super) www: Option<PathBuf>,

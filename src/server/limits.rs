@@ -47,6 +47,10 @@ pub(super) struct LimitOptions {
     #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = size)]
     limit_binary_body: usize,
 
+    /// The largest file that may become a database
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = size)]
+    limit_file: usize,
+
     /// The changes of one batch
     #[arg(long, value_name = "NUMBER", default_value = "10000")]
     limit_page_changes: NonZeroUsize,
@@ -91,6 +95,7 @@ impl LimitOptions {
             binary_body: self.limit_binary_body,
             body_time: self.limit_body_time,
             streams: self.limit_streams.get(),
+            file: self.limit_file,
             page_changes: self.limit_page_changes.get(),
             page_bytes: self.limit_page_bytes,
             sql_rows: self.limit_sql_rows.get(),

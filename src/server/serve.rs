@@ -61,7 +61,8 @@ async fn serve(options: cli::Serve) -> Result<(), Failure> {
     tracing::info!(databases = settings.open_databases, files = settings.files(), "may be open");
     let store = Store::with(&options.data, settings)?;
     let drain = Drain::new();
-    let mut app = App::builder(store.clone()).routes(routes).limits(options.limits.limits()).sql(options.sql);
+    let mut app = App::builder(store.clone()).routes(routes).limits(options.limits.limits());
+    app = app.sql(options.sql).files(options.files);
     app = app.drain(drain.clone());
     if let Some(hook) = hook {
         app = app.authorize(hook);

@@ -28,6 +28,7 @@ mod slots;
 mod store;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 pub use backup::Progress;
 pub use database::Database;
@@ -35,3 +36,4 @@ pub use memory::limit_memory;
 pub use run::run;
 pub use settings::Settings;
 pub use store::Store;
+pub use transfer::{Export, Import};

@@ -16,6 +16,7 @@ pub(super) struct Config {
     limits: Limits,
     upstream: Option<upstream::Config>,
     sql: bool,
+    files: bool,
 }
 
 /// The settings as JavaScript gives them; see `types.d.ts`. A misspelt one is an error, not ignored.
@@ -31,6 +32,7 @@ struct Given {
     routes: BTreeMap<String, String>,
     limits: GivenLimits,
     sql: Option<bool>,
+    files: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -40,6 +42,7 @@ struct GivenLimits {
     binary_body: Option<usize>,
     body_time_ms: Option<u32>,
     streams: Option<usize>,
+    file: Option<usize>,
     page_changes: Option<usize>,
     page_bytes: Option<usize>,
     sql_rows: Option<usize>,
@@ -67,6 +70,7 @@ impl Config {
                 (upstream, _) => upstream,
             },
             sql: given.sql.unwrap_or(true),
+            files: given.files,
         })
     }
 
@@ -84,6 +88,10 @@ impl Config {
 
     pub(super) fn sql(&self) -> bool {
         self.sql
+    }
+
+    pub(super) fn files(&self) -> bool {
+        self.files
     }
 }
 
@@ -121,6 +129,7 @@ impl GivenLimits {
         limits.binary_body = self.binary_body.unwrap_or(limits.binary_body);
         limits.body_time = millis(self.body_time_ms, limits.body_time);
         limits.streams = self.streams.unwrap_or(limits.streams);
+        limits.file = self.file.unwrap_or(limits.file);
         limits.page_changes = self.page_changes.unwrap_or(limits.page_changes);
         limits.page_bytes = self.page_bytes.unwrap_or(limits.page_bytes);
         limits.sql_rows = self.sql_rows.unwrap_or(limits.sql_rows);

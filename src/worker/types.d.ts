@@ -15,6 +15,8 @@ export interface SyncWorkerConfig {
   limits?: Limits;
   /** Whether pages may run SQL; true unless given. */
   sql?: boolean;
+  /** Whether pages may read databases as files, and make databases of files; false unless given. */
+  files?: boolean;
 }
 
 /**
@@ -52,6 +54,8 @@ export interface Limits {
   bodyTimeMs?: number;
   /** How many event streams are open at a time. */
   streams?: number;
+  /** The largest file that may become a database, in bytes. */
+  file?: number;
   /** The changes of one batch. */
   pageChanges?: number;
   /** The bytes of one batch. */

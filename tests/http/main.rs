@@ -14,6 +14,7 @@ mod documented;
 mod encodings;
 mod errors;
 mod events;
+mod files;
 mod followers;
 mod frames;
 mod gate;

@@ -242,7 +242,7 @@ export class Database {
   /** Asks the browser not to delete the data when disk space runs short. Best asked when the user has made something. */
   async persist(): Promise<boolean> {
     const isPersistent = (await navigator.storage?.persist?.()) ?? false;
-    await this.#status.readStorage();
+    this.#status.refresh();
     return isPersistent;
   }
 

@@ -95,6 +95,12 @@ export interface HeldBack {
   principal: string | null;
 }
 
+/**
+ * Where a database is kept. `best-effort`: the browser may delete it when it needs the place; `persist()` asks it not to.
+ * `memory`: nowhere, so it is gone when the worker is stopped.
+ */
+export type Storage = "persisted" | "best-effort" | "memory";
+
 /** What a database says about itself. */
 export interface StatusDocument {
   /** This copy's site id, 32 hexadecimal digits. */
@@ -110,6 +116,7 @@ export interface StatusDocument {
   /** Batches that wait until this copy is migrated to their schema. */
   waiting: number;
   size: { bytes: number; free_bytes: number };
+  storage: Storage;
   /** The copies that this one has exchanged changes with, and how far each has what the other had. */
   peers: { site: string; received: string; acknowledged: string }[];
   /** Own changes that the upstream has not acknowledged, and since when the oldest waits (ms since 1970). */

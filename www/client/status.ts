@@ -2,7 +2,7 @@
 
 import { SyncError } from "./errors.js";
 import type { Mode } from "./host.js";
-import type { LinkState, StatusDocument } from "./operations.js";
+import type { LinkState, StatusDocument, Storage } from "./operations.js";
 import { Listeners, type Stop, type Store } from "./store.js";
 
 /**
@@ -24,8 +24,8 @@ export interface SyncStatus {
   readonly error: { readonly code: string; readonly message: string; readonly status: number | null } | null;
   /** Who answers. */
   readonly mode: Mode;
-  /** Whether the browser may delete the data when disk space runs short (`best-effort`); null where none is kept here. */
-  readonly storage: "persistent" | "best-effort" | null;
+  /** Where the data is kept; null until the database said so. */
+  readonly storage: Storage | null;
   /** A newer worker waits for `applyUpdate`. */
   readonly updateAvailable: boolean;
   /** All that the database says about itself; null until it did. */
@@ -50,7 +50,6 @@ export class StatusStore implements Store<SyncStatus> {
     this.#read = read;
     const unsent = { changes: 0, since: null };
     this.#current = { state: "starting", unsent, quarantined: 0, lastSynced: null, error: null, mode, storage: null, updateAvailable: false, document: null };
-    if (mode !== "server") void this.readStorage();
   }
 
   get current(): SyncStatus {
@@ -81,11 +80,12 @@ export class StatusStore implements Store<SyncStatus> {
   /** Takes a document that was answered to something else. */
   take(document: StatusDocument): void {
     this.#taken += 1;
-    const { unsent, quarantined, upstream } = document;
+    const { unsent, quarantined, storage, upstream } = document;
     const error = upstream?.error ?? null;
     this.set({
       state: upstream?.state ?? (this.#current.mode === "server" ? "online" : "local"),
       unsent,
+      storage,
       quarantined: quarantined.count,
       lastSynced: upstream?.synced_at ?? null,
       error: error && { code: error.code, message: error.detail, status: error.status },
@@ -101,11 +101,6 @@ export class StatusStore implements Store<SyncStatus> {
     if (news(next) === news(this.#current)) return;
     this.#current = next;
     this.#listeners.tell(next);
-  }
-
-  async readStorage(): Promise<void> {
-    const isPersistent = await navigator.storage?.persisted?.().catch(() => false);
-    this.set({ storage: isPersistent ? "persistent" : "best-effort" });
   }
 
   close(): void {

@@ -10,7 +10,7 @@ use crate::http::call::{Call, answer};
 use crate::http::plan::Plan;
 use crate::http::problem::{Code, Problem};
 use crate::store::{self, Database};
-use crate::sync::{Cursor, Schema, SchemaHash, json};
+use crate::sync::{Created, Cursor, Schema, SchemaHash, json};
 
 #[derive(Deserialize)]
 struct Body {
@@ -43,6 +43,11 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
     let database = open(&call, &bounds).await?;
     let created = database.call(move |replica| replica.create_database_if_not_exists(&schema)).await??;
     call.attend(&database);
+    self::created(&bounds, created)
+}
+
+/// The answer to whoever made a database, or found it made.
+pub(super) fn created(bounds: &Bounds, created: Created) -> Result<Response, Problem> {
     let (status, text) = if created.created { (StatusCode::CREATED, "created") } else { (StatusCode::OK, "exists") };
     let at = bounds.seen_at(created.at);
     answer(status, &Answer { status: text, plan: None, site: at.site, schema: created.schema, at })

@@ -9,7 +9,7 @@ use crate::http::auth::{Bounds, Operation};
 use crate::http::call::{Call, answer};
 use crate::http::links::LinkStatus;
 use crate::http::problem::Problem;
-use crate::store::Database;
+use crate::store::{Database, Kept};
 use crate::sync::{self, Clock, Cursor, SchemaHash, json};
 
 /// What a database tells of itself.
@@ -28,6 +28,7 @@ struct Answer {
     /// Batches that wait for a migration.
     waiting: u64,
     size: Size,
+    storage: Kept,
     peers: Vec<Peer>,
     unsent: Unsent,
     quarantined: Quarantined,
@@ -100,6 +101,7 @@ pub(super) async fn respond(call: &Call, bounds: &Bounds, database: &Database) -
     let wants_clock = call.query.wants_clock()?;
     let status = database.read(|replica| replica.status()).await??;
     let clock = if wants_clock { Some(database.read(|replica| replica.clock()).await??) } else { None };
+    let storage = database.kept().await?;
     let upstream = call.settings.links.as_ref().and_then(|links| links.status(database.dbid()));
     let at = bounds.seen_at(status.at);
     let peers = status.peers.into_iter().map(|peer| Peer {
@@ -117,6 +119,7 @@ pub(super) async fn respond(call: &Call, bounds: &Bounds, database: &Database) -
         gaps: status.missing,
         waiting: status.waiting,
         size: Size { bytes: status.bytes, free_bytes: status.free_bytes },
+        storage,
         peers: peers.collect(),
         unsent: Unsent { changes: unsent.changes, since: unsent.since },
         quarantined: Quarantined {

@@ -16,6 +16,7 @@ use super::opened::Opened;
 use super::readers::Readers;
 use super::settings::Settings;
 use super::slots::{Slot, Slots};
+use super::transfer::Import;
 use crate::store::{Dbid, Error};
 
 /// The databases of one folder.
@@ -35,7 +36,7 @@ pub(super) struct Shared {
     freed: Arc<Notify>,
     closed: AtomicBool,
     /// The last to go: others may have the folder when nothing in it is open any more.
-    folder: Folder,
+    pub(super) folder: Folder,
 }
 
 impl Store {
@@ -72,6 +73,18 @@ impl Store {
     /// The ids of the databases that are open now.
     pub fn opened(&self) -> Vec<Dbid> {
         self.shared.slots().open_ids()
+    }
+
+    /// Begins to make a database of that id from a file. Where there is one already, that is [`Error::Exists`].
+    pub async fn import(&self, dbid: &Dbid) -> Result<Import, Error> {
+        match self.open(dbid).await {
+            Ok(_) => return Err(Error::Exists),
+            Err(Error::NotFound) => {}
+            Err(error) => return Err(error),
+        }
+        let slot = self.shared.slots().get(dbid, || self.shared.folder.file(dbid));
+        let shared = self.shared.clone();
+        spawn_blocking(move || Import::new(slot, shared)).await.map_err(|error| Error::Io(error.to_string()))?
     }
 
     async fn database(&self, dbid: &Dbid, create: bool) -> Result<Database, Error> {

@@ -10,9 +10,11 @@ use wasm_bindgen_futures::spawn_local;
 
 use super::connection;
 use super::failure::Failure;
+use super::image::Image;
 use super::opened::Opened;
+use super::transfer::{Export, Import};
 use crate::crr::Version;
-use crate::store::{Dbid, Error};
+use crate::store::{Dbid, Error, Kept};
 use crate::sync::Replica;
 
 // The module has one thread, so nothing in it ever moves to another: `SendWrapper` is `Send` for the sake of the code
@@ -31,7 +33,7 @@ struct Shared {
 type Call = Box<dyn FnMut(&mut Replica)>;
 
 /// One database that was asked for, whether it is open just now or not.
-struct Slot {
+pub(super) struct Slot {
     dbid: Dbid,
     name: String,
     /// Held while opening, so that it is opened once.
@@ -72,6 +74,18 @@ impl Store {
                 shared.forget(&slot);
             }
             outcome.map(|()| Database(SendWrapper::new(slot)))
+        })
+    }
+
+    /// Begins to make a database of that id from a file. Where there is one already, that is [`Error::Exists`].
+    pub fn import(&self, dbid: &Dbid) -> impl Future<Output = Result<Import, Error>> + Send + use<> {
+        let (there, slot) = (self.open(dbid), self.0.slot(dbid));
+        SendWrapper::new(async move {
+            match there.await {
+                Ok(_) => Err(Error::Exists),
+                Err(Error::NotFound) => Ok(Import::new(slot)),
+                Err(error) => Err(error),
+            }
         })
     }
 
@@ -167,19 +181,13 @@ impl Slot {
         Err(Failure::Closed.into())
     }
 
-    /// The open database. Opening belongs to no call: a caller that goes away half way would leave a connection behind
-    /// that nobody closes.
+    /// The open database.
     async fn opened(self: &Rc<Self>, create: bool) -> Result<Rc<Opened>, Error> {
         if let Some(opened) = open_one(&*self.opened.lock().await) {
             return Ok(opened);
         }
-        let (sender, receiver) = oneshot::channel();
         let slot = Rc::clone(self);
-        spawn_local(async move {
-            // Nobody may be waiting any more; the next call finds it open.
-            let _ = sender.send(slot.open(create).await);
-        });
-        receiver.await.unwrap_or_else(|_| Err(Failure::Closed.into()))
+        detached(async move { slot.open(create).await }).await
     }
 
     async fn open(&self, create: bool) -> Result<Rc<Opened>, Error> {
@@ -191,6 +199,11 @@ impl Slot {
         slot.take();
         let opened = Opened::open(&self.name, create, self.versions.clone()).await?;
         Ok(Rc::clone(slot.insert(opened)))
+    }
+
+    /// Makes a whole file the database, where there is none yet.
+    pub(super) async fn fill(self: &Rc<Self>, image: Image) -> Result<(), Error> {
+        detached(self.ready(true).await?.replace(image)).await
     }
 
     fn is_open(&self) -> bool {
@@ -209,11 +222,22 @@ impl Slot {
     }
 
     async fn release(&self) {
-        let opened = self.opened.lock().await.take();
+        // One that is in memory only has nowhere to come back from.
+        let opened = self.opened.lock().await.take_if(|opened| opened.is_stored());
         if let Some(opened) = opened {
             opened.retire().await;
         }
     }
+}
+
+/// Runs a task that belongs to no call: a caller that goes away half way would leave behind what nobody closes.
+async fn detached<T: 'static>(task: impl Future<Output = Result<T, Error>> + 'static) -> Result<T, Error> {
+    let (sender, receiver) = oneshot::channel();
+    spawn_local(async move {
+        // Nobody may be waiting any more.
+        let _ = sender.send(task.await);
+    });
+    receiver.await.unwrap_or_else(|_| Err(Failure::Closed.into()))
 }
 
 fn open_one(slot: &Option<Rc<Opened>>) -> Option<Rc<Opened>> {
@@ -257,6 +281,30 @@ impl Database {
         F: FnOnce(&mut Replica) -> T + Send + 'static,
     {
         self.call(f)
+    }
+
+    /// The database as a file, as it is now; what is in it is durable.
+    pub fn export(&self) -> impl Future<Output = Result<Export, Error>> + Send + use<> {
+        let slot = Rc::clone(&self.0);
+        SendWrapper::new(async move {
+            let opened = slot.ready(false).await?;
+            let (snapshot, generation) = opened.snapshot();
+            opened.durable(generation).await?;
+            Ok(Export::new(snapshot))
+        })
+    }
+
+    /// Where the database is kept.
+    pub fn kept(&self) -> impl Future<Output = Result<Kept, Error>> + Send + use<> {
+        let slot = Rc::clone(&self.0);
+        SendWrapper::new(async move {
+            let is_stored = slot.ready(false).await?.is_stored();
+            Ok(match is_stored {
+                false => Kept::Memory,
+                true if connection::is_persisted().await => Kept::Persisted,
+                true => Kept::BestEffort,
+            })
+        })
     }
 
     /// The newest durable local version.

@@ -162,7 +162,8 @@ impl Opened {
     /// Puts a whole file in the place of storage in which there is no database yet, as one transaction, and lets go of it:
     /// the next call opens what is stored then.
     pub(super) async fn replace(self: Rc<Self>, mut image: Image) -> Result<(), Error> {
-        let (exists, generation) = self.run(|replica| replica.exists())?;
+        let mut exists = false;
+        let generation = self.run(&mut |replica| exists = replica.exists())?;
         if exists {
             return Err(Error::Exists);
         }

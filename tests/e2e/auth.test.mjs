@@ -18,12 +18,12 @@ function connect(page, options = {}) {
       return { headers: { authorization: `Bearer ${token}` }, principal };
     };
     globalThis.db = await globalThis.lib.connect({ ...options, auth });
-    globalThis.db.status.subscribe((status) => (globalThis.status = status));
+    globalThis.db.status.subscribe((status) => (globalThis.latest = status));
   }, all);
 }
 
 const signIn = (page, user, renewed) => page.evaluate(([user, renewed]) => Object.assign(globalThis, { user, renewed }), [user, renewed]);
-const sees = (page, state, unsent) => page.waitForFunction(([state, unsent]) => globalThis.status.state === state && (unsent === undefined || globalThis.status.unsent.changes === unsent), [state, unsent]);
+const sees = (page, state, unsent) => page.waitForFunction(([state, unsent]) => globalThis.latest.state === state && (unsent === undefined || globalThis.latest.unsent.changes === unsent), [state, unsent]);
 const add = (page, id) => page.evaluate((id) => globalThis.db.exec("INSERT INTO todo (id, title) VALUES (?, ?)", [id, id]).then(() => {}), id);
 const titles = async (server) => (await server.rows("demo", HEADERS).catch(() => [])).map(({ title }) => title);
 
@@ -69,7 +69,7 @@ for (const mode of ["worker", "page"]) {
       await page.evaluate(() => globalThis.db.resume().then(() => {}));
       await sees(page, "principal_changed");
       assert.deepEqual(await titles(server), ["by anna"]);
-      assert.equal(await page.evaluate(() => globalThis.status.unsent.changes > 0), true);
+      assert.equal(await page.evaluate(() => globalThis.latest.unsent.changes > 0), true);
 
       await signIn(page, ANNA);
       await page.evaluate(() => globalThis.db.setLink({ principal: "anna" }).then(() => {}));

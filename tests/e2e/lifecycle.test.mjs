@@ -53,7 +53,7 @@ describe("a worker", () => {
   });
 
   test("of a release that does not understand the page is refused, with what to do", async (t) => {
-    const change = (www) => www.replace("crsql-sync-sw.js", /protocol:1\b/, "protocol:99");
+    const change = (www) => www.replace("crsql-sync-sw.js", /protocol: ?1\b/, "protocol:99");
     const { page } = await Stage.open(t, { change });
     const { code, message } = await page.evaluate(outcome, { dbid: "a", schema: SCHEMA });
     assert.equal(code, "version_mismatch");
@@ -64,7 +64,7 @@ describe("a worker", () => {
     const stage = await Stage.open(t);
     const { page, www } = stage;
     await stage.connect(page);
-    www.replace("crsql-sync-sw.js", /protocol:1\b/, "protocol:99");
+    www.replace("crsql-sync-sw.js", /protocol: ?1\b/, "protocol:99");
     const code = await page.evaluate(async () => {
       const { db } = globalThis;
       await (await navigator.serviceWorker.ready).update();

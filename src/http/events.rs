@@ -31,7 +31,7 @@ use crate::crr::Version;
 use crate::store::Database;
 use crate::sync::{self, Batch};
 
-/// Writes that follow each other this closely are sent together.
+/// Writes that follow an event this closely are sent together, when this time is over.
 const JOIN: Duration = Duration::from_millis(10);
 
 /// Readers that an `EventSource` serves come back after a second.
@@ -67,6 +67,7 @@ pub(super) async fn handle(State(settings): State<Settings>, request: Request) -
         more: false,
         unsaid: None,
         heard: None,
+        sent: None,
         observer: call.observer,
         phase: Phase::Running,
     };
@@ -103,6 +104,8 @@ struct Feed {
     unsaid: Option<Arc<Batch>>,
     /// When the stream heard of what it reads next.
     heard: Option<Instant>,
+    /// When the last batch with changes was read.
+    sent: Option<Instant>,
     observer: Arc<dyn Observer>,
     phase: Phase,
 }
@@ -159,7 +162,10 @@ impl Feed {
                 Woken::More => {}
                 Woken::Written => {
                     self.heard = Some(Instant::now());
-                    Delay::new(JOIN).await;
+                    let rest = self.sent.map_or(Duration::ZERO, |sent| JOIN.saturating_sub(sent.elapsed()));
+                    if !rest.is_zero() {
+                        Delay::new(rest).await;
+                    }
                 }
                 Woken::Silent => return Some(self.sign_of_life()),
                 Woken::Draining => {
@@ -221,6 +227,7 @@ impl Feed {
             return None;
         }
         self.heartbeat.reset(self.interval);
+        self.sent = Some(Instant::now());
         self.observer.sent(batch.changes.len(), heard.map(|heard| heard.elapsed()));
         Some(match unsaid {
             Some(unsaid) if (unsaid.since, unsaid.start) != (batch.since, batch.start) => {

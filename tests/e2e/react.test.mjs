@@ -2,19 +2,16 @@
 
 import assert from "node:assert/strict";
 import path from "node:path";
-import { after, before, describe, test } from "node:test";
+import { before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { build } from "vite";
 import { PKG } from "./harness/paths.mjs";
 import { Stage } from "./harness/stage.mjs";
+import { suiteContext } from "./harness/suite.mjs";
 
 describe("the hooks for React", () => {
   let page;
-  const ends = [];
-
-  after(async () => {
-    for (const end of ends.reverse()) await end();
-  });
+  const context = suiteContext();
 
   before(async () => {
     const code = await bundle();
@@ -22,7 +19,7 @@ describe("the hooks for React", () => {
       www.write("app.js", code);
       www.write("react.html", '<!doctype html><div id="root"></div><script type="module" src="/app.js"></script>');
     };
-    page = (await Stage.open({ after: (end) => ends.push(end) }, { change, path: "react.html" })).page;
+    page = (await Stage.open(context, { change, path: "react.html" })).page;
     await page.evaluate(() => {
       globalThis.runs = 0;
       const { fetch } = globalThis;

@@ -9,6 +9,7 @@ use super::merge::{self, Merged};
 use super::migrate::{self, Plan};
 use super::read::{self, RowId, WholeRow, Window};
 use super::state::{STATEMENTS, Shared, State};
+use super::trace::Tracer;
 use super::{Change, Ordinal, Result, SiteId, Version};
 use super::{catalog, changes_vtab, check, clocks_vtab, clset, fract, functions, journal_vtab, notes, unpack_vtab};
 
@@ -120,6 +121,28 @@ impl Engine {
         let outcome = read(state);
         conn.execute_batch("COMMIT")?;
         outcome
+    }
+
+    /// One that says which rows queries read, of the tables that `may_read` has.
+    ///
+    /// It must be dropped before the connection is closed, and is good until the schema changes.
+    pub fn tracer(&self, conn: &Connection, may_read: &dyn Fn(&str) -> bool) -> Result<Tracer> {
+        let state = self.shared.state_for(conn)?;
+        flush(conn, state)?;
+        Tracer::new(conn, state, may_read)
+    }
+
+    /// Visits the live rows of a table that have these keys, in their order, each with its changes after the local version
+    /// `since`, until `visit` breaks. Rows without such are passed over.
+    pub fn changes_of(
+        &self,
+        conn: &Connection,
+        table: &str,
+        keys: &[i64],
+        since: Version,
+        visit: &mut dyn FnMut(RowId, Vec<Change>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.read(conn, |state| read::changes_of(conn, state, table, keys, since, visit))
     }
 
     /// Merges `changes` under one new local version. The caller holds a write transaction and rolls it back on an error.

@@ -20,6 +20,7 @@ mod compact;
 mod engine;
 mod error;
 mod flush;
+mod forget;
 mod fract;
 mod functions;
 pub mod ids;

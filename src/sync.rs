@@ -60,7 +60,7 @@ pub use migrate::{Migrated, MigrationStatus};
 pub use outbox::Unsent;
 pub use partials::Piece;
 pub use peers::Peer;
-pub use queries::{QueriesRequest, QueryLimits};
+pub use queries::{QueriesAnswer, QueriesRequest, Remember, RowName, Subscribed, SubscriptionId};
 pub use ranges::{InvertedRange, Point, Range, Ranges};
 pub use replica::{Created, Replica};
 pub use request::{Page, Request};

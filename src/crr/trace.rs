@@ -124,6 +124,9 @@ impl Tracer {
         let mut batch = Batch::new(&self.queries, sql);
         let refused = |error: rusqlite::Error| match lock(&self.refusal).take() {
             Some(reason) => TraceError::Refused(reason),
+            None if error.to_string().contains("no such table") => {
+                TraceError::Refused(format!("{error}, or it is none that is replicated and may be read"))
+            }
             None => TraceError::Refused(error.to_string()),
         };
         let mut query =

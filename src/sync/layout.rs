@@ -3,13 +3,21 @@
 use rusqlite::Connection;
 
 use super::error::Error;
-use super::{answers, ledger, partials, peers, schemas, waiting};
+use super::{answers, ledger, partials, peers, queries, schemas, waiting};
 
-const TABLES: [&str; 6] =
-    [answers::TABLE, ledger::TABLES, partials::TABLES, peers::TABLES, schemas::TABLE, waiting::TABLE];
+const TABLES: [&str; 8] = [
+    answers::TABLE,
+    ledger::TABLES,
+    partials::TABLES,
+    peers::TABLES,
+    schemas::TABLE,
+    waiting::TABLE,
+    queries::TABLES[0],
+    queries::TABLES[1],
+];
 
 /// One table of each, to see what is there.
-const NEWEST: &str = "crsql_sync_waiting";
+const NEWEST: &str = "crsql_sync_subscribed_rows";
 
 /// Creates the tables where they are missing.
 pub(super) fn install(conn: &Connection) -> Result<(), Error> {

@@ -216,11 +216,12 @@ impl Plan {
             };
             found = found.min(if has_range { rows / 4.0 } else { rows });
         }
-        // Conditions that no index answers leave fewer rows, and cost their reading.
-        let rest = self.terms.iter().filter(|term| matches!(term.op, Op::Eq | Op::Is)).count() as i32;
-        let rows = if found < ROWS { found } else { (ROWS / 4_f64.powi(rest)).max(2.0) };
-        let sorting = if self.order.is_empty() { 1.0 } else { 1.5 };
-        (found * 2.0 * sorting + rows, rows.max(2.0))
+        let equalities = self.terms.iter().filter(|term| matches!(term.op, Op::Eq | Op::Is | Op::In)).count();
+        let others = self.terms.len().saturating_sub(equalities);
+        let selected = ROWS / 100_f64.powi(equalities.min(3) as i32) / 4_f64.powi(others.min(3) as i32);
+        let rows = found.min(selected).max(2.0);
+        // A row that is handed over costs more than one that is only looked at: it may have to be sent.
+        (found / 20.0 + rows, rows)
     }
 
     /// The SQL that reads key and columns by some of the terms: for each, how many values it is given, or that it is left out.

@@ -1,0 +1,81 @@
+use std::ops::ControlFlow;
+
+use rusqlite::Connection;
+
+use super::super::error::Error;
+use super::super::request::{Page, size_of};
+use super::RowName;
+use crate::crr::{Change, Engine, RowId, SiteId, Version};
+
+/// An answer while it is put together.
+pub(super) struct Answer<'a> {
+    engine: &'a Engine,
+    conn: &'a Connection,
+    pub(super) changes: Vec<Change>,
+    bytes: usize,
+    pub(super) left: Vec<RowName>,
+}
+
+impl<'a> Answer<'a> {
+    pub(super) fn new(engine: &'a Engine, conn: &'a Connection) -> Self {
+        Self { engine, conn, changes: Vec::new(), bytes: 0, left: Vec::new() }
+    }
+
+    /// Adds whole rows, the first that fit, and says which those are. An empty answer takes one at least.
+    pub(super) fn bring<'r>(&mut self, rows: &'r [RowId], page: Page) -> Result<&'r [RowId], Error> {
+        let mut next = None;
+        let (changes, bytes) = (&mut self.changes, &mut self.bytes);
+        self.engine.changes_of(self.conn, rows, Version::ZERO, &mut |row, is_alive, mut of_row| {
+            let size: usize = of_row.iter().map(size_of).sum();
+            let is_full = changes.len() + of_row.len() > page.changes || *bytes + size > page.bytes;
+            if is_full && !changes.is_empty() {
+                next = Some(row);
+                return ControlFlow::Break(());
+            }
+            // They were read alive.
+            if is_alive {
+                *bytes += size;
+                changes.append(&mut of_row);
+            }
+            ControlFlow::Continue(())
+        })?;
+        let taken = next.map_or(rows.len(), |next| rows.partition_point(|row| *row < next));
+        Ok(rows.get(..taken).unwrap_or(rows))
+    }
+
+    /// Adds the changes after `since` of rows that the asker has, but for its own. False where they do not fit.
+    pub(super) fn update(
+        &mut self,
+        rows: &[RowId],
+        since: Version,
+        asker: Option<SiteId>,
+        page: Page,
+    ) -> Result<bool, Error> {
+        let mut fits = true;
+        let (changes, bytes) = (&mut self.changes, &mut self.bytes);
+        self.engine.changes_of(self.conn, rows, since, &mut |_, _, of_row| {
+            for change in of_row.into_iter().filter(|change| Some(change.site) != asker) {
+                *bytes += size_of(&change);
+                changes.push(change);
+            }
+            fits = changes.len() <= page.changes && *bytes <= page.bytes;
+            if fits { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        Ok(fits)
+    }
+
+    /// Tells of rows that the asker has and the queries do not read any more. Those that were deleted since are no rows that left.
+    pub(super) fn dismiss(&mut self, rows: &[RowId]) -> Result<(), Error> {
+        let (changes, left) = (&mut self.changes, &mut self.left);
+        self.engine.changes_of(self.conn, rows, Version::ZERO, &mut |_, is_alive, of_row| {
+            match of_row.first() {
+                Some(Change { table, pk, .. }) if is_alive => {
+                    left.push(RowName { table: table.clone(), pk: pk.clone() })
+                }
+                _ => changes.extend(of_row),
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(())
+    }
+}

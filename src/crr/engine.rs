@@ -145,7 +145,7 @@ impl Engine {
         self.read(conn, |state| read::touched(conn, state, since))
     }
 
-    /// Visits the rows and tombstones of these names, which are in order, each with its changes after the local version
+    /// Visits the rows and tombstones of these names, table by table, each with its changes after the local version
     /// `since`, until `visit` breaks. It is told whether the row is alive. Rows without such changes are passed over.
     pub fn changes_of(
         &self,

@@ -223,7 +223,7 @@ fn news<'a>(
     let entering: Vec<RowId> = rows.iter().copied().filter(|row| !is_in(&held, row)).collect();
     let entered = answer.bring(&entering, request.page)?;
     let more = entered.len() < entering.len();
-    let remember = Remember { at, entered: entered.to_vec(), left, subscription: known };
+    let remember = Remember { at, entered, left, subscription: known };
     Ok((answer, remember, more))
 }
 

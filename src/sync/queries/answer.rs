@@ -21,17 +21,18 @@ impl<'a> Answer<'a> {
         Self { engine, conn, changes: Vec::new(), bytes: 0, left: Vec::new() }
     }
 
-    /// Adds whole rows, the first that fit, and says which those are. An empty answer takes one at least.
-    pub(super) fn bring<'r>(&mut self, rows: &'r [RowId], page: Page) -> Result<&'r [RowId], Error> {
-        let mut next = None;
+    /// Adds whole rows, as many as fit, and says which those are, in their order. An empty answer takes one at least.
+    pub(super) fn bring(&mut self, rows: &[RowId], page: Page) -> Result<Vec<RowId>, Error> {
+        let (mut taken, mut is_full) = (Vec::new(), false);
         let (changes, bytes) = (&mut self.changes, &mut self.bytes);
         self.engine.changes_of(self.conn, rows, Version::ZERO, &mut |row, is_alive, mut of_row| {
             let size: usize = of_row.iter().map(size_of).sum();
-            let is_full = changes.len() + of_row.len() > page.changes || *bytes + size > page.bytes;
+            is_full = changes.len() + of_row.len() > page.changes || *bytes + size > page.bytes;
             if is_full && !changes.is_empty() {
-                next = Some(row);
                 return ControlFlow::Break(());
             }
+            is_full = false;
+            taken.push(row);
             // They were read alive.
             if is_alive {
                 *bytes += size;
@@ -39,8 +40,12 @@ impl<'a> Answer<'a> {
             }
             ControlFlow::Continue(())
         })?;
-        let taken = next.map_or(rows.len(), |next| rows.partition_point(|row| *row < next));
-        Ok(rows.get(..taken).unwrap_or(rows))
+        if !is_full {
+            return Ok(rows.to_vec());
+        }
+        // Rows come by their keys, which may stand in another order than their numbers.
+        taken.sort_unstable();
+        Ok(taken)
     }
 
     /// Adds the changes after `since` of rows that the asker has, but for its own. False where they do not fit.

@@ -1,9 +1,9 @@
 # Each target is a short script in scripts/, which can be called by itself.
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup build check fmt test-native test-wasm test-e2e bench clean
+.PHONY: help demo test setup build check fmt test-native test-wasm test-e2e bench bench-browser clean
 
 help: ## this list
-	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-13s %s\n", $$1, $$2 }'
 
 demo: ## install what is missing, build, start the server, print the demo's URL
 	@scripts/demo
@@ -34,6 +34,9 @@ test-e2e: ## conformance with the real cr-sqlite, and the whole system in Chromi
 
 bench: ## benchmarks
 	@scripts/bench
+
+bench-browser: build ## figures in Chromium, beside the original cr-sqlite
+	@scripts/bench-browser
 
 clean: ## remove what was built, keep installed tools
 	@rm -rf target pkg dist

@@ -22,6 +22,7 @@
 //! | status | `GET /{dbid}/status` |
 //! | sql | `POST /{dbid}/sql`, where it is switched on |
 //! | upstream | `PUT /{dbid}/upstream`, where there is one and it may be paused |
+//! | file | `GET /{dbid}/file`, `PUT /{dbid}/file`, where files are switched on |
 
 mod app;
 pub mod auth;

@@ -7,6 +7,9 @@
 //! replica that only reads, and only what is durable. So whoever answers after `call` or `read`, or reads after `watch`,
 //! never speaks of something that a power cut could take back.
 //!
+//! [`Database::export`] gives a database as a file, and [`Store::import`] makes one of a file; the copy goes on under a new
+//! site id.
+//!
 //! Both hosts have the same surface: files natively ([`files`]), IndexedDB in the browser (`idb`).
 
 mod dbid;
@@ -15,10 +18,13 @@ mod error;
 pub mod files;
 #[cfg(any(target_family = "wasm", test))]
 pub mod idb;
+mod kept;
+mod transfer;
 
 pub use dbid::{Dbid, InvalidDbid};
 pub use error::Error;
 #[cfg(not(target_family = "wasm"))]
-pub use files::{Database, Progress, Settings, Store};
+pub use files::{Database, Export, Import, Progress, Settings, Store, limit_memory, run};
 #[cfg(target_family = "wasm")]
-pub use idb::{Database, Store};
+pub use idb::{Database, Export, Import, Store, run};
+pub use kept::Kept;

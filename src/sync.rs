@@ -12,6 +12,8 @@
 //! - Whatever is missing is announced as missing: see `ledger.rs`.
 //! - A transaction that comes in pieces shows with the last of them.
 //! - What came from a peer is not sent back to it, though the cursor moves over it.
+//! - The cursor of a peer does not move over what it refused; the rest is sent to it by name.
+//! - Changes leave under the name of the principal that the database belongs to, or not at all.
 //! - A database exists from the commit of its schema on, which brings all its tables or none.
 //!
 //! Values keep their type and every bit on the way through JSON, see [`json`], and through the shorter [`binary`] form.
@@ -21,9 +23,11 @@ mod apply;
 mod authorizer;
 pub mod batch;
 pub mod binary;
+mod by_name;
 mod check;
 mod clock;
 mod cursor;
+mod deadline;
 mod error;
 mod incoming;
 pub mod json;
@@ -33,7 +37,9 @@ mod migrate;
 mod outbox;
 mod partials;
 mod peers;
+mod principal;
 mod program;
+mod quarantine;
 mod queries;
 mod ranges;
 mod renew;
@@ -45,6 +51,7 @@ pub mod session;
 mod sql;
 mod status;
 mod tables;
+mod upstream;
 pub mod verify;
 mod versions;
 mod waiting;
@@ -57,9 +64,11 @@ pub use clock::Clock;
 pub use cursor::{Cursor, InvalidCursor, Origin, Place, Since};
 pub use error::{ApplyError, CreateError, Error, MigrateError, RequestError, SqlError, VerifyError};
 pub use migrate::{Migrated, MigrationStatus};
-pub use outbox::Unsent;
+pub use outbox::{Outgoing, Unsent};
 pub use partials::Piece;
 pub use peers::Peer;
+pub use principal::WhenUnsent;
+pub use quarantine::{DISCARDED, Quarantine, Quarantined, Refusal, Transaction};
 pub use queries::{QueriesAnswer, QueriesRequest, Remember, RowName, Subscribed, SubscriptionId};
 pub use ranges::{InvertedRange, Point, Range, Ranges};
 pub use replica::{Created, Replica};

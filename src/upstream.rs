@@ -7,22 +7,27 @@
 //! - *Pull* catches up by pages, then follows the event stream; a batch and the received cursor are one transaction.
 //!
 //! A link ends an attempt at the first failure, waits, and makes another; nothing is lost by ending one anywhere. After a
-//! failure that another attempt may cure it waits by exponential back-off with full jitter, or as long as the upstream
-//! asks; after a refusal, long, and the refusal is shown in the status. An upstream that lost its data, or was replaced,
-//! gets everything again.
+//! failure that another attempt may cure it waits by exponential back-off with full jitter, and as long as the upstream
+//! asks; after a refusal, long, and the refusal is shown in the status. A transaction that is refused is held back, and the others
+//! go on. An upstream that lost its data, or was replaced, gets again what it lacks. docs/protocol.md says it all.
 
+mod answer;
 mod backoff;
 mod client;
 mod config;
+mod credentials;
+mod exchange;
 mod failure;
 mod link;
 mod pull;
 mod push;
 mod registry;
+mod retry_after;
 mod state;
 mod transport;
 mod watchdog;
 
 pub use config::{Config, InvalidUrl};
-pub use registry::{Spawn, Upstream};
+pub use credentials::{Asked, Credentials, Identity};
+pub use registry::{ForNow, Spawn, Upstream};
 pub use transport::{ByteStream, Transport, TransportError};

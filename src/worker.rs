@@ -14,6 +14,7 @@
 mod authorize;
 mod config;
 mod convert;
+mod credentials;
 mod fetch;
 mod log;
 mod streams;
@@ -132,6 +133,7 @@ impl Host {
             .routes(self.config.routes())
             .limits(self.config.limits())
             .sql(self.config.sql())
+            .files(self.config.files())
             .pause(true)
             .drain(drain.clone());
         let app = match &self.upstream {
@@ -196,9 +198,5 @@ impl Host {
 }
 
 async fn has_unsent(database: &Database) -> Result<bool, store::Error> {
-    let unsent = database.call(|replica| match replica.upstream()? {
-        Some(upstream) => Ok(replica.unsent(upstream)?.changes > 0),
-        None => Ok(replica.version()? > crate::crr::Version::ZERO),
-    });
-    unsent.await?.map_err(store::Error::Sync)
+    database.call(|replica| replica.has_unsent()).await?.map_err(store::Error::Sync)
 }

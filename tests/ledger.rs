@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crsql_sync::crr::{SiteId, Version};
 use crsql_sync::sync::{
-    ApplyError, Batch, Clock, Cursor, MigrateError, MigrationStatus, Page, Range, Ranges, Replica, Request,
+    ApplyError, Batch, Clock, Cursor, MigrateError, MigrationStatus, Outgoing, Page, Range, Ranges, Replica, Request,
     RequestError, Schema, Since, Sql, SqlLimits, VersionsRequest, Wanted,
 };
 use rusqlite::Connection;
@@ -426,7 +426,8 @@ fn nothing_that_was_written_is_lost_by_a_crash_before_during_and_after_its_uploa
         client.set_upstream(server.site()).unwrap();
         crash_here(&mut client);
         let acknowledged = client.acknowledged(server.site()).unwrap();
-        let batch = client.outgoing(server.site(), acknowledged, acknowledged, Page::default()).unwrap();
+        let batch =
+            client.outgoing(&Outgoing::new(server.site(), acknowledged, acknowledged, Page::default())).unwrap();
         crash_here(&mut client);
         let applied = server.apply_changes(&batch).unwrap();
         crash_here(&mut client);
@@ -438,7 +439,8 @@ fn nothing_that_was_written_is_lost_by_a_crash_before_during_and_after_its_uploa
         add(&mut client, "2");
         crash_here(&mut client);
         let acknowledged = client.acknowledged(server.site()).unwrap();
-        let batch = client.outgoing(server.site(), acknowledged, acknowledged, Page::default()).unwrap();
+        let batch =
+            client.outgoing(&Outgoing::new(server.site(), acknowledged, acknowledged, Page::default())).unwrap();
         server.apply_changes(&batch).unwrap();
         assert_eq!(ids(&mut server), "1 2");
         check_in_step(&[&client, &server]);
@@ -468,7 +470,7 @@ fn a_restored_database_goes_on_under_a_new_site_id_and_gets_back_what_it_lost() 
     assert!(matches!(server.request_changes(&Request::after(since)), Err(RequestError::CursorUnknown { .. })));
     pull(&mut server, &mut client);
     let acknowledged = client.acknowledged(server.site()).unwrap();
-    let batch = client.outgoing(server.site(), acknowledged, acknowledged, Page::default()).unwrap();
+    let batch = client.outgoing(&Outgoing::new(server.site(), acknowledged, acknowledged, Page::default())).unwrap();
     server.apply_changes(&batch).unwrap();
     assert_eq!(ids(&mut server), "1 2 3 4");
     check_in_step(&[&server, &client]);
@@ -487,7 +489,8 @@ fn a_database_that_was_restored_unnoticed_does_not_give_a_number_twice_once_it_h
     assert!(matches!(server.request_changes(&Request::after(since)), Err(RequestError::CursorAhead { .. })));
     // So the client begins again, in both directions.
     client.begin_again(server.site()).unwrap();
-    let batch = client.outgoing(server.site(), Since::Beginning, Since::Beginning, Page::default()).unwrap();
+    let batch =
+        client.outgoing(&Outgoing::new(server.site(), Since::Beginning, Since::Beginning, Page::default())).unwrap();
     server.apply_changes(&batch).unwrap();
     assert!(server.version().unwrap() >= version(3));
     add(&mut server, "4");

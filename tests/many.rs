@@ -47,6 +47,12 @@ fn memory() -> f64 {
     line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
 }
 
+/// Megabytes of it that SQLite holds.
+fn of_sqlite() -> f64 {
+    // SAFETY: it reads a counter.
+    unsafe { rusqlite::ffi::sqlite3_memory_used() as f64 / (1 << 20) as f64 }
+}
+
 fn files() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
 }
@@ -55,12 +61,13 @@ fn tell(what: &str, mut times: Vec<Duration>) {
     times.sort_unstable();
     let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize];
     println!(
-        "{what:44} {:8} times  p50 {:>9.2?}  p99 {:>9.2?}  max {:>9.2?}  {:6.1} MB  {:5} files",
+        "{what:44} {:8} times  p50 {:>9.2?}  p99 {:>9.2?}  max {:>9.2?}  {:6.1} MB, {:6.1} of them SQLite's  {:5} files",
         times.len(),
         at(0.5),
         at(0.99),
         at(1.0),
         memory(),
+        of_sqlite(),
         files()
     );
 }
@@ -112,6 +119,10 @@ async fn ten_thousand_databases_and_five_hundred_in_use() {
         assert!(files() <= most, "{} files, and {most} are allowed", files());
     }
 
+    let began = Instant::now();
+    assert_eq!(store.close_idle(Duration::ZERO).await, IN_USE);
+    tell("close what is idle", vec![began.elapsed()]);
+
     let mut times = Vec::new();
     for n in IN_USE..DATABASES {
         let began = Instant::now();
@@ -142,4 +153,34 @@ async fn ten_thousand_databases_and_five_hundred_in_use() {
     let began = Instant::now();
     store.close().await.unwrap();
     tell("close", vec![began.elapsed()]);
+}
+
+/// What pages take in the cache of a connection that has read sixteen megabytes, in MiB.
+async fn cached(memory: usize) -> i32 {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = Settings::default();
+    (settings.page_cache, settings.memory) = (64 << 20, memory);
+    let store = Store::with(folder.path(), settings).unwrap();
+    let database = store.open_or_create(&dbid(0)).await.unwrap();
+    let schema = Schema::parse("CREATE TABLE t (a PRIMARY KEY NOT NULL, b); SELECT crsql_as_crr('t')").unwrap();
+    database.call(move |replica| replica.create_database_if_not_exists(&schema).map(drop)).await.unwrap().unwrap();
+    let fill = "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 4000) INSERT INTO t SELECT i, randomblob(4000) FROM n";
+    database.call(|replica| replica.connection().execute_batch(fill)).await.unwrap().unwrap();
+    let read = |replica: &mut Replica| {
+        let bytes: i64 =
+            replica.connection().query_row("SELECT sum(length(hex(b))) FROM t", [], |row| row.get(0)).unwrap();
+        assert_eq!(bytes, 4000 * 8000);
+        let (mut used, mut unused) = (0, 0);
+        // SAFETY: the connection is open, and the pointers lead to numbers.
+        unsafe { rusqlite::ffi::sqlite3_db_status(replica.connection().handle(), 1, &mut used, &mut unused, 0) };
+        used >> 20
+    };
+    database.read(read).await.unwrap()
+}
+
+#[tokio::test]
+async fn page_caches_grow_no_more_where_the_memory_ends() {
+    assert!(cached(usize::MAX).await >= 15);
+    let few = cached(8 << 20).await;
+    assert!(few < 9, "{few} MiB");
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crsql_sync::crr::{SiteId, Version};
 use crsql_sync::sync::{
-    ApplyError, Batch, CreateError, Cursor, Page, Replica, Request, RequestError, RequestKey, ResultSet, Schema, Since,
-    Sql, SqlError, SqlLimits,
+    ApplyError, Batch, CreateError, Cursor, Error, Outgoing, Page, Replica, Request, RequestError, RequestKey,
+    ResultSet, Schema, Since, Sql, SqlError, SqlLimits,
 };
 use rusqlite::Connection;
 #[cfg(target_family = "wasm")]
@@ -360,6 +360,24 @@ fn a_schema_holds_nothing_but_definitions() {
         "SELECT load_extension('x')",
         "CREATE TABLE t (a PRIMARY KEY NOT NULL); SELECT crsql_as_crr('t'), crsql_db_version()",
         "CREATE TABLE t (a); SELECT crsql_as_crr('t')",
+        "CREATE VIRTUAL TABLE t USING fts5(a, content='sqlite_schema')",
+        "CREATE VIRTUAL TABLE t USING dbstat",
+        "CREATE TEMP VIEW v AS SELECT 1",
+        "CREATE TEMP TRIGGER g AFTER INSERT ON crsql_master BEGIN SELECT 1; END",
+        "CREATE TABLE sqlite_t (a)",
+        "CREATE VIEW crsql_v AS SELECT 1",
+        "CREATE TABLE t (a); CREATE INDEX t__crsql_i ON t (a)",
+        "CREATE INDEX i ON crsql_master (value)",
+        "CREATE TRIGGER g AFTER INSERT ON crsql_master BEGIN SELECT 1; END",
+        "VACUUM INTO '/tmp/copy.db'",
+        "PRAGMA writable_schema = 1",
+        "ANALYZE",
+        "REINDEX",
+        "CREATE TABLE t (a, b CHECK (load_extension(a)))",
+        "CREATE TABLE t (a, b AS (fts3_tokenizer(a, b)))",
+        "CREATE TABLE t (a); CREATE INDEX i ON t (load_extension(a))",
+        "CREATE TABLE t (a); CREATE INDEX i ON t (a) WHERE fts3_tokenizer(a, a)",
+        "CREATE TABLE t (a CHECK ((WITH RECURSIVE n AS (SELECT 1 UNION ALL SELECT 1 FROM n) SELECT count(*) FROM n)))",
     ] {
         assert!(matches!(Schema::parse(text), Err(CreateError::InvalidSchema(_))), "{text:?}");
     }
@@ -372,6 +390,39 @@ fn a_schema_holds_nothing_but_definitions() {
          SELECT crsql_as_crr('list');",
     )
     .unwrap();
+}
+
+#[test]
+fn a_merge_into_a_table_whose_trigger_never_ends_is_broken_off_and_leaves_nothing() {
+    let mut a = replica();
+    add(&mut a, "1");
+    let trap = "CREATE TRIGGER trap AFTER INSERT ON todo BEGIN
+                  SELECT count(*) FROM (WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x FROM n);
+                END;";
+    let mut b = empty();
+    b.create_database_if_not_exists(&Schema::parse(&format!("{TODO} {trap}")).unwrap()).unwrap();
+    let mut batch = all(&mut a);
+    batch.schema = None;
+    let before = b.version().unwrap();
+    let time = Duration::from_millis(50);
+    for _ in 0..2 {
+        let error = b.within(time, |b| b.apply_changes(&batch)).unwrap_err();
+        assert!(matches!(error, ApplyError::Replica(Error::TookTooLong(taken)) if taken == time), "{error:?}");
+        assert_eq!((b.version().unwrap(), rows(&mut b)), (before, "[]".into()));
+        assert_eq!(b.status().unwrap().peers, []);
+    }
+    assert!(b.connection().is_autocommit());
+}
+
+#[test]
+fn a_batch_that_begins_before_the_cursor_and_ends_after_it_moves_it_on() {
+    let (mut a, mut b) = (replica(), replica());
+    add(&mut a, "1");
+    b.apply_changes(&all(&mut a)).unwrap();
+    add(&mut a, "2");
+    let applied = b.apply_changes(&all(&mut a)).unwrap();
+    assert_eq!(applied.received, after(&a, a.version().unwrap().get()));
+    assert_eq!(rows(&mut a), rows(&mut b));
 }
 
 #[test]
@@ -479,11 +530,23 @@ fn sql_from_outside_is_kept_to_the_rows_of_its_database() {
         "SELEC 1",
         "",
         "SELECT CAST(x'ff' AS TEXT)",
+        "SELECT fts3_tokenizer('simple')",
+        "SELECT FTS3_Tokenizer('simple', x'4141414141414141')",
+        "SELECT * FROM fts3tokenize('simple', 'a b')",
+        "SELECT file FROM pragma_database_list",
+        "SELECT count(*) FROM Pragma_Database_List",
+        "SELECT * FROM pragma_optimize(-1)",
+        "SELECT 1 IN pragma_function_list",
     ] {
         let error = try_sql(&mut a, text).unwrap_err();
         assert!(matches!(error, SqlError::Refused { statement: 1, .. }), "{text}: {error:?}");
     }
-    for text in ["SELECT crsql_site_id(), crsql_db_version()", "PRAGMA table_info(todo)", "SELECT 1; -- the end"] {
+    for text in [
+        "SELECT crsql_site_id(), crsql_db_version()",
+        "PRAGMA table_info(todo)",
+        "SELECT name FROM pragma_table_info('todo')",
+        "SELECT 1; -- the end",
+    ] {
         sql(&mut a, text);
     }
     sql(&mut a, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5) SELECT * FROM n");
@@ -491,14 +554,26 @@ fn sql_from_outside_is_kept_to_the_rows_of_its_database() {
 
 #[test]
 fn a_schemas_own_triggers_cannot_reach_what_the_engine_keeps() {
+    let sly = [
+        ("INSERT ON todo", "UPDATE crsql_master SET value = 0"),
+        ("UPDATE OF done ON todo", "DELETE FROM crsql_tracked_peers"),
+        ("DELETE ON todo", "DELETE FROM todo__crsql_rows"),
+        ("INSERT ON todo", "SELECT crsql_next_db_version(99)"),
+        ("INSERT ON todo", "INSERT INTO log SELECT file FROM pragma_database_list"),
+    ];
+    for (event, body) in sly {
+        let schema = format!("{TODO} CREATE TABLE log (id); CREATE TRIGGER sly AFTER {event} BEGIN {body}; END;");
+        let error = Schema::parse(&schema).unwrap_err();
+        assert!(matches!(&error, CreateError::InvalidSchema(reason) if reason.contains("a trigger on")), "{error}");
+    }
+    let good =
+        "CREATE TRIGGER good AFTER DELETE ON todo BEGIN INSERT INTO log VALUES (old.id, crsql_db_version()); END;
+                CREATE TRIGGER late AFTER INSERT ON todo BEGIN INSERT INTO not_yet_there VALUES (1); END;
+                CREATE VIEW seen AS SELECT id FROM todo;
+                CREATE TRIGGER instead INSTEAD OF INSERT ON seen BEGIN INSERT INTO todo (id) VALUES (new.id); END;";
     let mut a = empty();
-    let schema = format!(
-        "{TODO} CREATE TRIGGER sly AFTER INSERT ON todo BEGIN UPDATE crsql_master SET value = 0; END;
-         CREATE TABLE log (id); CREATE TRIGGER good AFTER DELETE ON todo BEGIN INSERT INTO log VALUES (old.id); END;"
-    );
-    a.create_database_if_not_exists(&Schema::parse(&schema).unwrap()).unwrap();
-    let error = try_sql(&mut a, "INSERT INTO todo (id) VALUES ('1')").unwrap_err();
-    assert!(error.to_string().contains("crsql_master"), "{error}");
+    let schema = Schema::parse(&format!("{TODO} CREATE TABLE log (id, at); {good}")).unwrap();
+    a.create_database_if_not_exists(&schema).unwrap();
     sql(&mut a, "DELETE FROM todo");
 }
 
@@ -524,6 +599,14 @@ fn a_request_that_takes_too_much_is_stopped() {
     assert!(error.to_string().contains("LIMIT"), "{error}");
     let error = a.sql(&statement(format!("{endless} zeroblob(100000) FROM n")), limits()).unwrap_err();
     assert!(error.to_string().contains("LIMIT"), "{error}");
+    for large in
+        ["length(zeroblob(1000000000))", "length(randomblob(1000000000))", "length(printf('%.*c', 1000000000, 'x'))"]
+    {
+        let error = try_sql(&mut a, &format!("SELECT {large}")).unwrap_err();
+        assert!(error.to_string().contains("too big"), "{large}: {error}");
+    }
+    // The engine's own work has SQLite's limits.
+    assert_eq!(a.connection().query_row("SELECT length(zeroblob(20000000))", [], |row| row.get(0)), Ok(20_000_000));
     add(&mut a, "1");
 }
 
@@ -535,6 +618,47 @@ fn a_reader_writes_nothing() {
     assert!(matches!(a.sql(&statement, read_only.clone()), Err(SqlError::ReadOnly { statement: 1 })));
     let statement = [Sql { sql: "SELECT count(*) FROM todo".into(), params: vec![] }];
     assert_eq!(a.sql(&statement, read_only).unwrap()[0].rows.len(), 1);
+}
+
+#[test]
+fn what_a_result_depends_on_is_told_by_the_tables_that_were_read() {
+    let mut a = empty();
+    let schema = "CREATE TABLE todo (id TEXT PRIMARY KEY NOT NULL, list INTEGER, title TEXT);
+        CREATE INDEX by_list ON todo (list);
+        CREATE TABLE list (id INTEGER PRIMARY KEY NOT NULL, name TEXT);
+        CREATE TABLE \"a Table\" (id INTEGER PRIMARY KEY NOT NULL);
+        CREATE TABLE local (id INTEGER PRIMARY KEY, theme TEXT);
+        CREATE VIEW shown AS SELECT id FROM todo WHERE list IN (SELECT id FROM list);
+        SELECT crsql_as_crr('todo'); SELECT crsql_as_crr('list'); SELECT crsql_as_crr('a Table');";
+    a.create_database_if_not_exists(&Schema::parse(schema).unwrap()).unwrap();
+    let reads = |statements: &[&str]| {
+        let statements: Vec<_> = statements.iter().map(|&sql| Sql { sql: sql.into(), params: vec![] }).collect();
+        a.tables_read(&statements).unwrap().map(|tables| tables.into_iter().collect::<Vec<_>>().join(" "))
+    };
+    for (sql, tables) in [
+        ("SELECT * FROM todo WHERE id = '1'", "todo"),
+        ("SELECT count(*) FROM TODO", "todo"),
+        ("SELECT list FROM todo WHERE list > 1", "todo"),
+        ("SELECT * FROM shown", "list todo"),
+        ("SELECT 1 FROM todo JOIN list USING (id)", "list todo"),
+        ("WITH n AS (SELECT id FROM \"a Table\") SELECT * FROM n", "a Table"),
+        ("SELECT 1", ""),
+    ] {
+        assert_eq!(reads(&[sql]).as_deref(), Some(tables), "{sql}");
+    }
+    assert_eq!(reads(&["SELECT * FROM todo", "SELECT * FROM list"]).as_deref(), Some("list todo"));
+    for sql in [
+        "SELECT * FROM local",
+        "SELECT * FROM todo, local",
+        "SELECT * FROM crsql_changes",
+        "SELECT * FROM todo WHERE id IN (SELECT value FROM json_each('[]'))",
+        "SELECT crsql_db_version()",
+        "SELECT name FROM sqlite_schema",
+        "DELETE FROM todo",
+        "EXPLAIN SELECT * FROM todo",
+    ] {
+        assert_eq!(reads(&["SELECT * FROM todo", sql]), None, "{sql}");
+    }
 }
 
 #[test]
@@ -552,7 +676,7 @@ fn what_the_upstream_lacks_is_counted_until_it_acknowledges() {
     assert!(unsent.since.unwrap() > 1_600_000_000_000);
 
     let acknowledged = a.acknowledged(hub.site()).unwrap();
-    let batch = a.outgoing(hub.site(), acknowledged, acknowledged, Page::default()).unwrap();
+    let batch = a.outgoing(&Outgoing::new(hub.site(), acknowledged, acknowledged, Page::default())).unwrap();
     assert_eq!(batch.changes.len(), 2);
     hub.apply_changes(&batch).unwrap();
     a.acknowledge(hub.site(), batch.next.unwrap()).unwrap();
@@ -570,12 +694,12 @@ fn a_peer_that_lost_its_data_gets_back_even_its_own() {
     a.begin_again(hub.site()).unwrap();
     assert_eq!(a.received(hub.site()).unwrap(), after(&hub, 0));
     let start = a.acknowledged(hub.site()).unwrap();
-    let batch = a.outgoing(hub.site(), start, start, Page::default()).unwrap();
+    let batch = a.outgoing(&Outgoing::new(hub.site(), start, start, Page::default())).unwrap();
     assert!(batch.changes.iter().any(|change| change.site == hub.site()));
     a.acknowledge(hub.site(), batch.next.unwrap()).unwrap();
     add(&mut a, "2");
     let acknowledged = a.acknowledged(hub.site()).unwrap();
-    let batch = a.outgoing(hub.site(), acknowledged, acknowledged, Page::default()).unwrap();
+    let batch = a.outgoing(&Outgoing::new(hub.site(), acknowledged, acknowledged, Page::default())).unwrap();
     assert!(batch.changes.iter().all(|change| change.site == a.site()));
 }
 

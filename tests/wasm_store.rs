@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crsql_sync::store::{Database, Dbid, Error, Store};
+use crsql_sync::store::{Database, Dbid, Error, Kept, Store};
 use crsql_sync::sync::{Replica, Schema};
 use futures_timer::Delay;
 use futures_util::future::join_all;
@@ -196,6 +196,349 @@ async fn a_transaction_that_a_call_leaves_open_is_rolled_back() {
     let database = create(&store, &dbid).await;
     execute(&database, "BEGIN; INSERT INTO t VALUES (1, '')").await.unwrap();
     assert_eq!(count(&database).await, 0);
+}
+
+// --- a crash at each step
+
+/// Has the step of this name happen once as if the worker ended there: what stands before it is undone, and of what stands
+/// behind it nobody hears.
+async fn crash_at(dbid: &Dbid, step: &str) {
+    let name = idb_name(dbid);
+    let steps = include_str!("e2e/harness/steps.js");
+    let steps = steps.get(steps.find("(reached) =>").unwrap()..).unwrap().trim_end().trim_end_matches(';');
+    javascript(&format!(
+        "self.crashed = false;
+         const undo = ({steps})((name, {{ database, transaction, event }}) => {{
+             if (name !== '{step}' || database.name !== '{name}' || self.crashed) return;
+             self.crashed = true;
+             if (name.endsWith('after')) event.stopImmediatePropagation();
+             else if (transaction) transaction.abort();
+             else throw new DOMException('it is over', 'InvalidStateError');
+         }});
+         self.undo = undo;"
+    ))
+    .await;
+}
+
+/// Waits for the crash, and lets another instance have the database: the lock of the first is taken by force, since the
+/// worker in which both are does not end.
+async fn after_crash(dbid: &Dbid) -> Store {
+    for _ in 0..100 {
+        if javascript("return self.crashed").await.is_truthy() {
+            break;
+        }
+        Delay::new(Duration::from_millis(50)).await;
+    }
+    assert!(javascript("self.undo(); return self.crashed").await.is_truthy(), "the step was never reached");
+    let name = idb_name(dbid);
+    javascript(&format!("await navigator.locks.request('{name}', {{ steal: true }}, () => {{}})")).await;
+    store()
+}
+
+/// Two rows in one transaction, `bytes` long each. Whether it was acknowledged within a second.
+async fn write_pair(database: &Database, pair: usize, bytes: usize) -> bool {
+    let values = format!("({}, hex(randomblob({bytes} / 2))), ({}, '')", 2 * pair, 2 * pair + 1);
+    let sql = format!("INSERT INTO t VALUES {values}");
+    let call = pin!(execute(database, &sql));
+    let limit = Delay::new(Duration::from_secs(1));
+    matches!(futures_util::future::select(call, limit).await, futures_util::future::Either::Left((Ok(()), _)))
+}
+
+/// Fails unless the database is whole, holds each pair of `acknowledged`, and of no pair a half. The number of pairs.
+async fn check_pairs(database: &Database, acknowledged: &[usize]) -> i64 {
+    let intact = "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check = 'ok'";
+    assert_eq!(number(database, intact).await.unwrap(), 1);
+    let halves = "SELECT count(*) FROM (SELECT 1 FROM t GROUP BY id / 2 HAVING count(*) <> 2)";
+    assert_eq!(number(database, halves).await.unwrap(), 0);
+    for pair in acknowledged {
+        let found = format!("SELECT count(*) FROM t WHERE id = 2 * {pair}");
+        assert_eq!(number(database, &found).await.unwrap(), 1, "pair {pair} was acknowledged");
+    }
+    count(database).await / 2
+}
+
+/// More than fits into the log, so that the commit is written as a checkpoint.
+const LONG: usize = 17 << 20;
+
+#[wasm_bindgen_test]
+async fn a_crash_at_any_step_of_a_commit_loses_nothing_acknowledged_and_keeps_no_half() {
+    for (step, bytes, is_durable) in [
+        ("commit, before", 40, false),
+        ("commit, within", 40, false),
+        ("commit, after", 40, true),
+        ("checkpoint, before", LONG, false),
+        ("checkpoint, within", LONG, false),
+        ("checkpoint, after", LONG, true),
+    ] {
+        let (first, dbid) = (store(), dbid());
+        let database = create(&first, &dbid).await;
+        let mut acknowledged = Vec::new();
+        for pair in 0..5 {
+            assert!(write_pair(&database, pair, 40).await);
+            acknowledged.push(pair);
+        }
+        crash_at(&dbid, step).await;
+        let writes = join_all((5..10).map(|pair| write_pair(&database, pair, if pair == 5 { bytes } else { 40 })));
+        for (pair, done) in (5..10).zip(writes.await) {
+            assert!(!done, "{step}: the answer came after the worker had ended");
+            acknowledged.extend(done.then_some(pair));
+        }
+        let second = after_crash(&dbid).await;
+        let database = second.open(&dbid).await.unwrap();
+        let pairs = check_pairs(&database, &acknowledged).await;
+        assert_eq!(pairs, if is_durable { 10 } else { 5 }, "{step}");
+        assert!(write_pair(&database, 10, 40).await);
+        second.release_all().await;
+    }
+}
+
+#[wasm_bindgen_test]
+async fn a_crash_at_any_step_of_compaction_loses_nothing() {
+    for step in ["checkpoint, before", "checkpoint, within", "checkpoint, after"] {
+        let (first, dbid) = (store(), dbid());
+        let database = create(&first, &dbid).await;
+        let pairs: Vec<_> = (0..5).collect();
+        crash_at(&dbid, step).await;
+        for pair in &pairs {
+            // Less than what makes a commit a checkpoint, and together more than the log shall have when there is a pause.
+            assert!(write_pair(&database, *pair, 500_000).await);
+        }
+        let second = after_crash(&dbid).await;
+        let database = second.open(&dbid).await.unwrap();
+        assert_eq!(check_pairs(&database, &pairs).await, 5, "{step}");
+        assert!(write_pair(&database, 5, 40).await);
+        second.release_all().await;
+    }
+}
+
+#[wasm_bindgen_test]
+async fn a_crash_at_any_step_of_opening_leaves_the_database_as_it_was() {
+    for step in ["open, before", "open, within", "open, after"] {
+        let (first, dbid) = (store(), dbid());
+        let database = create(&first, &dbid).await;
+        assert!(write_pair(&database, 0, 40).await);
+        first.release_all().await;
+        crash_at(&dbid, step).await;
+        let third = store();
+        let opening = pin!(third.open(&dbid));
+        let outcome = futures_util::future::select(opening, Delay::new(Duration::from_secs(1))).await;
+        assert!(!matches!(outcome, futures_util::future::Either::Left((Ok(_), _))), "{step}");
+        let second = after_crash(&dbid).await;
+        let database = second.open(&dbid).await.unwrap();
+        assert_eq!(check_pairs(&database, &[0]).await, 1, "{step}");
+        second.release_all().await;
+    }
+}
+
+// --- two instances at once
+
+#[wasm_bindgen_test]
+async fn an_update_while_writes_go_on_never_has_two_writers() {
+    let (old, dbid) = (store(), dbid());
+    let database = create(&old, &dbid).await;
+    let new = store();
+    // The old one writes until it has to let go; the new one is open from then on.
+    let old_writes = async {
+        let mut acknowledged = Vec::new();
+        for pair in 0.. {
+            if !write_pair(&database, pair, 40).await {
+                break;
+            }
+            acknowledged.push(pair);
+        }
+        acknowledged
+    };
+    let steal = async {
+        Delay::new(Duration::from_millis(150)).await;
+        let name = idb_name(&dbid);
+        javascript(&format!("await navigator.locks.request('{name}', {{ steal: true }}, () => {{}})")).await;
+        let database = new.open(&dbid).await.unwrap();
+        let mut acknowledged = Vec::new();
+        for pair in 100_000..100_200 {
+            // The old one may take the database back meanwhile, as a worker that is not gone yet.
+            acknowledged.extend(write_pair(&database, pair, 40).await.then_some(pair));
+        }
+        acknowledged
+    };
+    let (by_old, by_new) = futures_util::future::join(old_writes, steal).await;
+    assert!(by_old.len() > 5 && by_new.len() == 200, "{} and {}", by_old.len(), by_new.len());
+    old.release_all().await;
+    let (_new, database) = reopened(new, &dbid).await;
+    let acknowledged: Vec<_> = by_old.iter().chain(&by_new).copied().collect();
+    check_pairs(&database, &acknowledged).await;
+}
+
+// --- what the browser does
+
+#[wasm_bindgen_test]
+async fn without_room_everything_can_still_be_read_and_writes_go_on_when_there_is_room_again() {
+    let (first, dbid) = (store(), dbid());
+    let database = create(&first, &dbid).await;
+    execute(&database, "INSERT INTO t VALUES (1, 'kept')").await.unwrap();
+    first.release_all().await;
+    javascript(
+        "const store = IDBObjectStore.prototype;
+         self.original = { add: store.add, put: store.put };
+         store.add = store.put = () => { throw new DOMException('full', 'QuotaExceededError'); };",
+    )
+    .await;
+    let second = store();
+    let database = second.open(&dbid).await.unwrap();
+    assert_eq!(count(&database).await, 1, "to read takes no room");
+    for _ in 0..2 {
+        let outcome = execute(&database, "INSERT INTO t VALUES (2, 'lost')").await;
+        assert!(matches!(outcome, Err(Error::StorageFull)), "{outcome:?}");
+        assert_eq!(count(&database).await, 1, "memory is not ahead of what is stored");
+    }
+    javascript("Object.assign(IDBObjectStore.prototype, self.original)").await;
+    execute(&database, "INSERT INTO t VALUES (3, 'kept')").await.unwrap();
+    let (_store, database) = reopened(second, &dbid).await;
+    assert_eq!(number(&database, "SELECT sum(id) FROM t").await.unwrap(), 4);
+}
+
+#[wasm_bindgen_test]
+async fn where_nothing_can_be_stored_databases_are_in_memory_and_say_so() {
+    let (store, dbid) = (store(), dbid());
+    javascript(
+        "self.original = IDBFactory.prototype.open;
+         IDBFactory.prototype.open = () => { throw new DOMException('not in this window', 'SecurityError'); };",
+    )
+    .await;
+    assert!(matches!(store.open(&dbid).await, Err(Error::NotFound)));
+    let database = create(&store, &dbid).await;
+    execute(&database, "INSERT INTO t VALUES (1, '')").await.unwrap();
+    assert_eq!(database.kept().await.unwrap(), Kept::Memory);
+    assert_eq!(count(&store.open(&dbid).await.unwrap()).await, 1);
+    javascript("IDBFactory.prototype.open = self.original").await;
+    assert_eq!(count(&database).await, 1);
+    assert!(matches!(self::store().open(&dbid).await, Err(Error::NotFound)), "nothing of it was stored");
+}
+
+#[wasm_bindgen_test]
+async fn what_is_stored_says_so() {
+    let (store, dbid) = (store(), dbid());
+    let database = create(&store, &dbid).await;
+    let promised = javascript("return await navigator.storage.persisted()").await.is_truthy();
+    assert_eq!(database.kept().await.unwrap(), if promised { Kept::Persisted } else { Kept::BestEffort });
+}
+
+#[wasm_bindgen_test]
+async fn a_connection_that_the_browser_closed_is_opened_again() {
+    let (store, dbid) = (store(), dbid());
+    // Connections can be closed by the browser alone; so it is told of one that is open.
+    javascript(
+        "const open = IDBFactory.prototype.open;
+         IDBFactory.prototype.open = function (...args) {
+             const request = open.apply(this, args);
+             request.addEventListener('success', () => { self.connection = request.result; });
+             return request;
+         };",
+    )
+    .await;
+    let database = create(&store, &dbid).await;
+    execute(&database, "INSERT INTO t VALUES (1, '')").await.unwrap();
+    javascript("self.connection.close(); self.connection.dispatchEvent(new Event('close'))").await;
+    execute(&database, "INSERT INTO t VALUES (2, '')").await.unwrap();
+    assert_eq!(count(&database).await, 2);
+    // Without being told, a write finds out; that one fails, and the next one does not.
+    javascript("self.connection.close()").await;
+    let outcome = execute(&database, "INSERT INTO t VALUES (3, '')").await;
+    assert!(matches!(outcome, Err(Error::Unavailable(_))), "{outcome:?}");
+    execute(&database, "INSERT INTO t VALUES (4, '')").await.unwrap();
+    assert_eq!(count(&database).await, 3);
+}
+
+// --- files
+
+async fn file(database: &Database) -> Vec<u8> {
+    let mut export = database.export().await.unwrap();
+    let length = export.left();
+    let mut bytes = Vec::new();
+    while let Some(piece) = export.next().await.unwrap() {
+        bytes.extend_from_slice(&piece);
+        assert_eq!(export.left() + bytes.len() as u64, length);
+    }
+    bytes
+}
+
+async fn import(store: &Store, dbid: &Dbid, file: &[u8]) -> Result<(), Error> {
+    let mut import = store.import(dbid).await?;
+    // Pieces as they come over a network.
+    for piece in file.chunks(70_001) {
+        import.write(piece.to_vec().into()).await?;
+    }
+    import.finish().await.map(|_| ())
+}
+
+#[wasm_bindgen_test]
+async fn a_database_goes_out_as_a_file_and_comes_in_under_another_site() {
+    let (store, original, copy) = (store(), dbid(), dbid());
+    let database = create(&store, &original).await;
+    for pair in 0..20 {
+        write_pair(&database, pair, 50_000).await;
+    }
+    let mut export = database.export().await.unwrap();
+    // What is written while it is read is not in it.
+    let first = export.next().await.unwrap().unwrap();
+    write_pair(&database, 99, 50_000).await;
+    execute(&database, "UPDATE t SET text = ''; VACUUM").await.unwrap();
+    let mut file = first.to_vec();
+    while let Some(piece) = export.next().await.unwrap() {
+        file.extend_from_slice(&piece);
+    }
+    import(&store, &copy, &file).await.unwrap();
+    let copied = store.open(&copy).await.unwrap();
+    assert_eq!(check_pairs(&copied, &[0, 19]).await, 20);
+    let site = |database: &Database| {
+        let site = database.call(|replica| replica.site());
+        async move { site.await.unwrap() }
+    };
+    assert_ne!(site(&copied).await, site(&database).await);
+    assert!(write_pair(&copied, 50, 40).await);
+    let (_store, copied) = reopened(store, &copy).await;
+    assert_eq!(check_pairs(&copied, &[0, 19, 50]).await, 21);
+}
+
+#[wasm_bindgen_test]
+async fn an_import_takes_no_place_of_a_database_and_a_bad_file_leaves_nothing() {
+    let (store, there, new) = (store(), dbid(), dbid());
+    let database = create(&store, &there).await;
+    write_pair(&database, 0, 40).await;
+    let good = file(&database).await;
+    assert!(matches!(import(&store, &there, &good).await, Err(Error::Exists)));
+    let mut damaged = good.clone();
+    let middle = good.len() / 2 / 8192 * 8192;
+    damaged[middle..middle + 8192].fill(0xA5);
+    for bad in [&b"no database"[..], &[], &good[..good.len() / 2], &damaged] {
+        let outcome = import(&store, &new, bad).await;
+        assert!(matches!(outcome, Err(Error::InvalidFile(_))), "{outcome:?}");
+        assert!(matches!(store.open(&new).await, Err(Error::NotFound)));
+    }
+    import(&store, &new, &good).await.unwrap();
+    assert_eq!(count(&store.open(&new).await.unwrap()).await, 2);
+}
+
+#[wasm_bindgen_test]
+async fn a_crash_at_any_step_of_an_import_leaves_all_of_it_or_nothing() {
+    let (first, original) = (store(), dbid());
+    let database = create(&first, &original).await;
+    for pair in 0..10 {
+        write_pair(&database, pair, 100_000).await;
+    }
+    let file = file(&database).await;
+    for step in ["checkpoint, before", "checkpoint, within", "checkpoint, after"] {
+        let copy = dbid();
+        crash_at(&copy, step).await;
+        let importing = pin!(import(&first, &copy, &file));
+        let limit = Delay::new(Duration::from_secs(2));
+        let outcome = futures_util::future::select(importing, limit).await;
+        assert!(!matches!(outcome, futures_util::future::Either::Left((Ok(()), _))), "{step}");
+        let second = after_crash(&copy).await;
+        match second.open(&copy).await {
+            Ok(copied) => assert!(step.ends_with("after") && check_pairs(&copied, &[0]).await == 10, "{step}"),
+            Err(error) => assert!(matches!(error, Error::NotFound) && !step.ends_with("after"), "{step}: {error}"),
+        }
+    }
 }
 
 // --- existence

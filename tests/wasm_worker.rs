@@ -231,6 +231,7 @@ fn a_setting_that_cannot_be_is_named() {
         (r#"{"upstream": "http://example.org/sync", "headers": {"a b": ""}}"#, "header"),
         (r#"{"routes": {"nothing": "x"}}"#, "nothing"),
         (r#"{"limits": {"body": "much"}}"#, "much"),
+        (r#"{"upstream": "http://example.org/sync", "upstreamHeaders": "authorization"}"#, "upstreamHeaders"),
     ] {
         let error = SyncWorker::new(JSON::parse(config).unwrap(), None).err().unwrap();
         assert!(error.is_instance_of::<js_sys::TypeError>());
@@ -239,20 +240,35 @@ fn a_setting_that_cannot_be_is_named() {
     }
 }
 
-/// A `fetch` that asks another worker. `reachable` is the network; the databases have other names there.
+/// A `fetch` that asks another worker. `reachable` is the network, `intercept` what may answer instead, `bodies` what was sent;
+/// the databases have other names there.
 const UPSTREAM: &str = r#"
     const there = new self.TestUpstream();
     let reachable = true;
+    let intercept = () => undefined;
+    const bodies = [];
     const streams = new Set();
     const original = self.fetch;
     const remote = (path) => path.replace("/db-", "/up-");
     self.fetch = async (request) => {
         if (!request.url.startsWith("http://up.test/")) return original(request);
         if (!reachable) throw new TypeError("Failed to fetch");
+        const instead = intercept(request);
+        if (instead) return instead;
         const path = remote(new URL(request.url).pathname + new URL(request.url).search);
-        const { method, headers } = request;
-        const body = method === "GET" ? undefined : await request.arrayBuffer();
-        const response = await there.handle(new Request(path, { method, headers, body }));
+        const { method } = request;
+        const headers = new Headers(request.headers);
+        let body;
+        if (method !== "GET") {
+            bodies.push([headers.get("content-type"), headers.get("content-encoding")].join(" "));
+            const plain = headers.get("content-encoding") === "gzip"
+                ? request.body.pipeThrough(new DecompressionStream("gzip")) : request.body;
+            headers.delete("content-encoding");
+            body = await new Response(plain).arrayBuffer();
+        }
+        const answered = await there.handle(new Request(path, { method, headers, body }));
+        const response = new Response(answered.body, answered);
+        response.headers.set("accept-encoding", "gzip");
         const cut = new AbortController();
         streams.add(cut);
         if (!response.body) return response;
@@ -261,7 +277,14 @@ const UPSTREAM: &str = r#"
         return new Response(readable, response);
     };
     const unplug = () => { reachable = false; for (const cut of streams) cut.abort(new TypeError("network error")); };
-    const status = async () => json("GET", db + "/status");
+    const status = async (worker_ = worker) => json("GET", db + "/status", undefined, worker_);
+    const state = (state, worker_ = worker) => until(async () => (await status(worker_)).upstream?.state === state);
+    const problem = (status, code) => new Response(JSON.stringify({ title: "x", status, code, detail: "says the test" }),
+        { status, headers: { "content-type": "application/problem+json" } });
+    const sent = (worker_ = worker) => until(async () => {
+        const { upstream, unsent } = await status(worker_);
+        return upstream?.state === "online" && unsent.changes === 0;
+    });
 "#;
 
 async fn run_with_upstream(script: &str) -> String {
@@ -337,4 +360,150 @@ async fn the_first_request_of_a_new_worker_is_answered_while_it_looks_for_unsent
         return statuses;
     "#;
     assert_eq!(run_with_upstream(script).await, "[200,200,200,200,200]");
+}
+
+#[wasm_bindgen_test]
+async fn batches_go_to_the_upstream_in_the_binary_form_and_in_gzip() {
+    let script = r#"
+        await create();
+        await state("online");
+        await sql("INSERT INTO t VALUES (1, hex(randomblob(2000)))");
+        await sent();
+        await until(async () => bodies.length > 1);
+        const [row] = await sql("SELECT text FROM t", [], remote(db), there);
+        return [bodies.at(-1), row[0].length];
+    "#;
+    assert_eq!(run_with_upstream(script).await, r#"["application/vnd.crsql-sync.batch gzip",4000]"#);
+}
+
+#[wasm_bindgen_test]
+async fn whoever_asks_the_upstream_is_told_by_the_application_before_each_request() {
+    let script = r#"
+        const asked = [];
+        let token = "old";
+        const mine = new worker.constructor({
+            upstream: "http://up.test/sync",
+            headers: { "x-app": "1" },
+            upstreamHeaders: async (question) => { asked.push(question); return { authorization: token }; },
+        });
+        const seen = [];
+        intercept = ({ headers }) => {
+            seen.push(headers.get("x-app") + headers.get("authorization"));
+            return headers.get("authorization") === "new" ? undefined : problem(401, "unauthorized");
+        };
+        await create(db, mine);
+        await sql("INSERT INTO t VALUES (1, 'x')", [], db, mine);
+        const waits = await state("unauthorized", mine);
+        const [{ dbid, principal, refresh }, again] = asked;
+        token = "new";
+        mine.wake();
+        const goes = await sent(mine);
+        return [waits, db.endsWith(dbid), principal, refresh, again.refresh, goes, seen[0], seen.at(-1)];
+    "#;
+    assert_eq!(run_with_upstream(script).await, r#"[true,true,null,false,true,true,"1old","1new"]"#);
+}
+
+#[wasm_bindgen_test]
+async fn credentials_that_do_not_come_are_as_none() {
+    let script = r#"
+        const answers = [];
+        for (const upstreamHeaders of [() => { throw new Error("no page is open") }, () => 7, () => ({ a: 1 })]) {
+            const mine = new worker.constructor({ upstream: "http://up.test/sync", upstreamHeaders });
+            await create(db + answers.length, mine);
+            const path = db + answers.length + "/status";
+            await until(async () => (await json("GET", path, undefined, mine)).upstream.state === "unauthorized");
+            answers.push((await json("GET", path, undefined, mine)).upstream.error.detail.slice(0, 17));
+        }
+        return answers;
+    "#;
+    let neither = "`upstreamHeaders`";
+    assert_eq!(run_with_upstream(script).await, format!(r#"["no page is open","{neither}","{neither}"]"#));
+}
+
+#[wasm_bindgen_test]
+async fn changes_of_one_user_wait_while_another_one_is_signed_in() {
+    let script = r#"
+        let who = "ann";
+        const mine = new worker.constructor({
+            upstream: "http://up.test/sync",
+            upstreamHeaders: () => ({ headers: { authorization: who }, principal: who }),
+        });
+        await create(db, mine);
+        await sql("INSERT INTO t VALUES (1, 'of ann')", [], db, mine);
+        await sent(mine);
+        await call("PUT", db + "/upstream", { paused: true }, mine);
+        await sql("INSERT INTO t VALUES (2, 'of ann too')", [], db, mine);
+        who = "ben";
+        await call("PUT", db + "/upstream", { paused: false }, mine);
+        const stops = await state("principal_changed", mine);
+        const { upstream, unsent } = await status(mine);
+        const before = await sql("SELECT id FROM t", [], remote(db), there);
+        who = "ann";
+        mine.wake();
+        const goes = await sent(mine);
+        return [stops, upstream.principal, unsent.changes, before, goes, await sql("SELECT id FROM t", [], remote(db), there)];
+    "#;
+    assert_eq!(run_with_upstream(script).await, r#"[true,"ann",1,[[1]],true,[[1],[2]]]"#);
+}
+
+#[wasm_bindgen_test]
+async fn scenario_11_a_poisoned_change_does_not_hold_up_the_rest() {
+    let script = r#"
+        await create();
+        await sql("INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, 'c')");
+        await sent();
+        await call("PUT", db + "/upstream", { paused: true });
+        const narrower = schema.replace(", text TEXT", "");
+        await call("POST", remote(db) + "/migrate", { schema: narrower, allow_destructive: ["t.text"] }, there);
+        await sql("DELETE FROM t WHERE id = 1");
+        await sql("UPDATE t SET text = 'poison' WHERE id = 2");
+        await sql("DELETE FROM t WHERE id = 3");
+        await call("PUT", db + "/upstream", { paused: false });
+        const goes = await until(async () => (await sql("SELECT id FROM t", [], remote(db), there)).length === 1) && await sent();
+        const { quarantined } = await status();
+        await call("POST", remote(db) + "/migrate", { schema }, there);
+        await call("PUT", db + "/upstream", { retry: true });
+        const taken = await until(async () => (await status()).quarantined.count === 0);
+        return [goes, quarantined.count, quarantined.transactions[0].code, taken, await sql("SELECT text FROM t", [], remote(db), there)];
+    "#;
+    assert_eq!(run_with_upstream(script).await, r#"[true,1,"invalid_batch",true,[["poison"]]]"#);
+}
+
+#[wasm_bindgen_test]
+async fn scenario_11_the_pages_of_captive_portals_are_not_taken_for_success() {
+    let script = r#"
+        await create();
+        await sent();
+        const codes = [];
+        for (const portal of [
+            () => new Response("<h1>Welcome!</h1>", { headers: { "content-type": "text/html" } }),
+            () => Response.json({ ok: true }),
+            () => new Response(null, { status: 302, headers: { location: "/login" } }),
+        ]) {
+            intercept = portal;
+            await sql("INSERT INTO t VALUES (?, '')", [codes.length]);
+            await state("offline");
+            codes.push((await status()).upstream.error.code);
+            intercept = () => undefined;
+            worker.wake();
+            await sent();
+        }
+        return [codes, (await sql("SELECT id FROM t", [], remote(db), there)).length];
+    "#;
+    let code = "\"not_a_sync_server\"";
+    assert_eq!(run_with_upstream(script).await, format!("[[{code},{code},{code}],3]"));
+}
+
+#[wasm_bindgen_test]
+async fn scenario_8_an_upload_that_failed_once_is_tried_again_without_another_write() {
+    let script = r#"
+        await create();
+        await sent();
+        let failures = 0;
+        intercept = ({ url }) => url.endsWith(db + "/changes") && failures++ === 0 ? problem(500, "internal") : undefined;
+        await sql("INSERT INTO t VALUES (1, 'x')");
+        const goes = await until(async () => (await sql("SELECT id FROM t", [], remote(db), there)).length === 1);
+        return [goes, failures];
+    "#;
+    assert_eq!(run_with_upstream(script).await, "[true,2]");
 }

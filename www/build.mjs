@@ -12,7 +12,6 @@ import { createHash } from "node:crypto";
 import { copyFileSync, existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { gzipSync } from "node:zlib";
 import { build } from "vite";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -24,13 +23,18 @@ const version = /^version = "(.+)"$/m.exec(readFileSync(path.join(root, "Cargo.t
 const wasmFile = findWasm();
 const define = { __VERSION__: JSON.stringify(version), __WASM_FILE__: JSON.stringify(wasmFile) };
 
-await library("client.ts", "client.js");
-await library("sw.ts", "sw.js");
+// For browsers without modules in workers, and for workers that load others by importScripts: there the global `crsqlSync`.
+const classic = { format: "iife", define: { "import.meta.url": "self.location.href" } };
+await library("client.ts", "client.js", { external: ["./page.js"] });
+await library("page.ts", "page.js");
+await library("react.ts", "react.js", { external: ["react"] });
 await library("worker.ts", "worker.js");
-await library("worker.ts", "worker.classic.js", { format: "iife", define: { "import.meta.url": "self.location.href" } });
+await library("worker.ts", "worker.classic.js", classic);
+await library("sw.ts", "sw.js");
+await library("sw.ts", "sw.classic.js", classic);
+for (const file of ["cli.mjs", "files.mjs", "vite.mjs", "vite.d.mts"]) copyFileSync(path.join(www, "package", file), path.join(pkg, file));
 await demo();
 declarations();
-report();
 
 function findWasm() {
   const found = existsSync(pkg) ? readdirSync(pkg).filter((name) => /^crsql_sync_bg\.[0-9a-f]+\.wasm$/.test(name)) : [];
@@ -41,7 +45,7 @@ function findWasm() {
 }
 
 /** Bundles one entry into one file. */
-async function library(entry, file, { outDir = pkg, format = "es", define: more = {} } = {}) {
+async function library(entry, file, { outDir = pkg, format = "es", define: more = {}, external = [] } = {}) {
   await build({
     ...common(),
     define: { ...define, ...more },
@@ -53,6 +57,7 @@ async function library(entry, file, { outDir = pkg, format = "es", define: more 
       target: "es2022",
       minify: true,
       lib: { entry: path.join(www, entry), formats: [format], name: "crsqlSync", fileName: () => file },
+      rolldownOptions: { external },
     },
   });
 }
@@ -62,6 +67,7 @@ async function demo() {
     ...common(),
     root: www,
     define,
+    plugins: [gluePlugin()],
     build: { outDir: dist, emptyOutDir: true, copyPublicDir: false, target: "es2022", modulePreload: false },
   });
   const files = readdirSync(dist, { recursive: true, withFileTypes: true })
@@ -86,12 +92,12 @@ function declarations() {
     execFileSync(tsc, ["-p", path.join(www, project), "--noEmit", "false", "--declaration", "--emitDeclarationOnly", "--outDir", types], { stdio: "inherit" });
   }
   // Nobody imports these.
-  for (const name of ["demo", "worker.d.ts"]) rmSync(path.join(types, name), { recursive: true });
+  for (const name of ["demo", "sw.d.ts"]) rmSync(path.join(types, name), { recursive: true });
   // The engine's settings are declared beside the Rust code that reads them.
   const engine = readFileSync(path.join(root, "src/worker/types.d.ts"), "utf8");
   writeFileSync(path.join(types, "glue.d.ts"), `declare module "crsql-sync:engine" {\n${engine}}\n\n${readFileSync(path.join(www, "glue.d.ts"), "utf8")}`);
-  writeFileSync(path.join(pkg, "client.d.ts"), 'export * from "./types/client.js";\n');
-  writeFileSync(path.join(pkg, "sw.d.ts"), '/// <reference path="./types/glue.d.ts" />\nexport * from "./types/sw.js";\n');
+  for (const name of ["client", "react"]) writeFileSync(path.join(pkg, `${name}.d.ts`), `export * from "./types/${name}.js";\n`);
+  writeFileSync(path.join(pkg, "worker.d.ts"), '/// <reference path="./types/glue.d.ts" />\nexport * from "./types/worker.js";\n');
 }
 
 /**
@@ -135,12 +141,4 @@ ${code}
 
 function common() {
   return { configFile: false, envDir: false, logLevel: "warn" };
-}
-
-function report() {
-  for (const file of ["client.js", "sw.js", "worker.js", "worker.classic.js"]) {
-    const bytes = gzipSync(readFileSync(path.join(pkg, file)), { level: 9 }).length;
-    console.log(`pkg/${file.padEnd(20)} ${String(bytes).padStart(7)} bytes gzip`);
-  }
-  console.log(`dist/  ${readdirSync(dist).join("  ")}`);
 }

@@ -3,6 +3,9 @@
  * worker shared with other libraries can tell ours from theirs; an answer goes to the port that came along.
  */
 
+/** The number of this list: another one means that page and worker do not understand each other. */
+export const PROTOCOL = 1;
+
 /** From a page to a worker. */
 export type ToWorker =
   /** Who are you? Answered with {@link Hello}. */
@@ -19,6 +22,8 @@ export type ToWorker =
 /** Says which worker answers, so that a page can tell when the two are not of one release. */
 export interface Hello {
   type: "crsql-sync:hello";
+  /** {@link PROTOCOL} of the worker. */
+  protocol: number;
   /** Version of the package. */
   version: string;
   /** Name of the wasm file, which contains the hash of its content. */
@@ -27,6 +32,8 @@ export interface Hello {
   started: number;
   /** The path under which the worker answers. */
   prefix: string;
+  /** Whether it asks pages who they are, for the upstream. */
+  asks: boolean;
 }
 
 /** The request was carried out. */
@@ -38,6 +45,26 @@ export interface Done {
 export interface Restarted {
   type: "crsql-sync:restarted";
 }
+
+/** From the worker to a page: who asks the upstream? Pages that know answer with an {@link Identity}. */
+export interface Who {
+  type: "crsql-sync:who";
+  /** Of which database. */
+  dbid: string;
+  /** To whom its changes belong, where it was said. */
+  principal: string | null;
+  /** Whether the credentials of before were not taken. */
+  refresh: boolean;
+}
+
+/** What a page answers to {@link Who}. */
+export type Identity = { credentials: Credentials } | { error: string };
+
+/** Headers, or headers and whose they are. */
+export type Credentials = Record<string, string> | { headers: Record<string, string>; principal: string };
+
+/** From the worker to a page, without being asked. */
+export type FromWorker = Restarted | Who;
 
 /** The tag of background `sync` events. */
 export const SYNC_TAG = "crsql-sync";

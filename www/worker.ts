@@ -1,27 +1,136 @@
 /**
- * The worker for those who write none: a file to copy and register. Its settings are in the query of its URL:
+ * The service worker's half: answers the requests under one path from the database in this browser, and leaves every
+ * other request alone.
  *
- *     navigator.serviceWorker.register("/sw.js?upstream=https://example.com/sync", { type: "module" });
+ * To be called while the worker's script runs for the first time, since browsers take listeners only then:
  *
- * `prefix`, `upstream`, `sql` (`on` or `off`) and `wasm` (URL of the wasm file) are known. Another query is another
- * script to the browser: it is installed as an update.
+ *     import { installSyncWorker } from "crsql-sync/worker";
+ *     installSyncWorker({ upstream: "/sync" });
+ *
+ * @module
  */
 
-import { installSyncWorker, type SyncWorkerConfig } from "./sw.js";
+import type { Authorize, SyncWorkerConfig as EngineConfig, UpstreamHeaders } from "crsql-sync:engine";
+import { engineConfig, normalizePrefix } from "./engine/config.js";
+import { Engine } from "./engine/engine.js";
+import { type Done, type Hello, PROTOCOL, type Restarted, SYNC_TAG, type ToWorker } from "./messages.js";
+import { WasmFile } from "./worker/wasm.js";
+import { askPages } from "./worker/who.js";
+
+export type { Authorize, Bounds, Credentials, Limits, Operation, UpstreamHeaders, UpstreamRequest, Verdict } from "crsql-sync:engine";
 
 declare const self: ServiceWorkerGlobalScope;
 
-installSyncWorker(configFrom(new URL(self.location.href)));
+/** Settings of the worker. All have defaults; without `upstream` the data stays in this browser. */
+export interface SyncWorkerConfig extends Omit<EngineConfig, "upstreamHeaders"> {
+  /** The same routes on a server, as a URL that ends with its prefix. May be relative to the worker's own. */
+  upstream?: string | null;
+  /** Says who asks the upstream. `"page"` asks the open pages, for the `auth` that they were connected with. */
+  upstreamHeaders?: UpstreamHeaders | "page";
+  /** Called before each operation; says whether it may be done. Without it every page of the origin may do all. */
+  authorize?: Authorize;
+  /** Where the wasm file lies; beside this module unless given. Its name has to change with its content. */
+  wasmUrl?: string | URL;
+}
 
-function configFrom(url: URL): SyncWorkerConfig {
-  const known = ["prefix", "upstream", "sql", "wasm"];
-  const config: SyncWorkerConfig = { wasmUrl: new URL(url.searchParams.get("wasm") ?? __WASM_FILE__, url) };
-  for (const [name, value] of url.searchParams) {
-    // A misspelt setting that is quietly ignored would cost its author an evening.
-    if (!known.includes(name)) throw new TypeError(`crsql-sync: unknown setting "${name}" in the worker's URL; known are ${known.join(", ")}`);
-    if (name === "prefix") config.prefix = value;
-    if (name === "upstream") config.upstream = value;
-    if (name === "sql") config.sql = value !== "off";
+/**
+ * Where this module lies. Bundlers take `new URL("…", import.meta.url)` for a file of theirs, and many would put it into the
+ * worker's script, where it cannot be cached apart.
+ */
+const HERE = import.meta.url.toString();
+
+/** How long a background `sync` event is kept open, for the upstream to be reached. Browsers allow some minutes. */
+const BACKGROUND_SYNC_MS = 20_000;
+
+/** Adds the listeners. They do no more than decide; the engine starts with the first request that is ours. */
+export function installSyncWorker(config: SyncWorkerConfig = {}): void {
+  const { authorize, wasmUrl, upstreamHeaders, ...rest } = config;
+  const asks = upstreamHeaders === "page";
+  const identity = asks ? askPages : upstreamHeaders;
+  const prefix = normalizePrefix(config.prefix ?? "/sync");
+  const wasm = new WasmFile(new URL(wasmUrl ?? new URL(__WASM_FILE__, HERE), self.location.href));
+  const engine = new Engine(wasm, engineConfig({ ...rest, ...(identity ? { upstreamHeaders: identity } : {}) }, prefix), authorize, () => void announceRestart());
+  let backgroundSync: Promise<void> | undefined;
+
+  self.addEventListener("install", (event) => event.waitUntil(wasm.install()));
+
+  self.addEventListener("activate", (event) => {
+    event.waitUntil(Promise.all([wasm.deleteOlder(), self.clients.claim()]));
+  });
+
+  self.addEventListener("fetch", (event) => {
+    if (!isOurs(event.request, prefix)) return;
+    event.respondWith(engine.handle(event.request));
+    // Written without a network, and the tab may be closed before it is back: the browser calls us then.
+    if (config.upstream != null && isWrite(event.request) && !navigator.onLine) backgroundSync ??= registerBackgroundSync();
+  });
+
+  self.addEventListener("message", (event) => {
+    const message = event.data as ToWorker | undefined;
+    const reply = (answer: Hello | Done) => event.ports[0]?.postMessage(answer);
+    switch (message?.type) {
+      case "crsql-sync:hello":
+        return reply({ type: "crsql-sync:hello", protocol: PROTOCOL, version: __VERSION__, wasm: wasm.name, started: performance.timeOrigin, prefix, asks });
+      case "crsql-sync:drain":
+        engine.drain();
+        return reply({ type: "crsql-sync:done" });
+      case "crsql-sync:wake":
+        return event.waitUntil(engine.wake());
+      case "crsql-sync:activate":
+        return event.waitUntil(self.skipWaiting());
+      case "crsql-sync:claim":
+        return event.waitUntil(self.clients.claim());
+    }
+  });
+
+  self.addEventListener("sync", (event) => {
+    if (event.tag !== SYNC_TAG) return;
+    backgroundSync = undefined;
+    event.waitUntil(engine.wake().then(() => new Promise((resolve) => setTimeout(resolve, BACKGROUND_SYNC_MS))));
+  });
+
+  self.addEventListener("error", (event) => engine.onUncaught(event.error));
+  self.addEventListener("unhandledrejection", (event) => engine.onUncaught(event.reason));
+}
+
+/**
+ * Whether a request is for us. Has to be decided at once: a request that is not ours must go on as if we were not there.
+ * `only-if-cached` comes from developer tools and cannot be answered unless it is of mode `same-origin`.
+ */
+function isOurs(request: Request, prefix: string): boolean {
+  if (request.mode === "navigate") return false;
+  if (request.cache === "only-if-cached" && request.mode !== "same-origin") return false;
+  const url = new URL(request.url);
+  return url.origin === self.location.origin && (url.pathname + "/").startsWith(prefix + "/");
+}
+
+function isWrite(request: Request): boolean {
+  return request.method !== "GET" && request.method !== "HEAD";
+}
+
+/** Only Chromium has background sync, and a user may have turned it off: it is an addition, not a promise. */
+async function registerBackgroundSync(): Promise<void> {
+  try {
+    await self.registration.sync?.register(SYNC_TAG);
+  } catch {
+    // Not allowed here.
   }
-  return config;
+}
+
+async function announceRestart(): Promise<void> {
+  const message: Restarted = { type: "crsql-sync:restarted" };
+  for (const client of await self.clients.matchAll({ includeUncontrolled: true })) client.postMessage(message);
+}
+
+interface SyncEvent extends ExtendableEvent {
+  readonly tag: string;
+}
+
+declare global {
+  interface ServiceWorkerGlobalScopeEventMap {
+    sync: SyncEvent;
+  }
+  interface ServiceWorkerRegistration {
+    readonly sync?: { register(tag: string): Promise<void> };
+  }
 }

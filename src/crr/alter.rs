@@ -20,6 +20,7 @@ use super::rows::Rows;
 use super::state::State;
 use super::table::Table;
 use super::{Error, Result, Version, backfill, compact, layout, log, replicate, triggers};
+use crate::crr::sort::sort;
 
 /// What begins with `begin`; the name is cr-sqlite's. Each table that is being altered has opened one, and each commit ends
 /// one, whichever that is.
@@ -187,7 +188,7 @@ fn rewrite_log(conn: &Connection, state: &State) -> Result<()> {
     compact::compact(conn, state.tables(conn)?.as_ref())?;
     // What the open transaction has logged so far it logs again when it commits.
     let mut versions: Vec<Version> = state.transaction.touched.borrow().iter().map(|(version, _)| *version).collect();
-    versions.sort_unstable();
+    sort(&mut versions);
     versions.dedup();
     for version in versions {
         let touched = log::read(conn, version)?;

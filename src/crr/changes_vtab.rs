@@ -135,7 +135,7 @@ impl Cursor<'_> {
     fn open(&mut self, flags: c_int, plan: &str, args: &Filters<'_>) -> Result<()> {
         let (conn, state) = (self.shared.conn(), self.shared.state());
         flush(conn, state)?;
-        let mut selection = plan::selection(flags, plan, args);
+        let mut selection = plan::selection(conn, flags, plan, args)?;
         // What is written while the cursor is open is not read: it could go on for ever.
         selection.until = selection.until.min(log::newest(conn)?.get());
         self.descending = selection.descending;

@@ -53,7 +53,8 @@ pub(super) fn check(conn: &Connection, tables: &Tables) -> Result<Vec<String>> {
         Ok(())
     })?;
     for (version, rows) in by_version {
-        let logged: BTreeSet<_> = log::read(conn, Version::or_zero(version)?)?.into_iter().collect();
+        let mut logged = BTreeSet::new();
+        logged.extend(log::read(conn, Version::or_zero(version)?)?);
         let unlogged = rows.into_iter().filter(|row| !logged.contains(row));
         wrong.extend(unlogged.map(|row| format!("the log of version {version} lacks {row:?}")));
     }

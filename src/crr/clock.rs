@@ -15,6 +15,7 @@
 
 use super::varint::{Reader, put};
 use super::{Error, Result};
+use crate::crr::sort::sort;
 
 const RUN: u8 = 1;
 const FIRST_VERSION: u8 = 2;
@@ -100,7 +101,7 @@ impl RowClock {
     /// The local versions in which any of it was stored, ascending: those under which the log names the row.
     pub(super) fn versions(&self) -> Vec<i64> {
         let mut versions: Vec<i64> = self.cells.iter().map(|(_, stamp)| stamp.local).collect();
-        versions.sort_unstable();
+        sort(&mut versions);
         versions.dedup();
         versions
     }

@@ -25,6 +25,7 @@ use super::state::Shared;
 use super::table::Table;
 use super::tables::Names;
 use super::{Result, SENTINEL};
+use crate::crr::sort::sort_by;
 
 const SCHEMA: &CStr = c"CREATE TABLE x (key INTEGER, pk BLOB, col_name TEXT, col_version INTEGER, db_version INTEGER, site_id INTEGER, seq INTEGER, first INTEGER, tbl TEXT HIDDEN)";
 const TABLE: c_int = 8;
@@ -170,7 +171,7 @@ impl Cursor<'_> {
                 Some(Entry { number: next.number, pk: next.pk.clone(), name, stamp: *stamp, first: false })
             };
             self.entries = next.clock.iter().filter_map(named).collect();
-            self.entries.make_contiguous().sort_by(|a, b| a.name.cmp(&b.name));
+            sort_by(self.entries.make_contiguous(), |a, b| a.name.cmp(&b.name));
             if let Some(first) = self.entries.front_mut() {
                 first.first = true;
             }

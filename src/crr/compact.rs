@@ -12,6 +12,7 @@ use super::check::clocks;
 use super::log::{self, Touched};
 use super::tables::Tables;
 use super::{Result, Version, catalog};
+use crate::crr::sort::sort;
 
 /// How often to ask whether it is time, in versions.
 const INTERVAL: i64 = 256;
@@ -50,7 +51,7 @@ pub(super) fn compact(conn: &Connection, tables: &Tables) -> Result<i64> {
     conn.execute("DELETE FROM main.crsql_log", [])?;
     let records = touched.len() as i64;
     for (version, mut rows) in touched {
-        rows.sort_unstable();
+        sort(&mut rows);
         log::write(conn, Version::or_zero(version)?, &rows)?;
     }
     Ok(records)

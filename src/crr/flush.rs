@@ -29,6 +29,7 @@ use super::log;
 use super::state::{Shared, State};
 use super::table::TableId;
 use super::{Error, Result, Version, catalog, compact};
+use crate::crr::sort::sort;
 pub(super) use cells::CellWrites;
 pub(super) use pending::Pending;
 use table::Writes;
@@ -110,7 +111,7 @@ fn write_log(conn: &Connection, state: &State) -> Result<()> {
         transaction.base.set(Some(catalog::version(conn)?));
     }
     let mut touched = transaction.touched.borrow().clone();
-    touched.sort_unstable();
+    sort(&mut touched);
     touched.dedup();
     for rows in touched.chunk_by(|a, b| a.0 == b.0) {
         let Some((version, _)) = rows.first() else { continue };

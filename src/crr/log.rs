@@ -15,6 +15,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::table::TableId;
 use super::varint::{Reader, put, put_unsigned, unzigzag, zigzag};
 use super::{Result, Version};
+use crate::crr::sort::sort;
 
 /// A row of the log: a live row by its key, or a tombstone by its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,7 +39,7 @@ pub(super) fn add(conn: &Connection, version: i64, row: Touched) -> Result<()> {
     let version = Version::or_zero(version)?;
     let mut rows = read(conn, version)?;
     rows.push(row);
-    rows.sort_unstable();
+    sort(&mut rows);
     rows.dedup();
     write(conn, version, &rows)
 }

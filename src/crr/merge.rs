@@ -27,6 +27,7 @@ use super::state::State;
 use super::table::{Table, TableId};
 use super::tables::Tables;
 use super::{CausalLength, Change, ColVersion, Error, Result, SENTINEL, SiteId, Version, catalog, value};
+use crate::crr::sort::{sort_by, sort_by_key};
 use part::{Part, is_same_row, is_same_table};
 use row::Row;
 
@@ -47,7 +48,7 @@ pub(super) fn merge(conn: &Connection, state: &State, changes: &[Change]) -> Res
     let mut merge = Merge::new(conn, state, Numbering::Local)?;
     // Those of a row mostly stand together.
     let mut parts: Vec<Part<'_>> = changes.chunk_by(is_same_row).filter_map(Part::new).collect();
-    parts.sort_by(Part::by_row);
+    sort_by(&mut parts, Part::by_row);
     for of_table in parts.chunk_by(|a, b| is_same_table(a.first, b.first)) {
         merge.rows(of_table)?;
     }
@@ -129,7 +130,7 @@ impl<'a> Merge<'a> {
         for parts in parts.chunk_by(|a, b| is_same_row(a.first, b.first)) {
             row.clear();
             row.extend(parts.iter().flat_map(|part| part.changes));
-            row.sort_by_key(|change| (Reverse(change.cl), &*change.cid != SENTINEL));
+            sort_by_key(&mut row, |change| (Reverse(change.cl), &*change.cid != SENTINEL));
             self.row(&mut stored, &row)?;
             if table.has_triggers {
                 // They may have merged something too, by statements of their own.

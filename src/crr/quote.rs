@@ -1,7 +1,7 @@
 //! Names as they stand in SQL text.
 
 /// A quoted identifier.
-pub(super) fn identifier(name: &str) -> String {
+pub(crate) fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

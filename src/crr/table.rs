@@ -20,6 +20,7 @@ use super::pack::{self, Packer};
 use super::quote::{identifier, join, list};
 use super::tokens::{Options, options};
 use super::{Error, Result, triggers};
+use crate::crr::sort::sort_by_key;
 
 /// How many rows to read at a time where all are wanted.
 const PAGE: usize = 256;
@@ -240,7 +241,7 @@ impl Shape {
                 columns.push(column);
             }
         }
-        pks.sort_by_key(|pk| pk.0);
+        sort_by_key(&mut pks, |pk| pk.0);
         let Options { strict, without_rowid } = declared(conn, name)?;
         let index: Vec<String> = conn
             .prepare_cached(

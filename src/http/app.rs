@@ -2,17 +2,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::{Request, State};
+use axum::handler::Handler;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post, put};
-use http::{Method, StatusCode};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use tokio::sync::Semaphore;
 
 use super::auth::{Access, Authorize, Operation, Verdict};
 use super::frames::AllFrames;
 use super::links::Links;
-use super::operations::{apply, create, get as get_changes, migrate, request, sql, status, ticket, upstream, verify};
+use super::operations::{
+    apply, create, file, get as get_changes, migrate, request, sql, status, ticket, upstream, verify,
+};
 use super::problem::{Code, Problem};
 use super::tickets::Tickets;
-use super::{Drain, Routes, events};
+use super::{Drain, Routes, batches, events};
 use crate::store::Store;
 use crate::sync::Page;
 
@@ -30,16 +37,21 @@ pub struct Builder {
 pub(super) struct Settings {
     pub(super) store: Store,
     pub(super) hook: Arc<dyn Authorize>,
+    /// What answers that may be kept depend on, besides their URL.
+    pub(super) vary: HeaderValue,
     pub(super) limits: Limits,
     pub(super) links: Option<Arc<dyn Links>>,
     pub(super) drain: Drain,
     pub(super) frames: AllFrames,
     pub(super) tickets: Tickets,
+    /// One for each event stream that may be open.
+    pub(super) streams: Arc<Semaphore>,
     sql: bool,
+    files: bool,
     pause: bool,
 }
 
-/// How much one request may ask of the host.
+/// How much callers may ask of the host.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Limits {
@@ -47,6 +59,12 @@ pub struct Limits {
     pub body: usize,
     /// The largest batch in the binary form, in bytes. Reading one may take 34 times as much memory.
     pub binary_body: usize,
+    /// How long a request body may take to come.
+    pub body_time: Duration,
+    /// How many event streams are open at a time.
+    pub streams: usize,
+    /// The largest file that may become a database, in bytes. A browser has it in memory.
+    pub file: usize,
     /// The changes of one batch.
     pub page_changes: usize,
     /// The bytes of one batch.
@@ -57,6 +75,8 @@ pub struct Limits {
     pub sql_bytes: usize,
     /// How long one `sql` request may run.
     pub sql_time: Duration,
+    /// How long merging a batch may take.
+    pub apply_time: Duration,
     /// How long the auth hook may take.
     pub authorize: Duration,
     /// How long a ticket for an event stream is good.
@@ -70,11 +90,15 @@ impl Default for Limits {
         Self {
             body: 16 << 20,
             binary_body: 4 << 20,
+            body_time: Duration::from_secs(60),
+            streams: 10_000,
+            file: 1 << 30,
             page_changes: 10_000,
             page_bytes: 4 << 20,
             sql_rows: 10_000,
             sql_bytes: 16 << 20,
             sql_time: Duration::from_secs(5),
+            apply_time: Duration::from_secs(60),
             authorize: Duration::from_secs(10),
             ticket: Duration::from_secs(30),
             heartbeat: Duration::from_secs(15),
@@ -91,18 +115,21 @@ impl Limits {
 }
 
 impl App {
-    /// Begins with the default settings: prefix `/sync`, no `sql`, everything allowed.
+    /// Begins with the default settings: prefix `/sync`, no `sql`, no files, everything allowed.
     pub fn builder(store: Store) -> Builder {
         let allow = |_: Access| std::future::ready(Ok(Verdict::ALLOW));
         let settings = Settings {
             store,
             hook: Arc::new(allow),
+            vary: batches::vary(&[]),
             limits: Limits::default(),
             links: None,
             drain: Drain::new(),
             frames: AllFrames::default(),
             tickets: Tickets::default(),
+            streams: Arc::new(Semaphore::new(Limits::default().streams)),
             sql: false,
+            files: false,
             pause: false,
         };
         Builder { routes: Routes::default(), settings }
@@ -122,8 +149,16 @@ impl Builder {
         self
     }
 
+    /// Names the request headers that the auth hook goes by, besides `authorization` and `cookie`: a cache must not answer a
+    /// request by what was answered to one with others.
+    pub fn authorize_by(mut self, headers: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.settings.vary = batches::vary(&headers.into_iter().collect::<Vec<_>>());
+        self
+    }
+
     /// Changes the limits.
     pub fn limits(mut self, limits: Limits) -> Self {
+        self.settings.streams = Arc::new(Semaphore::new(limits.streams.min(Semaphore::MAX_PERMITS)));
         self.settings.limits = limits;
         self
     }
@@ -131,6 +166,13 @@ impl Builder {
     /// Whether SQL may be run.
     pub fn sql(mut self, on: bool) -> Self {
         self.settings.sql = on;
+        self
+    }
+
+    /// Whether databases may be read and made as files. Only from whom you trust: a file brings everything that is in it,
+    /// triggers among it.
+    pub fn files(mut self, on: bool) -> Self {
+        self.settings.files = on;
         self
     }
 
@@ -156,28 +198,63 @@ impl Builder {
     pub fn build(self) -> Router {
         let Self { routes, settings } = self;
         let path = |operation| routes.path(operation);
+        let at = |run: Run| Endpoint { settings: settings.clone(), run };
         let mut router = Router::new()
-            .route(&path(Operation::Create), put(create::handle))
-            .route(&path(Operation::Migrate), post(migrate::handle))
-            .route(&path(Operation::GetChanges), get(get_changes::handle))
-            .route(&path(Operation::ApplyChanges), post(apply::handle))
-            .route(&path(Operation::RequestChanges), post(request::handle))
-            .route(&path(Operation::Verify), post(verify::handle))
-            .route(&path(Operation::Events), get(events::handle))
-            .route(&path(Operation::Ticket), post(ticket::handle))
-            .route(&path(Operation::Status), get(status::handle));
+            .route(&path(Operation::Create), put(at(|given, request| Box::pin(create::handle(given, request)))))
+            .route(&path(Operation::Migrate), post(at(|given, request| Box::pin(migrate::handle(given, request)))))
+            .route(
+                &path(Operation::GetChanges),
+                get(at(|given, request| Box::pin(get_changes::handle(given, request)))),
+            )
+            .route(&path(Operation::ApplyChanges), post(at(|given, request| Box::pin(apply::handle(given, request)))))
+            .route(
+                &path(Operation::RequestChanges),
+                post(at(|given, request| Box::pin(request::handle(given, request)))),
+            )
+            .route(&path(Operation::Verify), post(at(|given, request| Box::pin(verify::handle(given, request)))))
+            .route(&path(Operation::Events), get(at(|given, request| Box::pin(events::handle(given, request)))))
+            .route(&path(Operation::Ticket), post(at(|given, request| Box::pin(ticket::handle(given, request)))))
+            .route(&path(Operation::Status), get(at(|given, request| Box::pin(status::handle(given, request)))));
         if settings.sql {
-            router = router.route(&path(Operation::Sql), post(sql::handle));
+            router =
+                router.route(&path(Operation::Sql), post(at(|given, request| Box::pin(sql::handle(given, request)))));
+        }
+        if settings.files {
+            // The two may have been given different names.
+            router = router
+                .route(&path(Operation::ExportFile), get(at(|given, request| Box::pin(file::export(given, request)))))
+                .route(&path(Operation::ImportFile), put(at(|given, request| Box::pin(file::import(given, request)))));
         }
         if settings.pause && settings.links.is_some() {
-            router = router.route(&path(Operation::Upstream), put(upstream::handle));
+            router = router.route(
+                &path(Operation::Upstream),
+                put(at(|given, request| Box::pin(upstream::handle(given, request)))),
+            );
         }
-        let router = router.method_not_allowed_fallback(method_not_allowed).fallback(no_route).with_state(settings);
+        let router = router.method_not_allowed_fallback(method_not_allowed).fallback(no_route);
         match routes.as_prefix() {
             "" => router,
             // Nesting leaves out the prefix with a slash after it.
             prefix => Router::new().nest(prefix, router).route(&format!("{prefix}/"), any(no_route)),
         }
+    }
+}
+
+/// An operation of this app.
+type Run = fn(State<Settings>, Request) -> BoxFuture<'static, Result<Response, Problem>>;
+
+/// One type of handler for all operations: axum's code for a handler and for a state is compiled once.
+#[derive(Clone)]
+struct Endpoint {
+    settings: Settings,
+    run: Run,
+}
+
+impl Handler<(), ()> for Endpoint {
+    type Future = BoxFuture<'static, Response>;
+
+    fn call(self, request: Request, (): ()) -> Self::Future {
+        Box::pin((self.run)(State(self.settings), request).map(|outcome| outcome.into_response()))
     }
 }
 

@@ -4,6 +4,8 @@
 //! given the bounds, and by the engine.
 
 mod bounds;
+#[cfg(any(feature = "server", target_family = "wasm", test))]
+mod question;
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
@@ -47,6 +49,10 @@ pub enum Operation {
     Sql,
     /// Pausing and resuming the link to the upstream.
     Upstream,
+    /// Reading the database as a file.
+    ExportFile,
+    /// Making a database of a file.
+    ImportFile,
 }
 
 impl Operation {
@@ -64,6 +70,8 @@ impl Operation {
             Self::Status => "status",
             Self::Sql => "sql",
             Self::Upstream => "upstream",
+            Self::ExportFile => "exportFile",
+            Self::ImportFile => "importFile",
         }
     }
 }

@@ -6,11 +6,11 @@
 
 use axum::body::Body;
 use axum::response::Response;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use sha2::{Digest, Sha256};
 
 use super::call::Call;
-use super::extract;
+use super::extract::{self, SITE_HEADER};
 use super::media::{Form, values};
 use super::problem::{Code, Problem};
 use crate::sync::Batch;
@@ -18,8 +18,15 @@ use crate::sync::Batch;
 /// A day: long enough for a night of retries, and what is kept grows stale, if not wrong.
 const KEEP: &str = "private, max-age=86400, immutable";
 
-/// What an answer depends on, besides its URL.
-const VARY: &str = "accept, accept-encoding, authorization, crsql-site";
+/// What an answer depends on, besides its URL and what else the auth hook goes by.
+const VARY: [&str; 5] = ["accept", "accept-encoding", "authorization", "cookie", SITE_HEADER];
+
+/// The value of `vary` where the auth hook goes by `more` headers.
+pub(super) fn vary(more: &[HeaderName]) -> HeaderValue {
+    let names: Vec<_> = VARY.into_iter().chain(more.iter().map(HeaderName::as_str)).collect();
+    // Names of headers are always a value of one. By the star, an answer depends on everything.
+    HeaderValue::try_from(names.join(", ")).unwrap_or(HeaderValue::from_static("*"))
+}
 
 /// Whether an answer may be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +43,8 @@ impl Call {
         match Form::of_body(self.headers())? {
             Form::Json => self.json(body, Code::InvalidBatch).await,
             Form::Binary => {
-                let bytes = extract::bytes(self.headers(), body, self.settings.limits.binary_body).await?;
+                let limit = self.body_limit(self.settings.limits.binary_body);
+                let bytes = extract::bytes(self.headers(), body, limit).await?;
                 Batch::from_binary(&bytes).map_err(|error| Problem::new(Code::InvalidBatch, error.to_string()))
             }
         }
@@ -48,7 +56,7 @@ impl Call {
         let bytes = form.encode(batch)?;
         let mut response = Response::new(Body::empty());
         let headers = response.headers_mut();
-        headers.insert(header::VARY, HeaderValue::from_static(VARY));
+        headers.insert(header::VARY, self.settings.vary.clone());
         if freshness == Freshness::Open {
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         } else {

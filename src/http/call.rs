@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::app::Settings;
 use super::auth::{self, Access, Bounds, Operation, PeerAddr};
-use super::extract::{self, Query};
+use super::extract::{self, BodyLimit, Query};
 use super::observe::{Observed, Observer};
 use super::problem::{Code, Problem};
 use crate::crr::SiteId;
@@ -78,7 +78,11 @@ impl Call {
 
     /// The body, which is JSON. `code` is for JSON that is not what was expected.
     pub(super) async fn json<T: DeserializeOwned>(&self, body: Body, code: Code) -> Result<T, Problem> {
-        extract::json(self.headers(), body, self.settings.limits.body, code).await
+        extract::json(self.headers(), body, self.body_limit(self.settings.limits.body), code).await
+    }
+
+    pub(super) fn body_limit(&self, bytes: usize) -> BodyLimit {
+        BodyLimit { bytes, time: self.settings.limits.body_time }
     }
 
     /// Opens the database, which must exist.

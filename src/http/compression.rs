@@ -24,10 +24,13 @@ pub fn compressed(router: Router) -> Router {
     router.layer(requests).layer(answers)
 }
 
-/// Who is refused for an encoding is told of those that are taken here.
+/// Who sends bodies is told of the encodings that are taken here: by answers to requests that may have one (they are JSON),
+/// and by the refusal of an encoding.
 fn name_encodings(mut response: Response<Body>) -> Response<Body> {
-    if let Some(encodings) = response.headers_mut().get_mut(header::ACCEPT_ENCODING) {
-        *encodings = HeaderValue::from_static("gzip, zstd");
+    let headers = response.headers_mut();
+    let is_json = headers.get(header::CONTENT_TYPE).is_some_and(|media_type| media_type == "application/json");
+    if is_json || headers.contains_key(header::ACCEPT_ENCODING) {
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, zstd"));
     }
     response
 }

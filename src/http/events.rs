@@ -16,7 +16,7 @@ use futures_timer::Delay;
 use futures_util::future::{Either, select};
 use futures_util::stream;
 use http::{HeaderValue, header};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use web_time::Instant;
 
 use super::app::Settings;
@@ -26,7 +26,7 @@ use super::expiry::Expiry;
 use super::extract;
 use super::frames::{self, Frame, Frames};
 use super::observe::Observer;
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use crate::crr::Version;
 use crate::store::Database;
 use crate::sync::{self, Batch};
@@ -49,8 +49,13 @@ pub(super) async fn handle(State(settings): State<Settings>, request: Request) -
         page: call.settings.limits.page(call.query.limit()?),
         ..sync::Request::after(extract::stream_start(call.headers(), &call.query)?)
     };
+    let place = call.settings.streams.clone().try_acquire_owned().map_err(|_| {
+        let detail = format!("{} event streams are open here, and no more may be", call.settings.limits.streams);
+        Problem::new(Code::Unavailable, detail)
+    })?;
     let database = call.open().await?;
     let mut feed = Feed {
+        _place: place,
         frames: call.settings.frames.of(&call.dbid),
         versions: database.watch(),
         draining: call.settings.drain.subscribe(),
@@ -81,6 +86,7 @@ pub(super) async fn handle(State(settings): State<Settings>, request: Request) -
 }
 
 struct Feed {
+    _place: OwnedSemaphorePermit,
     database: Database,
     frames: Arc<Frames>,
     versions: watch::Receiver<Version>,

@@ -1,9 +1,13 @@
 //! Reading requests: each part that is wrong becomes the problem that says so.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::extract::Path;
 use bytes::Bytes;
+use futures_timer::Delay;
+use futures_util::future::{Either, select};
 use http::request::Parts;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -79,6 +83,11 @@ impl Query {
         Ok(self.parsed("clock")?.unwrap_or(false))
     }
 
+    /// Whether an answer to SQL shall name the tables that were read.
+    pub(super) fn wants_tables(&self) -> Result<bool, Problem> {
+        Ok(self.parsed("tables")?.unwrap_or(false))
+    }
+
     pub(super) fn limit(&self) -> Result<Option<usize>, Problem> {
         limit(self.parsed("limit")?)
     }
@@ -128,15 +137,10 @@ pub(super) fn stream_start(headers: &HeaderMap, query: &Query) -> Result<Since, 
 pub(super) async fn json<T: DeserializeOwned>(
     headers: &HeaderMap,
     body: Body,
-    limit: usize,
+    limit: BodyLimit,
     code: Code,
 ) -> Result<T, Problem> {
-    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = media_type.split(';').next().unwrap_or_default().trim();
-    if !essence.eq_ignore_ascii_case(JSON) {
-        let problem = Problem::new(Code::UnsupportedMediaType, "send JSON, with content-type: application/json");
-        return Err(problem.accepting(header::ACCEPT, JSON));
-    }
+    check_media_type(headers, JSON)?;
     let bytes = bytes(headers, body, limit).await?;
     serde_json::from_slice(&bytes).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => Problem::new(code, error.to_string()),
@@ -144,22 +148,58 @@ pub(super) async fn json<T: DeserializeOwned>(
     })
 }
 
-/// A body, `limit` bytes at most once it is decompressed.
-pub(super) async fn bytes(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
-    // The host took off the encodings that it knows.
+/// Refuses a body of another media type.
+pub(super) fn check_media_type(headers: &HeaderMap, wanted: &'static str) -> Result<(), Problem> {
+    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = media_type.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case(wanted) {
+        return Ok(());
+    }
+    let problem = Problem::new(Code::UnsupportedMediaType, format!("send it with content-type: {wanted}"));
+    Err(problem.accepting(header::ACCEPT, wanted))
+}
+
+/// Refuses a body in an encoding: the host took off those that it knows.
+pub(super) fn check_not_encoded(headers: &HeaderMap) -> Result<(), Problem> {
     if let Some(encoding) = headers.get(header::CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
         let detail = format!("the content-encoding {encoding:?} is not taken here; `accept-encoding` says which are");
         let problem = Problem::new(Code::UnsupportedMediaType, detail);
         return Err(problem.accepting(header::ACCEPT_ENCODING, "identity"));
     }
-    let collected = Limited::new(body, limit).collect().await;
-    collected.map(|collected| collected.to_bytes()).map_err(|error| {
-        if error.is::<LengthLimitError>() {
-            Problem::new(Code::PayloadTooLarge, format!("a body has {limit} bytes at most; send smaller batches"))
-        } else {
-            Problem::new(Code::InvalidRequest, "the body broke off, or is not in its content-encoding")
+    Ok(())
+}
+
+/// What a body may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BodyLimit {
+    /// Once it is decompressed.
+    pub(super) bytes: usize,
+    /// From its beginning to its end.
+    pub(super) time: Duration,
+}
+
+/// A body.
+pub(super) async fn bytes(headers: &HeaderMap, body: Body, limit: BodyLimit) -> Result<Bytes, Problem> {
+    check_not_encoded(headers)?;
+    let BodyLimit { bytes, time } = limit;
+    let collected = Box::pin(Limited::new(body, bytes).collect());
+    match select(collected, Delay::new(time)).await {
+        Either::Left((Ok(collected), _)) => Ok(collected.to_bytes()),
+        Either::Left((Err(error), _)) => Err(broken_off(&*error, bytes, "send smaller batches")),
+        Either::Right(_) => {
+            let detail = format!("a body may take {time:?}, and this one had not ended; send smaller batches");
+            Err(Problem::new(Code::RequestTimeout, detail))
         }
-    })
+    }
+}
+
+/// What it means that a body of `limit` bytes at most could not be read to its end.
+pub(super) fn broken_off(error: &(dyn std::error::Error + 'static), limit: usize, advice: &str) -> Problem {
+    if error.is::<LengthLimitError>() {
+        Problem::new(Code::PayloadTooLarge, format!("a body has {limit} bytes at most; {advice}"))
+    } else {
+        Problem::new(Code::InvalidRequest, "the body broke off, or is not in its content-encoding")
+    }
 }
 
 fn invalid(name: &str, reason: impl std::fmt::Display) -> Problem {

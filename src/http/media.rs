@@ -7,6 +7,8 @@ use crate::sync::Batch;
 
 /// The media type of a batch in its binary form.
 pub const BATCH_MEDIA_TYPE: &str = "application/vnd.crsql-sync.batch";
+/// The media type of a database as a file (registered with IANA).
+pub(super) const SQLITE: &str = "application/vnd.sqlite3";
 /// The media type of everything else.
 pub(super) const JSON: &str = "application/json";
 
@@ -103,9 +105,19 @@ impl Welcome {
             return None;
         };
         let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-        let quality = weight.map_or(Some(1.0), |weight| weight.parse::<f32>().ok())?;
-        Some(Self { specificity, quality: (quality.clamp(0.0, 1.0) * 1000.0) as u16 })
+        Some(Self { specificity, quality: weight.map_or(Some(1000), thousandths)? })
     }
+}
+
+/// A weight, which has three decimals at most (RFC 9110, 12.4.2).
+fn thousandths(weight: &str) -> Option<u16> {
+    let (whole, decimals) = weight.split_once('.').unwrap_or((weight, ""));
+    if decimals.len() > 3 || !decimals.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let whole: u16 = whole.parse().ok()?;
+    let decimals: u16 = format!("{decimals:0<3}").parse().ok()?;
+    Some(whole.min(1) * 1000 + decimals).map(|thousandths| thousandths.min(1000))
 }
 
 /// The members of a header that is a list.

@@ -2,6 +2,7 @@
 
 pub(super) mod apply;
 pub(super) mod create;
+pub(super) mod file;
 pub(super) mod get;
 pub(super) mod migrate;
 pub(super) mod request;

@@ -16,7 +16,7 @@ use crate::sync::{
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
 /// Seconds after which a caller may find an unavailable database available.
-const RETRY_AFTER: &str = "1";
+pub(crate) const RETRY_AFTER: &str = "1";
 
 /// What went wrong, for programs. Each has one status and one text that never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +30,8 @@ pub enum Code {
     InvalidSchema,
     /// A parameter or body that cannot be read.
     InvalidRequest,
+    /// The file is no copy of a database, or is damaged.
+    InvalidFile,
     /// SQL that is not allowed, wrong, or too much.
     QueryRefused,
     /// The caller must say who it is.
@@ -42,6 +44,8 @@ pub enum Code {
     MethodNotAllowed,
     /// The body is not of a type that the route takes.
     UnsupportedMediaType,
+    /// There is a database of this id already.
+    DatabaseExists,
     /// The batch begins after what is held.
     OutOfOrder,
     /// The database has another schema.
@@ -52,8 +56,12 @@ pub enum Code {
     CursorAhead,
     /// The cursor is of another copy.
     CursorUnknown,
+    /// The body came too slowly.
+    RequestTimeout,
     /// The body is larger than is taken.
     PayloadTooLarge,
+    /// The caller has too much under way.
+    TooManyRequests,
     /// Not the caller's fault.
     Internal,
     /// Not now.
@@ -64,23 +72,27 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 23] = [
         Self::InvalidDbid,
         Self::InvalidBatch,
         Self::InvalidSchema,
         Self::InvalidRequest,
+        Self::InvalidFile,
         Self::QueryRefused,
         Self::Unauthorized,
         Self::Forbidden,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::UnsupportedMediaType,
+        Self::DatabaseExists,
         Self::OutOfOrder,
         Self::SchemaMismatch,
         Self::MigrationRefused,
         Self::CursorAhead,
         Self::CursorUnknown,
+        Self::RequestTimeout,
         Self::PayloadTooLarge,
+        Self::TooManyRequests,
         Self::Internal,
         Self::Unavailable,
         Self::StorageFull,
@@ -104,6 +116,7 @@ impl Code {
             Self::InvalidBatch => ("invalid_batch", S::BAD_REQUEST, "The batch is invalid"),
             Self::InvalidSchema => ("invalid_schema", S::BAD_REQUEST, "The schema is invalid"),
             Self::InvalidRequest => ("invalid_request", S::BAD_REQUEST, "The request is invalid"),
+            Self::InvalidFile => ("invalid_file", S::BAD_REQUEST, "The file cannot become a database"),
             Self::QueryRefused => ("query_refused", S::BAD_REQUEST, "The SQL was refused"),
             Self::Unauthorized => ("unauthorized", S::UNAUTHORIZED, "Authentication is needed"),
             Self::Forbidden => ("forbidden", S::FORBIDDEN, "This is not allowed"),
@@ -112,12 +125,15 @@ impl Code {
             Self::UnsupportedMediaType => {
                 ("unsupported_media_type", S::UNSUPPORTED_MEDIA_TYPE, "The media type is not supported")
             }
+            Self::DatabaseExists => ("database_exists", S::CONFLICT, "There is a database already"),
             Self::OutOfOrder => ("out_of_order", S::CONFLICT, "Something before this batch is missing"),
             Self::SchemaMismatch => ("schema_mismatch", S::CONFLICT, "The database has another schema"),
             Self::MigrationRefused => ("migration_refused", S::CONFLICT, "The migration would lose data"),
             Self::CursorAhead => ("cursor_ahead", S::CONFLICT, "The cursor is ahead of this copy"),
             Self::CursorUnknown => ("cursor_unknown", S::CONFLICT, "The cursor is of another copy"),
+            Self::RequestTimeout => ("request_timeout", S::REQUEST_TIMEOUT, "The body came too slowly"),
             Self::PayloadTooLarge => ("payload_too_large", S::PAYLOAD_TOO_LARGE, "The body is too large"),
+            Self::TooManyRequests => ("too_many_requests", S::TOO_MANY_REQUESTS, "Too much at a time"),
             Self::Internal => ("internal", S::INTERNAL_SERVER_ERROR, "Something failed here"),
             Self::Unavailable => ("unavailable", S::SERVICE_UNAVAILABLE, "Not available now"),
             Self::StorageFull => ("storage_full", S::INSUFFICIENT_STORAGE, "The storage is full"),
@@ -231,7 +247,7 @@ impl IntoResponse for Problem {
             headers.insert(name, HeaderValue::from_static(values));
         }
         match self.code {
-            Code::Unavailable => {
+            Code::Unavailable | Code::TooManyRequests => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
             }
             Code::Unauthorized => {
@@ -247,6 +263,10 @@ impl From<store::Error> for Problem {
     fn from(error: store::Error) -> Self {
         match error {
             store::Error::NotFound => Self::new(Code::NotFound, error.to_string()),
+            store::Error::Exists => {
+                Self::new(Code::DatabaseExists, "there is a database of this name; import the file under another one")
+            }
+            store::Error::InvalidFile(_) => Self::new(Code::InvalidFile, error.to_string()),
             store::Error::InvalidDbid(_) => Self::new(Code::InvalidDbid, error.to_string()),
             store::Error::Unavailable(_) => Self::new(Code::Unavailable, error.to_string()),
             store::Error::StorageFull => Self::new(Code::StorageFull, error.to_string()),
@@ -260,12 +280,18 @@ impl From<store::Error> for Problem {
 
 impl From<sync::Error> for Problem {
     fn from(error: sync::Error) -> Self {
+        if let sync::Error::TookTooLong(_) = error {
+            return Self::new(Code::Unavailable, format!("{error}; nothing was changed"));
+        }
         match error.sqlite_code() {
             Some(ErrorCode::DiskFull) => Self::new(Code::StorageFull, "the storage is full; nothing was written"),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                 Self::new(Code::Unavailable, "another program is writing to the database")
             }
             Some(ErrorCode::ReadOnly) => Self::read_only(),
+            Some(ErrorCode::OutOfMemory) => {
+                Self::new(Code::Unavailable, "it takes more memory than there is now; ask for less, or try again later")
+            }
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::unusable(&error),
             _ => Self::internal(&error),
         }

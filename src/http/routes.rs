@@ -28,7 +28,7 @@ struct Route {
 pub struct InvalidRoutes(String);
 
 /// The operations with their methods and names.
-const DEFAULT: [(Operation, &str, &str); 11] = [
+const DEFAULT: [(Operation, &str, &str); 13] = [
     (Operation::Create, "PUT", ""),
     (Operation::Migrate, "POST", "migrate"),
     (Operation::ApplyChanges, "POST", "changes"),
@@ -40,6 +40,8 @@ const DEFAULT: [(Operation, &str, &str); 11] = [
     (Operation::Status, "GET", "status"),
     (Operation::Sql, "POST", "sql"),
     (Operation::Upstream, "PUT", "upstream"),
+    (Operation::ExportFile, "GET", "file"),
+    (Operation::ImportFile, "PUT", "file"),
 ];
 
 impl Default for Routes {

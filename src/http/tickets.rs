@@ -15,6 +15,8 @@ use crate::store::Dbid;
 
 /// How many tickets may wait to be used. A caller that asks for more is told to come back.
 const MOST: usize = 10_000;
+/// How many of them one principal may have, so that it leaves some to others. Callers without a name are one.
+const MOST_EACH: usize = 1_000;
 
 /// The tickets of one router that wait to be used.
 #[derive(Clone, Default)]
@@ -38,10 +40,9 @@ impl Tickets {
         let ticket = hex::encode(secret);
         let mut tickets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        if tickets.len() >= MOST {
-            tickets.retain(|_, held| held.ends > now);
-        }
-        if tickets.len() >= MOST {
+        tickets.retain(|_, held| held.ends > now);
+        let own = tickets.values().filter(|held| held.bounds.principal == bounds.principal).count();
+        if tickets.len() >= MOST || own >= MOST_EACH {
             return Err(Problem::new(Code::Unavailable, "too many tickets wait to be used"));
         }
         tickets.insert(name(&ticket), Held { dbid, bounds, ends: now + lifetime });
@@ -72,16 +73,34 @@ mod tests {
     #[test]
     fn only_so_many_tickets_wait_and_late_ones_make_room() {
         let (tickets, dbid) = (Tickets::default(), Dbid::new("a").unwrap());
-        let issue = |lifetime| tickets.issue(dbid.clone(), Bounds::NONE, lifetime);
-        for _ in 0..MOST {
-            issue(Duration::ZERO).unwrap();
+        let issue = |principal: usize, lifetime| {
+            tickets.issue(dbid.clone(), Bounds::NONE.principal(principal.to_string()), Duration::from_secs(lifetime))
+        };
+        for n in 0..MOST {
+            issue(n, 0).unwrap();
         }
-        let good = issue(Duration::from_secs(60)).unwrap();
-        for _ in 1..MOST {
-            issue(Duration::from_secs(60)).unwrap();
+        let good = issue(0, 60).unwrap();
+        for n in 1..MOST {
+            issue(n, 60).unwrap();
         }
-        assert_eq!(issue(Duration::from_secs(60)).unwrap_err().code(), Code::Unavailable);
+        assert_eq!(issue(MOST, 60).unwrap_err().code(), Code::Unavailable);
         tickets.redeem(&good, &dbid).unwrap();
-        issue(Duration::from_secs(60)).unwrap();
+        issue(MOST, 60).unwrap();
+    }
+
+    #[test]
+    fn one_principal_leaves_tickets_to_others() {
+        let (tickets, dbid) = (Tickets::default(), Dbid::new("a").unwrap());
+        let issue = |bounds| tickets.issue(dbid.clone(), bounds, Duration::from_secs(60));
+        let greedy = || Bounds::NONE.principal("greedy");
+        let first = issue(greedy()).unwrap();
+        for _ in 1..MOST_EACH {
+            issue(greedy()).unwrap();
+        }
+        assert_eq!(issue(greedy()).unwrap_err().code(), Code::Unavailable);
+        issue(Bounds::NONE.principal("ann")).unwrap();
+        issue(Bounds::NONE).unwrap();
+        tickets.redeem(&first, &dbid).unwrap();
+        issue(greedy()).unwrap();
     }
 }

@@ -11,6 +11,8 @@ mod signature;
 mod tokens;
 mod webhook;
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use futures_util::future::BoxFuture;
 use http::header::AUTHORIZATION;
 
@@ -19,19 +21,38 @@ use crate::http::{Access, Authorize, Verdict};
 pub(super) use options::AuthOptions;
 
 /// One of the hooks.
-pub(super) enum Hook {
+enum Hook {
     Tokens(tokens::Tokens),
     Jwt(jwt::Jwt),
     Webhook(webhook::Webhook),
 }
 
-impl Authorize for Hook {
+/// The hook that is in effect, until another one takes its place.
+#[derive(Clone)]
+pub(super) struct Current(Arc<RwLock<Arc<Hook>>>);
+
+impl Current {
+    fn new(hook: Hook) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(hook))))
+    }
+
+    fn set(&self, hook: Hook) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(hook);
+    }
+
+    fn get(&self) -> Arc<Hook> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Authorize for Current {
     fn authorize(&self, access: Access) -> BoxFuture<'_, Result<Verdict, String>> {
+        let hook = self.get();
         Box::pin(async move {
-            match self {
-                Self::Tokens(tokens) => Ok(tokens.judge(&access)),
-                Self::Jwt(jwt) => jwt.judge(&access).await,
-                Self::Webhook(webhook) => webhook.judge(&access).await,
+            match &*hook {
+                Hook::Tokens(tokens) => Ok(tokens.judge(&access)),
+                Hook::Jwt(jwt) => jwt.judge(&access).await,
+                Hook::Webhook(webhook) => webhook.judge(&access).await,
             }
         })
     }

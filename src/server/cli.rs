@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -66,6 +67,10 @@ pub(super) struct Serve {
     #[arg(long, value_name = "DIR", default_value = "data")]
     pub(super) data: PathBuf,
 
+    /// How many databases are open at a time; by default as many as the limit on open files suffices for, 512 at most
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) open_databases: Option<NonZeroUsize>,
+
     /// The address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub(super) listen: SocketAddr,
@@ -85,6 +90,10 @@ pub(super) struct Serve {
     /// Let clients run SQL
     #[arg(long)]
     pub(super) sql: bool,
+
+    /// Let clients read databases as files, and make databases of files
+    #[arg(long)]
+    pub(super) files: bool,
 
     /// Also serve the files of this folder
     #[arg(long, value_name = "DIR")]

@@ -4,7 +4,6 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::extract::State;
@@ -25,26 +24,17 @@ const PROBE: &str = ".ready";
 pub(super) struct Readiness {
     drain: Drain,
     data: PathBuf,
-    started: Arc<AtomicBool>,
 }
 
 impl Readiness {
-    /// Of a server that is still starting.
+    /// Of a server that serves what is in `data` until `drain` begins.
     pub(super) fn new(drain: Drain, data: PathBuf) -> Self {
-        Self { drain, data, started: Arc::default() }
-    }
-
-    /// From now on it is as ready as its folder.
-    pub(super) fn start(&self) {
-        self.started.store(true, Ordering::Release);
+        Self { drain, data }
     }
 
     async fn check(&self) -> Result<(), String> {
         if self.drain.has_begun() {
             return Err("the server is stopping".into());
-        }
-        if !self.started.load(Ordering::Acquire) {
-            return Err("the server is starting".into());
         }
         let data = self.data.clone();
         let written = spawn_blocking(move || probe(&data)).await.map_err(io::Error::other).flatten();

@@ -4,12 +4,41 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::Args;
 
+use super::connections::Bounds;
 use crate::http::Limits;
 
-/// How much one request may ask of the server.
+/// How much callers may ask of the server.
 #[derive(Args)]
 #[command(next_help_heading = "Limits")]
 pub(super) struct LimitOptions {
+    /// The connections that are open at a time; fewer where the system allows fewer open files
+    #[arg(long, value_name = "NUMBER", default_value = "10000")]
+    limit_connections: NonZeroUsize,
+
+    /// The connections of one address; without it, there is no such limit
+    #[arg(long, value_name = "NUMBER")]
+    limit_connections_each: Option<NonZeroUsize>,
+
+    /// The event streams that are open at a time
+    #[arg(long, value_name = "NUMBER", default_value = "10000")]
+    limit_streams: NonZeroUsize,
+
+    /// How long the head of a request may take, and how long a connection may be idle
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
+    pub(super) limit_head_time: Duration,
+
+    /// How long a request body may take
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = time)]
+    limit_body_time: Duration,
+
+    /// How long a caller may take nothing of what it is sent
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
+    limit_stall_time: Duration,
+
+    /// The memory that SQLite may take, for all databases together
+    #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = size)]
+    pub(super) limit_memory: usize,
+
     /// The largest request body
     #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = size)]
     limit_body: usize,
@@ -17,6 +46,10 @@ pub(super) struct LimitOptions {
     /// The largest request body in the binary form, which takes more memory than bytes
     #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = size)]
     limit_binary_body: usize,
+
+    /// The largest file that may become a database
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = size)]
+    limit_file: usize,
 
     /// The changes of one batch
     #[arg(long, value_name = "NUMBER", default_value = "10000")]
@@ -38,6 +71,10 @@ pub(super) struct LimitOptions {
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time)]
     limit_sql_time: Duration,
 
+    /// How long merging one batch may take
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = time)]
+    limit_apply_time: Duration,
+
     /// How long the question may take whether a request is allowed
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
     limit_authorize: Duration,
@@ -56,14 +93,28 @@ impl LimitOptions {
         Limits {
             body: self.limit_body,
             binary_body: self.limit_binary_body,
+            body_time: self.limit_body_time,
+            streams: self.limit_streams.get(),
+            file: self.limit_file,
             page_changes: self.limit_page_changes.get(),
             page_bytes: self.limit_page_bytes,
             sql_rows: self.limit_sql_rows.get(),
             sql_bytes: self.limit_sql_bytes,
             sql_time: self.limit_sql_time,
+            apply_time: self.limit_apply_time,
             authorize: self.limit_authorize,
             ticket: self.limit_ticket,
             heartbeat: self.heartbeat,
+        }
+    }
+
+    /// What holds for connections where they may have so many `files` open.
+    pub(super) fn connections(&self, files: usize) -> Bounds {
+        Bounds {
+            // Some are for what the server asks of others, and for those who are being sent away.
+            all: self.limit_connections.get().min((files - files / 4).max(1)),
+            each: self.limit_connections_each.map(NonZeroUsize::get),
+            stall: self.limit_stall_time,
         }
     }
 }
@@ -100,6 +151,13 @@ mod tests {
     fn the_defaults_are_those_of_the_library() {
         let options = Alone::parse_from(["serve"]).limits;
         assert_eq!(format!("{:?}", options.limits()), format!("{:?}", Limits::default()));
+    }
+
+    #[test]
+    fn there_are_no_more_connections_than_open_files() {
+        let options = Alone::parse_from(["serve", "--limit-connections", "100"]).limits;
+        let all = |files| options.connections(files).all;
+        assert_eq!((all(usize::MAX), all(1000), all(100), all(0)), (100, 100, 75, 1));
     }
 
     #[test]

@@ -29,12 +29,14 @@ pub(super) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0
 
 /// Seconds: from what memory answers to what a person gives up on.
 const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
-const LINK_STATES: [(LinkState, &str); 5] = [
+const LINK_STATES: [(LinkState, &str); 7] = [
     (LinkState::Offline, "offline"),
     (LinkState::Connecting, "connecting"),
     (LinkState::Online, "online"),
     (LinkState::Paused, "paused"),
     (LinkState::Refused, "refused"),
+    (LinkState::Unauthorized, "unauthorized"),
+    (LinkState::PrincipalChanged, "principal_changed"),
 ];
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];

@@ -1,3 +1,4 @@
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,26 +7,28 @@ use axum::extract::{ConnectInfo, Request};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum_server::Handle;
-use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::RustlsAcceptor;
-use http::{HeaderName, HeaderValue, Method, header};
-use tokio::net::TcpListener;
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use tokio::net::{TcpListener, TcpSocket};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
+use super::connections::Doorkeeper;
 use super::health::{self, Readiness};
 use super::metrics::{Metrics, Scene};
+use super::pace::Pace;
+use super::reload::Reload;
 use super::stop::StopSignals;
-use super::{Failure, cli, exchange, open_files, www};
+use super::{Failure, cli, exchange, follow, memory, open_files, pace, www};
 use crate::http::compression;
-use crate::http::links::Links;
 use crate::http::problem::{Code, Problem};
 use crate::http::{App, Drain, IDEMPOTENCY_KEY, InvalidRoutes, PeerAddr, Routes, SITE_HEADER};
-use crate::store::{Error, Settings, Store};
-use crate::upstream::Upstream;
+use crate::store::{Store, limit_memory};
 
-/// How long the head of a connection's first request may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How many connections may wait to be taken, as far as the system allows it: those that find no room try again after a second.
+const BACKLOG: u32 = 4096;
+/// A database that nobody used for this long is closed.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// Serves until a signal to stop.
 pub(super) fn run(options: cli::Serve) -> Result<(), Failure> {
@@ -39,7 +42,8 @@ pub(super) fn run(options: cli::Serve) -> Result<(), Failure> {
 }
 
 async fn serve(options: cli::Serve) -> Result<(), Failure> {
-    let hook = options.auth.hook()?;
+    let mut reload = Reload::listen();
+    let hook = options.auth.hook(&mut reload)?;
     let only_local = hook.is_none() && !options.auth.insecure;
     if only_local && !options.listen.ip().is_loopback() {
         return Err(format!(
@@ -51,10 +55,14 @@ async fn serve(options: cli::Serve) -> Result<(), Failure> {
     let signals = StopSignals::listen();
     let routes = routes(&options)?;
     let prefix = routes.as_prefix().to_owned();
-    // The other half is for connections.
-    let store = Store::with(&options.data, Settings::within(open_files::raise() / 2))?;
+    limit_memory(options.limits.limit_memory);
+    let (settings, files) = open_files::settings(options.open_databases)?;
+    let connections = options.limits.connections(files);
+    tracing::info!(databases = settings.open_databases, files = settings.files(), "may be open");
+    let store = Store::with(&options.data, settings)?;
     let drain = Drain::new();
-    let mut app = App::builder(store.clone()).routes(routes).limits(options.limits.limits()).sql(options.sql);
+    let mut app = App::builder(store.clone()).routes(routes).limits(options.limits.limits());
+    app = app.sql(options.sql).files(options.files);
     app = app.drain(drain.clone());
     if let Some(hook) = hook {
         app = app.authorize(hook);
@@ -82,21 +90,24 @@ async fn serve(options: cli::Serve) -> Result<(), Failure> {
     }
     let readiness = Readiness::new(drain.clone(), options.data.clone());
     let mut router = router
+        .layer(from_fn(close_after_what_was_not_read))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(metrics, exchange::follow))
         .layer(from_fn(peer))
-        .merge(health::routes(readiness.clone()));
+        .layer(from_fn_with_state(Pace::begin(connections.stall), pace::follow))
+        .merge(health::routes(readiness));
     let metrics_listener = match options.metrics_listen {
-        Some(address) => Some(listen(address).await?),
+        Some(address) => Some(listen(address)?),
         None => {
             router = router.merge(measured.clone());
             None
         }
     };
 
-    let listener = listen(options.listen).await?;
+    let listener = listen(options.listen)?;
     let address = listener.local_addr()?;
-    let tls = options.tls.start()?;
+    let tls = options.tls.config(&mut reload)?;
+    reload.start();
     let scheme = if tls.is_some() { "https" } else { "http" };
     println!("listening on {scheme}://{address}{prefix}");
     if options.www.is_some() {
@@ -106,17 +117,22 @@ async fn serve(options: cli::Serve) -> Result<(), Failure> {
         println!("metrics at http://{}/metrics", listener.local_addr()?);
         tokio::spawn(axum::serve(listener, measured).into_future());
     }
-    tokio::spawn(start(store.clone(), upstream, readiness));
+    if let Some(upstream) = upstream {
+        tokio::spawn(follow::follow(store.clone(), options.data.clone(), upstream));
+    }
+    tokio::spawn(close_idle(store.clone()));
 
     let handle = Handle::new();
     tokio::spawn(stop(signals, drain, handle.clone(), options.grace));
-    let server = axum_server::from_tcp(listener.into_std()?)?.handle(handle).first_request_timeout(PATIENCE);
+    let patience = options.limits.limit_head_time;
+    let mut server = axum_server::from_tcp(listener.into_std()?)?.handle(handle).first_request_timeout(patience);
+    server.http_builder().http1().header_read_timeout(patience);
+    server.http_builder().http2().keep_alive_interval(patience);
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    // A small answer must not wait for the acknowledgement of the one before.
-    let plain = NoDelayAcceptor::new();
+    let doorkeeper = Doorkeeper::new(connections, tls.is_none());
     match tls {
-        Some(config) => server.acceptor(RustlsAcceptor::new(config).acceptor(plain)).serve(service).await?,
-        None => server.acceptor(plain).serve(service).await?,
+        Some(config) => server.acceptor(RustlsAcceptor::new(config).acceptor(doorkeeper)).serve(service).await?,
+        None => server.acceptor(doorkeeper).serve(service).await?,
     }
     match tokio::time::timeout(options.grace, store.close()).await {
         Ok(closed) => closed?,
@@ -125,18 +141,28 @@ async fn serve(options: cli::Serve) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|error| format!("{address}: {error}").into())
+fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // A server that starts again finds connections of the one before, which are about to end.
+        #[cfg(unix)]
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().map_err(|error: io::Error| format!("{address}: {error}").into())
 }
 
-/// What is to be done before the server is ready.
-async fn start(store: Store, upstream: Option<Upstream>, readiness: Readiness) {
-    if let Some(upstream) = upstream
-        && let Err(error) = attend_all(&store, &upstream).await
-    {
-        tracing::error!("the databases cannot be linked to the upstream: {error}");
+/// Gives back what databases take that nobody uses.
+async fn close_idle(store: Store) {
+    loop {
+        tokio::time::sleep(IDLE / 4).await;
+        let databases = store.close_idle(IDLE).await;
+        if databases > 0 {
+            let _ = tokio::task::spawn_blocking(memory::trim).await;
+            tracing::debug!(databases, "closed, since nobody used them");
+        }
     }
-    readiness.start();
 }
 
 /// Ends the server when it is asked to: at the first signal with what is under way, at the second without.
@@ -153,18 +179,6 @@ async fn stop(mut signals: StopSignals, drain: Drain, handle: Handle<SocketAddr>
 fn routes(options: &cli::Serve) -> Result<Routes, InvalidRoutes> {
     let routes = Routes::default().prefix(&options.prefix)?;
     options.route.iter().try_fold(routes, |routes, (name, path)| routes.rename(name, path))
-}
-
-/// Links the databases that are there already; others are linked when they are created.
-async fn attend_all(store: &Store, upstream: &Upstream) -> Result<(), Failure> {
-    for dbid in store.list().await? {
-        match store.open(&dbid).await {
-            Ok(database) => upstream.attend(&database),
-            Err(Error::NotFound) => {}
-            Err(error) => tracing::error!(%dbid, "cannot be linked to the upstream: {error}"),
-        }
-    }
-    Ok(())
 }
 
 fn cors(origins: &[String]) -> Result<Option<CorsLayer>, Failure> {
@@ -199,9 +213,12 @@ async fn peer(mut request: Request, next: Next) -> Response {
 /// made to point to this machine; so the name by which the server was asked for must be one of this machine's.
 async fn only_local_names(request: Request, next: Next) -> Response {
     // HTTP/2 has the name in the URI, HTTP/1 in a header.
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    let host = request.uri().authority().map(|authority| authority.as_str()).or(host);
-    if is_local(host.unwrap_or_default()) {
+    let mut hosts = request.headers().get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or_default());
+    let all_local = match request.uri().authority() {
+        Some(authority) => is_local(authority.as_str()),
+        None => hosts.next().is_some_and(is_local) && hosts.all(is_local),
+    };
+    if all_local {
         next.run(request).await
     } else {
         let detail = "the server answers only to localhost; start it with --token or --insecure to serve other names";
@@ -216,6 +233,19 @@ fn is_local(host: &str) -> bool {
         let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
     })
+}
+
+/// Says that the connection will be closed, as it is where a body was not read to its end: the caller must not send the next
+/// request by it. HTTP/2 has streams for that, and no such header.
+async fn close_after_what_was_not_read(request: Request, next: Next) -> Response {
+    let version = request.version();
+    let mut response = next.run(request).await;
+    if matches!(response.status(), StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE)
+        && version < Version::HTTP_2
+    {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {

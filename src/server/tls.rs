@@ -9,12 +9,13 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::Failure;
+use super::reload::Reload;
 
 /// The certificate to serve with.
 #[derive(Args)]
 #[command(next_help_heading = "TLS")]
 pub(super) struct TlsOptions {
-    /// Serve by TLS with the certificate chain in this file of PEM; it is read again at SIGHUP
+    /// Serve by TLS with the certificate chain in this file of PEM; it is read again when it changes, and at SIGHUP
     #[arg(long, value_name = "FILE")]
     tls_cert: Option<PathBuf>,
 
@@ -24,16 +25,20 @@ pub(super) struct TlsOptions {
 }
 
 impl TlsOptions {
-    /// What a listener needs, or `None` where it serves without TLS. Begins to listen for SIGHUP.
-    pub(super) fn start(self) -> Result<Option<RustlsConfig>, Failure> {
+    /// What a listener needs, or `None` where it serves without TLS. Connections that are open keep the certificate that they
+    /// began with when the files are read again.
+    pub(super) fn config(self, reload: &mut Reload) -> Result<Option<RustlsConfig>, Failure> {
         let (cert, key) = match (self.tls_cert, self.tls_key) {
             (Some(cert), Some(key)) => (cert, key),
             (None, None) => return Ok(None),
             _ => return Err("--tls-cert and --tls-key belong together".into()),
         };
         let config = RustlsConfig::from_config(Arc::new(load(&cert, &key)?));
-        #[cfg(unix)]
-        tokio::spawn(reload(config.clone(), cert, key));
+        let current = config.clone();
+        reload.add("the certificate", [cert.clone(), key.clone()], move || {
+            current.reload_from_config(Arc::new(load(&cert, &key)?));
+            Ok(())
+        });
         Ok(Some(config))
     }
 }
@@ -49,23 +54,4 @@ fn load(cert: &Path, key: &Path) -> Result<ServerConfig, Failure> {
         .map_err(|error| format!("{} with {}: {error}", cert.display(), key.display()))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
-}
-
-/// Reads the files again whenever it is told to. Connections that are open keep what they began with.
-#[cfg(unix)]
-async fn reload(config: RustlsConfig, cert: PathBuf, key: PathBuf) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut hangups = match signal(SignalKind::hangup()) {
-        Ok(hangups) => hangups,
-        Err(error) => return tracing::error!("the certificate will not be read again: {error}"),
-    };
-    while hangups.recv().await.is_some() {
-        match load(&cert, &key) {
-            Ok(new) => {
-                config.reload_from_config(Arc::new(new));
-                tracing::info!("the certificate was read again");
-            }
-            Err(error) => tracing::error!("the certificate stays what it was: {error}"),
-        }
-    }
 }

@@ -1,6 +1,9 @@
+use std::io::Write;
 use std::time::Duration;
 
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use http::{Request, Response};
@@ -24,6 +27,7 @@ impl Reqwest {
     pub fn trusting(pem: &[u8]) -> Result<Self, TransportError> {
         let user_agent = concat!("crsql-sync/", env!("CARGO_PKG_VERSION"));
         let client = reqwest::Client::builder().connect_timeout(CONNECT).tcp_nodelay(true).user_agent(user_agent);
+        let client = client.redirect(reqwest::redirect::Policy::none());
         let authorities = reqwest::Certificate::from_pem_bundle(pem).map_err(broken)?;
         let client = authorities.into_iter().fold(client, reqwest::ClientBuilder::add_root_certificate);
         client.build().map(Self).map_err(broken)
@@ -41,6 +45,14 @@ impl Transport for Reqwest {
             Ok(response.map(|()| answer.bytes_stream().map_err(broken).boxed()))
         }
         .boxed()
+    }
+
+    fn gzip(&self, body: Bytes) -> BoxFuture<'static, Option<Bytes>> {
+        let compress = move || {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+            encoder.write_all(&body).and_then(|()| encoder.finish()).ok().map(Bytes::from)
+        };
+        async { tokio::task::spawn_blocking(compress).await.ok().flatten() }.boxed()
     }
 }
 

@@ -1,12 +1,13 @@
 use std::fs;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
+use futures_util::future::{BoxFuture, ready};
 use http::{HeaderMap, HeaderValue, header};
 
 use super::{Failure, Reqwest};
-use crate::upstream::{Config, Upstream};
+use crate::upstream::{Asked, Config, Credentials, Identity, Upstream};
 
 /// The server that this one follows.
 #[derive(Args)]
@@ -36,11 +37,11 @@ impl UpstreamOptions {
             return Ok(None);
         };
         let mut config = Config::new(url)?;
-        if let Some(token) = self.token()? {
-            let mut value =
-                HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| "the upstream's token is none")?;
-            value.set_sensitive(true);
-            config = config.headers(HeaderMap::from_iter([(header::AUTHORIZATION, value)]));
+        if let Some(file) = self.upstream_token_file.clone() {
+            let first = read_token(&file)?;
+            config = config.identity(TokenFile { file, headers: Mutex::new(first) });
+        } else if let Some(token) = &self.upstream_token {
+            config = config.headers(bearer(token)?);
         }
         let transport = match &self.upstream_ca {
             Some(file) => {
@@ -52,14 +53,33 @@ impl UpstreamOptions {
         let spawn = Arc::new(|task| drop(tokio::spawn(task)));
         Ok(Some(Upstream::new(config, transport, spawn)))
     }
+}
 
-    fn token(&self) -> Result<Option<String>, Failure> {
-        match &self.upstream_token_file {
-            Some(file) => {
-                let token = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-                Ok(Some(token.trim().to_owned()))
-            }
-            None => Ok(self.upstream_token.clone()),
-        }
+/// A token in a file, which is read again when the token is not taken: it may have been replaced.
+struct TokenFile {
+    file: PathBuf,
+    headers: Mutex<HeaderMap>,
+}
+
+impl Identity for TokenFile {
+    fn credentials(&self, asked: Asked) -> BoxFuture<'_, Result<Credentials, String>> {
+        let mut headers = self.headers.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = if asked.refresh { read_token(&self.file) } else { Ok(headers.clone()) };
+        let credentials = newest.map_err(|error| error.to_string()).map(|newest| {
+            headers.clone_from(&newest);
+            Credentials { headers: newest, principal: None }
+        });
+        Box::pin(ready(credentials))
     }
+}
+
+fn read_token(file: &Path) -> Result<HeaderMap, Failure> {
+    let token = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    bearer(token.trim())
+}
+
+fn bearer(token: &str) -> Result<HeaderMap, Failure> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| "the upstream's token is none")?;
+    value.set_sensitive(true);
+    Ok(HeaderMap::from_iter([(header::AUTHORIZATION, value)]))
 }

@@ -10,6 +10,12 @@ pub enum Error {
     /// No database of this id was created here.
     #[error("there is no database of this name; create it first")]
     NotFound,
+    /// There is a database of this id already.
+    #[error("there is a database of this name already")]
+    Exists,
+    /// A file that was to become a database is none, or is damaged.
+    #[error("the file cannot become a database: {0}")]
+    InvalidFile(String),
     /// The id has not the form of one.
     #[error(transparent)]
     InvalidDbid(#[from] InvalidDbid),

@@ -19,15 +19,21 @@ mod connection;
 mod database;
 mod file_id;
 mod folder;
+mod memory;
 mod opened;
 mod readers;
+mod run;
 mod settings;
 mod slots;
 mod store;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 pub use backup::Progress;
 pub use database::Database;
+pub use memory::limit_memory;
+pub use run::run;
 pub use settings::Settings;
 pub use store::Store;
+pub use transfer::{Export, Import};

@@ -22,7 +22,9 @@
 //!   ([`lock`]), and every transaction checks that the epoch is still its own, so that an instance which lost its lock
 //!   in whatever way writes nothing.
 //! - When a write fails, memory is ahead of the disk. Everyone who waits gets the error, memory is thrown away, and the
-//!   next call loads what is stored.
+//!   next call loads what is stored. So it goes too when the browser closes the connection, or somebody deletes the
+//!   database. What is stored can be read also where there is no room left to write.
+//! - Where the browser refuses to store anything, databases are in memory only, and say so ([`Database::kept`]).
 //!
 //! `image`, `record`, `log` and `vfs` know nothing of a browser and are tested natively, with a crash at every step.
 
@@ -45,7 +47,15 @@ mod lock;
 #[cfg(target_family = "wasm")]
 mod opened;
 #[cfg(target_family = "wasm")]
+mod run;
+#[cfg(target_family = "wasm")]
 mod stored;
+#[cfg(target_family = "wasm")]
+mod transfer;
 
 #[cfg(target_family = "wasm")]
 pub use database::{Database, Store};
+#[cfg(target_family = "wasm")]
+pub use run::run;
+#[cfg(target_family = "wasm")]
+pub use transfer::{Export, Import};

@@ -52,7 +52,9 @@ pub(super) const TABLE: &str = "
 pub(super) fn recall(conn: &Connection, key: &RequestKey) -> Result<Option<Vec<ResultSet>>, Error> {
     let mut find = conn.prepare_cached("SELECT answer FROM crsql_sync_answers WHERE request = ?")?;
     let answer: Option<String> = find.query_row([&key.0], |row| row.get(0)).optional()?;
-    let read = |answer: String| serde_json::from_str(&answer).map_err(|_| Error::Corrupt("a kept answer is damaged"));
+    let read = |answer: String| {
+        serde_json::from_slice(answer.as_bytes()).map_err(|_| Error::Corrupt("a kept answer is damaged"))
+    };
     answer.map(read).transpose()
 }
 

@@ -118,14 +118,19 @@ fn judge(rules: &Rules, context: &AuthContext<'_>, seen: &mut Seen) -> Authoriza
 
 fn judge_schema(context: &AuthContext<'_>, seen: &mut Seen) -> Option<String> {
     match context.action {
-        AuthAction::CreateTable { table_name: name }
-        | AuthAction::CreateView { view_name: name }
-        | AuthAction::CreateIndex { index_name: name, .. }
-        | AuthAction::CreateTrigger { trigger_name: name, .. } => {
+        AuthAction::CreateTable { table_name: name } | AuthAction::CreateView { view_name: name } => {
+            seen.creates = true;
+            is_internal(name).then(|| format!("the name {name:?} is reserved"))
+        }
+        AuthAction::CreateIndex { index_name: name, table_name: table }
+        | AuthAction::CreateTrigger { trigger_name: name, table_name: table } => {
             seen.creates = true;
             // SQLite makes the indexes of UNIQUE constraints itself.
             let automatic = name.starts_with("sqlite_autoindex_");
-            (is_internal(name) && !automatic).then(|| format!("the name {name:?} is reserved"))
+            if is_internal(name) && !automatic {
+                return Some(format!("the name {name:?} is reserved"));
+            }
+            is_internal(table).then(|| format!("the table {table:?} is the engine's"))
         }
         AuthAction::Read { .. } => {
             seen.reads = true;
@@ -137,7 +142,7 @@ fn judge_schema(context: &AuthContext<'_>, seen: &mut Seen) -> Option<String> {
         }
         AuthAction::Function { function_name } => {
             let name = function_name.to_ascii_lowercase();
-            let refused = name == "load_extension" || (name.starts_with("crsql_") && name != "crsql_as_crr");
+            let refused = is_dangerous(&name) || (name.starts_with("crsql_") && name != "crsql_as_crr");
             seen.functions.push(name);
             refused.then(|| format!("the function {function_name} may not be called in a schema"))
         }
@@ -159,7 +164,8 @@ fn judge_rows(context: &AuthContext<'_>) -> Option<String> {
         return None;
     }
     match context.action {
-        AuthAction::Select | AuthAction::Read { .. } | AuthAction::Recursive => None,
+        AuthAction::Select | AuthAction::Recursive => None,
+        AuthAction::Read { table_name, .. } => judge_function_table(table_name),
         AuthAction::Insert { table_name }
         | AuthAction::Update { table_name, .. }
         | AuthAction::Delete { table_name } => {
@@ -168,7 +174,7 @@ fn judge_rows(context: &AuthContext<'_>) -> Option<String> {
         }
         AuthAction::Function { function_name } => {
             let name = function_name.to_ascii_lowercase();
-            let refused = name == "load_extension" || (name.starts_with("crsql_") && !PURE.contains(&name.as_str()));
+            let refused = is_dangerous(&name) || (name.starts_with("crsql_") && !PURE.contains(&name.as_str()));
             refused.then(|| format!("the function {function_name} may not be called here"))
         }
         AuthAction::Pragma { pragma_name, pragma_value } => {
@@ -205,6 +211,21 @@ fn judge_rows_of(tables: &Tables, context: &AuthContext<'_>) -> Option<String> {
         // An accessor that is none of the above must not open more than the statement itself could.
         action => judge_rows(&AuthContext { action, accessor: None, ..*context }),
     }
+}
+
+/// Reading from a function: a pragma by another name tells no more than the pragma, and a tokenizer is none of a caller's.
+fn judge_function_table(name: &str) -> Option<String> {
+    let name = name.to_ascii_lowercase();
+    let refused = match name.strip_prefix("pragma_") {
+        Some(pragma) => !PRAGMAS_OF_A_NAME.contains(&pragma) && !PRAGMAS.contains(&pragma),
+        None => name == "fts3tokenize",
+    };
+    refused.then(|| format!("the table {name} may not be read here"))
+}
+
+/// Functions of SQLite that run the machine code which their caller points at: of a library, or at an address.
+fn is_dangerous(function: &str) -> bool {
+    matches!(function, "load_extension" | "fts3_tokenizer")
 }
 
 /// The engine's functions that change nothing.

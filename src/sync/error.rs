@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use thiserror::Error;
 
 use super::batch::SchemaHash;
@@ -14,6 +16,9 @@ pub enum Error {
     /// SQLite failed.
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
+    /// What was to be done took too long, and was broken off.
+    #[error("it took longer than {0:?} and was broken off: perhaps the triggers of this schema do not end")]
+    TookTooLong(Duration),
     /// The tables of this module hold something that it did not write.
     #[error("the sync tables are damaged: {0}")]
     Corrupt(&'static str),

@@ -296,13 +296,14 @@ impl<'a> Ledger<'a> {
     }
 
     fn gaps(&self) -> Result<BTreeMap<Ordinal, Ranges<Version>>, Error> {
-        let mut statement = self.conn.prepare_cached("SELECT site, first, last FROM crsql_sync_gaps")?;
+        let mut statement =
+            self.conn.prepare_cached("SELECT site, first, last FROM crsql_sync_gaps ORDER BY site, first")?;
         let mut rows = statement.query([])?;
-        let mut gaps = BTreeMap::<Ordinal, Vec<Range<Version>>>::new();
+        let mut gaps = BTreeMap::<Ordinal, Ranges<Version>>::new();
         while let Some(row) = rows.next()? {
-            gaps.entry(Ordinal::from(row.get::<_, i64>(0)?)).or_default().push(gap(row.get(1)?, row.get(2)?)?);
+            gaps.entry(Ordinal::from(row.get::<_, i64>(0)?)).or_default().insert(gap(row.get(1)?, row.get(2)?)?);
         }
-        Ok(gaps.into_iter().map(|(site, gaps)| (site, gaps.into_iter().collect())).collect())
+        Ok(gaps)
     }
 
     /// Those that reach or touch what comes after `after`.

@@ -3,6 +3,8 @@
 //! The authorizer is asked for the columns that a statement names. A join by USING or NATURAL compares columns that nobody
 //! named, and the authorizer is not asked for those. A program leaves nothing out.
 
+use std::collections::BTreeSet;
+
 use rusqlite::Connection;
 
 use super::tables::Tables;
@@ -38,6 +40,46 @@ pub(super) fn opens_besides(conn: &Connection, sql: &str, tables: &Tables) -> ru
         }
     }
     Ok(None)
+}
+
+/// The tables whose rows `sql`, one statement, reads; `None` where changes do not tell what its result depends on: it
+/// writes, or reads a virtual table, one that is not replicated, or the engine's counters.
+pub(super) fn reads(conn: &Connection, sql: &str) -> rusqlite::Result<Option<BTreeSet<String>>> {
+    let statement = conn.prepare(sql)?;
+    if !statement.readonly() || statement.is_explain() != 0 {
+        return Ok(None);
+    }
+    drop(statement);
+    let mut explain = conn.prepare(&format!("EXPLAIN {sql}"))?;
+    let mut replicated = conn.prepare(
+        "SELECT tbl_name FROM main.sqlite_schema o WHERE rootpage = ?1 AND EXISTS
+             (SELECT 1 FROM main.sqlite_schema WHERE name = o.tbl_name || '__crsql_clock')",
+    )?;
+    let mut tables = BTreeSet::new();
+    let mut program = explain.raw_query();
+    while let Some(step) = program.next()? {
+        let (opcode, root, database): (String, i64, i64) = (step.get("opcode")?, step.get("p2")?, step.get("p3")?);
+        let opened: Option<String> = match opcode.as_str() {
+            "OpenRead" | "ReopenIdx" if database == 0 => {
+                let mut found = replicated.query([root])?;
+                found.next()?.map(|table| table.get(0)).transpose()?
+            }
+            "OpenRead" | "ReopenIdx" | "OpenWrite" | "VOpen" => None,
+            "Function" | "PureFunc" => {
+                let called: Option<String> = step.get("p4")?;
+                if !called.is_some_and(|name| name.starts_with("crsql_")) {
+                    continue;
+                }
+                None
+            }
+            _ => continue,
+        };
+        match opened {
+            Some(table) => tables.insert(table),
+            None => return Ok(None),
+        };
+    }
+    Ok(Some(tables))
 }
 
 /// Whether a program's title is that of one of the engine's triggers on a table of the set. A schema cannot use such names.

@@ -29,8 +29,6 @@ use answer::Answer;
 pub use held::Subscribed;
 use memory::Subscription;
 pub use memory::SubscriptionId;
-/// The tables of both ends.
-pub(super) const TABLES: [&str; 2] = [memory::TABLES, held::TABLES];
 
 /// Which queries' rows are asked for.
 #[derive(Clone, Debug)]

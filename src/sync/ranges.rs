@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::crr::sort::sort_by_key;
 use crate::crr::{self, Seq, Version};
 
 /// A number that sets are made of: a counter that begins at `MIN` and ends at `MAX`.
@@ -235,7 +236,7 @@ impl<T: Point> From<Range<T>> for Ranges<T> {
 impl<T: Point> FromIterator<Range<T>> for Ranges<T> {
     fn from_iter<I: IntoIterator<Item = Range<T>>>(ranges: I) -> Self {
         let mut all: Vec<_> = ranges.into_iter().collect();
-        all.sort_unstable_by_key(|range| range.first);
+        sort_by_key(&mut all, |range| range.first);
         let mut joined = Vec::<Range<T>>::with_capacity(all.len());
         for range in all {
             match joined.last_mut().filter(|last| last.last.succ().is_none_or(|after| range.first <= after)) {

@@ -5,6 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::error::Error;
 use super::layout;
 use super::ledger::Ledger;
+use super::quarantine;
 use super::replica::Replica;
 use crate::crr::renew::{Renewed, renew};
 
@@ -18,7 +19,8 @@ impl Replica {
     pub fn open_copy(mut conn: Connection) -> Result<Self, Error> {
         let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let renewed = renew(&transaction)?;
-        if layout::is_installed(&transaction)? {
+        if layout::is_any(&transaction)? {
+            layout::create(&transaction)?;
             hand_over(&transaction, &renewed)?;
         }
         transaction.commit()?;
@@ -29,6 +31,7 @@ impl Replica {
 /// Makes the transactions that were this copy's own those of the old site.
 fn hand_over(conn: &Connection, renewed: &Renewed) -> Result<(), Error> {
     Ledger::hand_over(conn, renewed.old.1, renewed.version)?;
+    quarantine::hand_over(conn, renewed.old.1)?;
     // What peers have acknowledged, they have of the old site.
     conn.execute("DELETE FROM crsql_tracked_peers WHERE tag = 0 AND event = 1", [])?;
     Ok(())

@@ -1,4 +1,4 @@
-use std::cell::Cell;
+use std::cell::RefCell;
 
 use rusqlite::types::{FromSql, ToSql};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
@@ -7,6 +7,7 @@ use super::authorizer::Authorizer;
 use super::batch::SchemaHash;
 use super::cursor::Cursor;
 use super::error::{CreateError, Error};
+use super::outbox::Span;
 use super::request::Cut;
 use super::schema::{self, Schema};
 use super::{layout, schemas};
@@ -21,13 +22,10 @@ pub struct Replica {
     pub(super) authorizer: Authorizer,
     pub(super) schema: Option<Schema>,
     /// The last count of what an upstream lacks, and of what it is the count: callers ask often, and counting reads it all.
-    pub(super) unsent: Cell<Option<(Span, u64)>>,
+    pub(super) unsent: RefCell<Option<(Span, u64)>>,
     /// The version of which some reader is taking pieces.
     pub(super) cut: Option<Cut>,
 }
-
-/// What a peer lacks when it has acknowledged one version and the newest is another.
-type Span = (SiteId, Version, Version);
 
 /// What a creation did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,14 +46,14 @@ impl Replica {
         let engine = Engine::install(&conn)?;
         layout::install(&conn)?;
         let authorizer = Authorizer::install(&mut conn)?;
-        let mut replica = Self { conn, engine, authorizer, schema: None, unsent: Cell::default(), cut: None };
+        let mut replica = Self { conn, engine, authorizer, schema: None, unsent: RefCell::default(), cut: None };
         replica.schema = replica.recorded_schema()?;
         Ok(replica)
     }
 
     /// Whether the database of `conn` was opened as a replica before.
     pub fn is_one(conn: &Connection) -> Result<bool, Error> {
-        layout::is_installed(conn)
+        layout::is_any(conn)
     }
 
     /// This copy's site.

@@ -161,7 +161,8 @@ impl Replica {
     /// answered the same if it were excluded. So what is read once can be sent to many.
     pub fn request_changes_for_all(&mut self, request: &Request) -> Result<(Batch, BTreeSet<SiteId>), RequestError> {
         let batch = self.request_changes(&Request { exclude: None, ..request.clone() })?;
-        let mut concerned: BTreeSet<SiteId> = batch.changes.iter().map(|change| change.site).collect();
+        let mut concerned = BTreeSet::new();
+        concerned.extend(batch.changes.iter().map(|change| change.site));
         concerned.extend(batch.covers.iter().map(|(site, _)| site));
         let start = batch.start.unwrap_or(Version::ZERO);
         let until = match batch.next {

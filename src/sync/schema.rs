@@ -3,13 +3,23 @@
 //! The identity is a hash of what SQLite and the engine made of the text, not of the text: comments, white space, letter
 //! case outside quotes, quoting of plain names and the order of statements do not count.
 
+use std::time::Duration;
+
 use rusqlite::{Batch, Connection};
 use sha2::{Digest, Sha256};
 
 use super::authorizer::{Authorizer, Refusal, Rules, is_internal};
 use super::batch::SchemaHash;
+use super::deadline::Deadline;
 use super::error::{CreateError, Error};
 use crate::crr::Engine;
+use crate::crr::quote::identifier;
+use crate::crr::sort::sort;
+
+/// The largest schema, in bytes. Larger than any that a person wrote, and soon tried out.
+const MAX_LENGTH: usize = 256 << 10;
+/// How long trying out a schema may take. No larger than one may be, a person's takes a fraction of a second.
+const MAX_TIME: Duration = Duration::from_secs(5);
 
 /// A schema, known to be one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,13 +29,25 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// Tries the text on an empty database in memory.
+    /// Tries the text on an empty database in memory. It has 256 KiB at most, and 5 seconds.
     pub fn parse(text: &str) -> Result<Self, CreateError> {
+        Self::parse_within(MAX_TIME, text)
+    }
+
+    fn parse_within(time: Duration, text: &str) -> Result<Self, CreateError> {
+        if text.len() > MAX_LENGTH {
+            return Err(CreateError::InvalidSchema(format!("a schema has {MAX_LENGTH} bytes at most")));
+        }
         let mut conn = Connection::open_in_memory().map_err(Error::from)?;
         // The engine lives as long as its connection; this one is closed by the end of the call.
         let _engine = Engine::install(&conn).map_err(Error::from)?;
         let authorizer = Authorizer::install(&mut conn).map_err(Error::from)?;
-        execute(&conn, &authorizer, text)?;
+        let deadline = Deadline::begin(&mut conn, time).map_err(Error::from)?;
+        let executed = execute(&conn, &authorizer, text).and_then(|()| check_triggers(&conn, &authorizer));
+        if let Some(time) = deadline.end(&mut conn).map_err(Error::from)? {
+            return Err(CreateError::InvalidSchema(format!("it takes longer than {time:?} to try out")));
+        }
+        executed?;
         let hash = hash(&conn).map_err(Error::from)?;
         Ok(Self { text: text.to_owned(), hash })
     }
@@ -68,6 +90,34 @@ pub(super) fn execute(conn: &Connection, authorizer: &Authorizer, text: &str) ->
     }
     if count == 0 {
         return Err(CreateError::InvalidSchema("the schema is empty; it needs a CREATE TABLE at least".into()));
+    }
+    Ok(())
+}
+
+/// Refuses triggers that reach what is not the application's. They run with merges as well, which nobody judges; SQLite looks
+/// into a trigger only when a statement fires it.
+fn check_triggers(conn: &Connection, authorizer: &Authorizer) -> Result<(), CreateError> {
+    let failed = |error: rusqlite::Error| CreateError::from(Error::from(error));
+    let mut tables =
+        conn.prepare("SELECT DISTINCT tbl_name FROM sqlite_schema WHERE type = 'trigger'").map_err(failed)?;
+    let tables = tables.query_map([], |row| row.get(0)).and_then(Iterator::collect::<Result<Vec<String>, _>>);
+    for table in tables.map_err(failed)?.into_iter().filter(|table| !is_internal(table)) {
+        let mut columns = conn.prepare("SELECT name FROM pragma_table_info(?1)").map_err(failed)?;
+        let columns =
+            columns.query_map([&table], |row| row.get(0)).and_then(Iterator::collect::<Result<Vec<String>, _>>);
+        let same = |column: String| format!("{0} = {0}", identifier(&column));
+        let same: Vec<_> = columns.map_err(failed)?.into_iter().map(same).collect();
+        let table = identifier(&table);
+        for sql in [
+            format!("INSERT INTO {table} DEFAULT VALUES"),
+            format!("UPDATE {table} SET {}", same.join(", ")),
+            format!("DELETE FROM {table}"),
+        ] {
+            // What fails otherwise, such as a trigger that names a table which is not there, fails whenever it is fired.
+            if let Err(Refusal::Rule(reason)) = authorizer.prepare(&Rules::Rows, &mut Batch::new(conn, &sql)) {
+                return Err(CreateError::InvalidSchema(format!("a trigger on {table}: {reason}")));
+            }
+        }
     }
     Ok(())
 }
@@ -128,7 +178,7 @@ pub(super) fn hash(conn: &Connection) -> rusqlite::Result<SchemaHash> {
         }
         hasher.update([0]);
     }
-    replicated.sort();
+    sort(&mut replicated);
     replicated.dedup();
     for table in replicated {
         hasher.update(table.as_bytes());
@@ -208,6 +258,19 @@ mod tests {
         assert_eq!(tokens(dressed), plain);
         assert_ne!(tokens(&dressed.replace("A  b", "A b")), plain);
         assert_ne!(tokens(&dressed.replace("blob", "text")), plain);
+    }
+
+    #[test]
+    fn a_schema_is_tried_out_for_a_while_only() {
+        let thousand = format!("(VALUES {}(0))", "(0), ".repeat(999));
+        let endless = format!(
+            "CREATE TABLE t (id PRIMARY KEY NOT NULL);
+             SELECT crsql_as_crr('t') FROM {thousand}, {thousand} AS b, {thousand} AS c, {thousand} AS d;"
+        );
+        let error = Schema::parse_within(Duration::from_millis(100), &endless).unwrap_err();
+        assert!(matches!(&error, CreateError::InvalidSchema(reason) if reason.contains("longer than")), "{error}");
+        let large = format!("CREATE TABLE t (id PRIMARY KEY NOT NULL); -- {}", "x".repeat(300 << 10));
+        assert!(matches!(Schema::parse(&large), Err(CreateError::InvalidSchema(_))));
     }
 
     #[test]

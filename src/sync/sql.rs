@@ -1,16 +1,16 @@
 //! Running SQL from outside.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use rusqlite::limits::Limit;
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Batch, Connection, Statement, TransactionBehavior};
 use serde::{Deserialize, Serialize};
-use web_time::Instant;
 
 use super::answers::{self, RequestKey};
 use super::authorizer::{Authorizer, Refusal, Rules};
+use super::deadline::Deadline;
 use super::error::{Error, SqlError};
 use super::json::JsonValue;
 use super::replica::Replica;
@@ -55,8 +55,12 @@ pub struct ResultSet {
     pub changes: u64,
 }
 
-/// How many steps of SQLite's machine pass between two looks at the clock.
-const STEPS_BETWEEN_LOOKS: i32 = 10_000;
+/// The longest statement, in bytes: what SQLite makes of one while it reads it takes many times as much.
+const MAX_STATEMENT: usize = 4 << 20;
+/// The longest pattern of LIKE and GLOB, in bytes: matching one takes its length times that of the text, in one step.
+const MAX_PATTERN: usize = 1000;
+/// What a single value may take at least, in bytes, however little may be answered.
+const MIN_VALUE: usize = 1 << 20;
 
 impl Replica {
     /// Runs statements as one transaction: all of them, or none.
@@ -72,23 +76,29 @@ impl Replica {
         statements: &[Sql],
         limits: SqlLimits,
     ) -> Result<Vec<ResultSet>, SqlError> {
-        let late = Arc::new(AtomicBool::new(false));
-        let (started, time, hit) = (Instant::now(), limits.time, late.clone());
-        let watch = move || {
-            let over = started.elapsed() > time;
-            hit.fetch_or(over, Ordering::Relaxed);
-            over
-        };
-        self.conn.progress_handler(STEPS_BETWEEN_LOOKS, Some(watch)).map_err(Error::from)?;
+        let deadline = Deadline::begin(&mut self.conn, limits.time).map_err(Error::from)?;
         let result = self.run(key, statements, limits);
-        self.conn.progress_handler(0, None::<fn() -> bool>).map_err(Error::from)?;
-        result.map_err(|error| match error {
-            SqlError::Refused { statement, .. } if late.load(Ordering::Relaxed) => {
+        let passed = deadline.end(&mut self.conn).map_err(Error::from)?;
+        result.map_err(|error| match (error, passed) {
+            (SqlError::Refused { statement, .. }, Some(time)) => {
                 let reason = format!("the request ran longer than {time:?}");
                 SqlError::Refused { statement, reason }
             }
-            error => error,
+            (error, _) => error,
         })
+    }
+
+    /// The tables whose rows these statements read, each allowed and run before. `None` where changes do not tell what the
+    /// results depend on: a statement writes, or reads something else than replicated tables.
+    pub fn tables_read(&self, statements: &[Sql]) -> Result<Option<BTreeSet<String>>, Error> {
+        let mut all = BTreeSet::new();
+        for statement in statements {
+            match program::reads(&self.conn, &statement.sql)? {
+                Some(tables) => all.extend(tables),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(all))
     }
 
     fn run(
@@ -126,6 +136,7 @@ fn run_all(
     statements: &[Sql],
     limits: SqlLimits,
 ) -> Result<(Vec<ResultSet>, bool), SqlError> {
+    let _tight = Tight::begin(conn, limits.bytes).map_err(Error::from)?;
     let mut results = Vec::with_capacity(statements.len());
     let mut room = Room { rows: limits.rows, bytes: limits.bytes };
     let mut writes = false;
@@ -150,6 +161,38 @@ fn run_all(
         results.push(ResultSet { columns, rows, changes });
     }
     Ok((results, writes))
+}
+
+/// SQLite's own limits, as low as statements from outside need them. They count for what cannot be broken off, being one step.
+struct Tight<'conn> {
+    conn: &'conn Connection,
+    before: Vec<(Limit, i32)>,
+}
+
+impl<'conn> Tight<'conn> {
+    /// `answer` is how many bytes may be answered: a value that is larger is of no use.
+    fn begin(conn: &'conn Connection, answer: usize) -> rusqlite::Result<Self> {
+        let mut tight = Self { conn, before: Vec::new() };
+        for (limit, value) in [
+            (Limit::SQLITE_LIMIT_LENGTH, answer.max(MIN_VALUE)),
+            (Limit::SQLITE_LIMIT_SQL_LENGTH, MAX_STATEMENT),
+            (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, MAX_PATTERN),
+        ] {
+            let before = conn.limit(limit)?;
+            conn.set_limit(limit, before.min(i32::try_from(value).unwrap_or(i32::MAX)))?;
+            tight.before.push((limit, before));
+        }
+        Ok(tight)
+    }
+}
+
+impl Drop for Tight<'_> {
+    fn drop(&mut self) {
+        for (limit, before) in &self.before {
+            // It was a limit before, so it can be one again.
+            let _ = self.conn.set_limit(*limit, *before);
+        }
+    }
 }
 
 /// A failure of a statement that is still to be told which one it was.

@@ -8,6 +8,7 @@ use super::ledger::Ledger;
 use super::outbox::Unsent;
 use super::partials::{self, Piece};
 use super::peers::{self, Peer};
+use super::quarantine::Quarantine;
 use super::replica::Replica;
 use super::waiting;
 
@@ -30,6 +31,8 @@ pub struct Status {
     pub peers: Vec<Peer>,
     /// What the upstream lacks; `None` where no upstream ever answered.
     pub unsent: Option<Unsent>,
+    /// What is held back from it.
+    pub quarantined: Quarantine,
 }
 
 impl Status {
@@ -59,6 +62,7 @@ impl Replica {
     pub fn status(&self) -> Result<Status, Error> {
         let pragma = |name| self.conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
         let page_size = pragma("page_size")?;
+        let upstream = self.upstream()?;
         Ok(Status {
             at: self.at()?,
             schema: self.schema().map(|schema| schema.hash().clone()),
@@ -67,7 +71,9 @@ impl Replica {
             missing: Ledger::new(&self.conn, &self.engine).missing()?,
             waiting: waiting::count(&self.conn)?,
             peers: peers::all(&self.conn)?,
-            unsent: self.upstream()?.map(|upstream| self.unsent(upstream)).transpose()?,
+            unsent: upstream.map(|upstream| self.unsent(upstream)).transpose()?,
+            // Without an upstream, what nobody shall get.
+            quarantined: self.quarantined(upstream.unwrap_or(self.site()))?,
         })
     }
 }

@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 
 use super::authorizer::is_internal;
 use crate::crr::SiteId;
+use crate::crr::sort::sort;
 
 /// A set of tables by their names, which SQLite compares without regard to the case of ASCII letters.
 ///
@@ -45,7 +46,7 @@ impl<S: AsRef<str>> FromIterator<S> for Tables {
     fn from_iter<I: IntoIterator<Item = S>>(names: I) -> Self {
         let lower = names.into_iter().map(|name| name.as_ref().to_ascii_lowercase().into_boxed_str());
         let mut names: Vec<Box<str>> = lower.filter(|name| !is_internal(name)).collect();
-        names.sort_unstable();
+        sort(&mut names);
         names.dedup();
         Self(names.into())
     }

@@ -15,6 +15,7 @@ use super::partials::Piece;
 use super::ranges::{Range, Ranges};
 use super::replica::Replica;
 use super::request::{Page, size_of};
+use crate::crr::sort::sort_by_key;
 use crate::crr::{Change, Seq, SiteId, Version, Window};
 
 /// Which transactions are asked for.
@@ -187,7 +188,7 @@ impl Answer {
     /// Keeps the changes that fit, and says what they cover.
     fn finish_pieces(&mut self, pieces: &Pieces<'_>) {
         let mut changes = std::mem::take(&mut self.changes);
-        changes.sort_by_key(|change| (change.site, change.version, change.seq));
+        sort_by_key(&mut changes, |change| (change.site, change.version, change.seq));
         self.bytes = 0;
         let mut changes = changes.into_iter().peekable();
         for (&(site, version), seqs) in pieces {

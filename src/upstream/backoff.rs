@@ -7,7 +7,7 @@ const LAST: Duration = Duration::from_secs(15);
 /// The longest delay after a refusal, which a person has to do something about.
 const REFUSED: Duration = Duration::from_secs(60);
 /// The longest delay that an upstream may ask for.
-const ASKED: Duration = Duration::from_secs(3600);
+pub(super) const ASKED: Duration = Duration::from_secs(3600);
 
 /// Delays that double, each drawn anew from the whole range below it ("full jitter"), so that the clients of an
 /// upstream that comes back do not all come at once.

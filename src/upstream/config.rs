@@ -1,13 +1,17 @@
+use std::sync::Arc;
+
 use http::{HeaderMap, Uri};
 use thiserror::Error;
 
+use super::Identity;
 use crate::store::Dbid;
 
 /// Where the upstream is, and how to ask it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     base: String,
     headers: HeaderMap,
+    identity: Option<Arc<dyn Identity>>,
 }
 
 /// Not an absolute `http` or `https` URL.
@@ -26,12 +30,18 @@ impl Config {
         if !web || uri.query().is_some() || base.contains('#') || uri.host().is_none_or(str::is_empty) {
             return Err(InvalidUrl);
         }
-        Ok(Self { base: base.to_owned(), headers: HeaderMap::new() })
+        Ok(Self { base: base.to_owned(), headers: HeaderMap::new(), identity: None })
     }
 
-    /// Headers for every request, such as `authorization`.
+    /// Headers for every request that never change.
     pub fn headers(mut self, headers: HeaderMap) -> Self {
         self.headers = headers;
+        self
+    }
+
+    /// Who says, before each request, who asks. Those headers come over the others.
+    pub fn identity(mut self, identity: impl Identity) -> Self {
+        self.identity = Some(Arc::new(identity));
         self
     }
 
@@ -42,6 +52,10 @@ impl Config {
 
     pub(super) fn common_headers(&self) -> &HeaderMap {
         &self.headers
+    }
+
+    pub(super) fn asks(&self) -> Option<&dyn Identity> {
+        self.identity.as_deref()
     }
 }
 
@@ -54,7 +68,7 @@ mod tests {
         let config = Config::new("http://localhost:8080/sync/").unwrap();
         assert_eq!(config.url(&Dbid::new("todo").unwrap()), "http://localhost:8080/sync/todo");
         for url in ["", "/sync", "localhost", "ftp://a/b", "http://", "http://a/b?c", "http://a/b#c", "http://a b"] {
-            assert_eq!(Config::new(url).unwrap_err(), InvalidUrl, "{url:?}");
+            assert_eq!(Config::new(url).err(), Some(InvalidUrl), "{url:?}");
         }
     }
 }

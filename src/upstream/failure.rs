@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::http::links::LinkError;
 use crate::store;
-use crate::sync::{self, ApplyError, RequestError, Since};
+use crate::sync::{self, ApplyError, Refusal, RequestError, Since};
 
 /// Why a call on the upstream, or on our own database on its behalf, did not succeed.
 #[derive(Clone, Debug)]
@@ -13,14 +13,22 @@ pub(super) enum Failure {
         /// When to come back, where the upstream says so.
         after: Option<Duration>,
     },
+    /// The upstream must know who asks, and was not told, or does not believe it.
+    Unauthorized(LinkError),
+    /// The credentials for a request are of this principal, and the database is not.
+    OtherPrincipal(String),
     /// The upstream will not do this, now or when asked again; a person has to do something.
     Refused(LinkError),
+    /// The upstream finds fault with what was sent. It may take a part of it.
+    Rejected(LinkError),
+    /// The batch is larger than the upstream takes.
+    TooLarge(LinkError),
+    /// The upstream does not take bodies of this type or encoding.
+    Unsupported(LinkError),
     /// The upstream holds less of ours than it acknowledged.
     OutOfOrder(Since),
     /// The upstream has not what we received of it: it was restored or replaced.
     CursorLost,
-    /// The batch is larger than the upstream takes.
-    TooLarge(LinkError),
 }
 
 impl Failure {
@@ -46,6 +54,13 @@ impl Failure {
 
 pub(super) fn error(code: &str, status: Option<u16>, detail: impl std::fmt::Display) -> LinkError {
     LinkError { status, code: code.into(), detail: detail.to_string() }
+}
+
+impl From<LinkError> for Refusal {
+    fn from(error: LinkError) -> Self {
+        let LinkError { status, code, detail } = error;
+        Self { status, code, detail }
+    }
 }
 
 impl From<store::Error> for Failure {

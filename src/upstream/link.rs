@@ -1,8 +1,8 @@
 //! The link of one database: attempt after attempt, for as long as the host lives.
 //!
 //! An attempt makes sure that the upstream has the database, then pushes and pulls until one of them fails. Nothing is
-//! kept in memory that an attempt would miss: both cursors are in the database. The memory of where a direction was only
-//! saves reading again.
+//! kept in memory that an attempt would miss: both cursors are in the database, and so is what was refused, whose it is, and how
+//! long the upstream asked to be left alone. The memory of where a direction was only saves reading again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,18 +12,21 @@ use futures_util::future::{Either, select, try_join};
 use tokio::sync::{Notify, watch};
 use web_time::Instant;
 
-use super::backoff::Backoff;
-use super::client::Client;
+use super::backoff::{ASKED, Backoff};
+use super::client::{Client, Remote};
+use super::exchange::Exchange;
 use super::failure::{Failure, error};
-use super::state::{Direction, State};
+use super::state::{self, Direction, State};
 use super::{Config, Transport};
 use crate::crr::SiteId;
-use crate::http::links::{LinkError, LinkState};
-use crate::store::Database;
-use crate::sync::Replica;
+use crate::http::links::{LinkError, LinkSettings, LinkState};
+use crate::store::{self, Database};
+use crate::sync::{self, Clock, Replica, Schema};
 
 /// An attempt that lasted this long was a success: the next delay is a short one.
 const LASTING: Duration = Duration::from_secs(10);
+/// An upstream that asks to be left alone for longer is left alone by later hosts of the database as well.
+const WORTH_REMEMBERING: Duration = Duration::from_secs(5);
 
 /// A link that runs.
 pub(super) struct Link {
@@ -49,16 +52,78 @@ impl Handle {
         self.wake.notify_waiters();
     }
 
-    /// Has the link look up in the database whether it is paused. Whoever asks from now on is told so, although the link
+    /// Has the link look up in the database what it is to do. Whoever asks from now on is told so, although the link
     /// may not have come to it yet.
-    pub(super) fn set_paused(&self, paused: bool) {
-        if paused {
-            self.state.paused();
-        } else {
-            self.state.connecting();
-        }
+    pub(super) fn restart(&self, orders: Orders) {
+        orders.show(&self.state);
         self.settings.send_replace(());
     }
+}
+
+/// What the database says that its link shall do.
+pub(super) struct Orders {
+    paused: bool,
+    principal: Option<String>,
+    other_principal: Option<String>,
+    synced_at: Option<i64>,
+    not_before: Option<i64>,
+}
+
+impl Orders {
+    fn read(replica: &mut Replica) -> Result<Self, sync::Error> {
+        Ok(Self {
+            paused: replica.is_paused()?,
+            principal: replica.principal()?,
+            other_principal: replica.other_principal()?,
+            synced_at: replica.synced_at()?,
+            not_before: replica.not_before()?,
+        })
+    }
+
+    /// Writes down new settings, and reads what comes of them. Whoever changes them wants the upstream to be asked.
+    pub(super) fn change(replica: &mut Replica, settings: LinkSettings) -> Result<Self, sync::Error> {
+        if let Some((principal, unsent)) = settings.principal {
+            replica.sign_in(&principal, unsent)?;
+        }
+        if let Some(paused) = settings.paused {
+            replica.set_paused(paused)?;
+        }
+        if settings.retry {
+            replica.retry_quarantined()?;
+        }
+        replica.set_not_before(None)?;
+        Self::read(replica)
+    }
+
+    /// Shows a link that is to stand still. Returns whether it is.
+    fn show(&self, state: &State) -> bool {
+        state.remembered(self.principal.clone(), self.synced_at);
+        match &self.other_principal {
+            _ if self.paused => state.stopped(LinkState::Paused, None),
+            Some(other) => state.stopped(LinkState::PrincipalChanged, Some(principal_changed(other))),
+            None => {
+                state.connecting();
+                return false;
+            }
+        }
+        true
+    }
+
+    /// How long the upstream is still to be left alone.
+    fn wait(&self) -> Option<Duration> {
+        let left = self.not_before?.saturating_sub(state::now());
+        let left = u64::try_from(left).ok().filter(|left| *left > 0).map(Duration::from_millis);
+        // The clock may have been set back since.
+        left.map(|left| left.min(ASKED))
+    }
+}
+
+fn principal_changed(other: &str) -> LinkError {
+    let detail = format!(
+        "this database belongs to another principal than {other:?}, who is signed in: nothing of it is sent until that one is \
+         back, or it is decided what becomes of its unsent changes"
+    );
+    error("principal_changed", None, detail)
 }
 
 impl Link {
@@ -82,14 +147,19 @@ impl Link {
         let mut settings = self.settings.clone();
         loop {
             settings.mark_unchanged();
-            let paused = self.database.call(|replica| replica.is_paused()).await;
+            let orders = self.database.call(Orders::read).await;
             let work = async {
-                if matches!(paused, Ok(Ok(true))) {
-                    self.state.paused();
+                // A database that cannot be read fails the attempt as well, which says so.
+                let orders = orders.ok().and_then(Result::ok);
+                if orders.as_ref().is_some_and(|orders| orders.show(&self.state)) {
                     std::future::pending().await
                 } else {
-                    // A database that cannot be read fails the attempt as well, which says so.
-                    self.attempt_and_wait().await;
+                    if let Some(left) = orders.as_ref().and_then(Orders::wait) {
+                        let error = error("unavailable", None, "the upstream asked to be left alone for a while");
+                        self.state.waiting(LinkState::Offline, error, left);
+                        Delay::new(left).await;
+                    }
+                    self.attempt_and_wait(orders.and_then(|orders| orders.principal)).await;
                 }
             };
             match select(Box::pin(work), Box::pin(settings.changed())).await {
@@ -104,51 +174,93 @@ impl Link {
     }
 
     /// One attempt, and the wait after it.
-    async fn attempt_and_wait(&self) {
+    async fn attempt_and_wait(&self, principal: Option<String>) {
         self.state.connecting();
         let mut online = None;
-        let failure = match self.attempt(&mut online).await {
+        let failure = match self.attempt(principal, &mut online).await {
             Ok(never) => match never {},
             Err(failure) => failure,
         };
         if online.is_some_and(|since: Instant| since.elapsed() > LASTING) {
             self.backoff().reset();
         }
-        let (state, error, delay) = match failure {
-            Failure::Retry { error, after } => (LinkState::Offline, error, self.backoff().next(after)),
-            Failure::Refused(error) | Failure::TooLarge(error) => (LinkState::Refused, error, self.backoff().slow()),
+        if let Some(synced_at) = self.state.synced_at().filter(|_| online.is_some()) {
+            // Known too late, it is only less exact.
+            let _ = self.database.call(move |replica| replica.set_synced_at(synced_at)).await;
+        }
+        let (state, error, delay, asked) = match failure {
+            Failure::Retry { error, after } => (LinkState::Offline, error, self.backoff().next(after), after),
+            Failure::Unauthorized(error) => (LinkState::Unauthorized, error, self.backoff().slow(), None),
+            Failure::Refused(error)
+            | Failure::Rejected(error)
+            | Failure::TooLarge(error)
+            | Failure::Unsupported(error) => (LinkState::Refused, error, self.backoff().slow(), None),
+            Failure::OtherPrincipal(other) => match self.database.call(move |replica| replica.adopt(&other)).await {
+                Ok(Ok(None)) => {
+                    let delay = self.backoff().next(None);
+                    return self.sleep(delay).await;
+                }
+                Ok(Ok(Some(other))) => {
+                    (LinkState::PrincipalChanged, principal_changed(&other), self.backoff().slow(), None)
+                }
+                Ok(Err(failed)) => (LinkState::Offline, storage(failed.into()), self.backoff().next(None), None),
+                Err(failed) => (LinkState::Offline, storage(failed), self.backoff().next(None), None),
+            },
             Failure::OutOfOrder(_) | Failure::CursorLost => {
-                let error = error("begin_again", None, "the upstream lost data, and gets everything again");
-                (LinkState::Offline, error, self.backoff().next(None))
+                let error = error("begin_again", None, "the upstream lost data, and gets again what it lacks");
+                (LinkState::Offline, error, self.backoff().next(None), None)
             }
         };
         tracing::info!(dbid = %self.database.dbid(), code = error.code, detail = error.detail, ?delay, "link to the upstream");
+        if asked.is_some() && delay > WORTH_REMEMBERING {
+            let until = state::now().saturating_add(delay.as_millis() as i64);
+            // Whoever forgets it is told again.
+            let _ = self.database.call(move |replica| replica.set_not_before(Some(until))).await;
+        }
         self.state.waiting(state, error, delay);
-        self.sleep(delay).await;
+        match asked {
+            // Nobody hurries it.
+            Some(_) => Delay::new(delay).await,
+            None => self.sleep(delay).await,
+        }
     }
 
     /// Runs until something fails.
-    async fn attempt(&self, online: &mut Option<Instant>) -> Result<std::convert::Infallible, Failure> {
-        let ours = |replica: &mut Replica| (replica.site(), replica.schema().map(|schema| schema.text().to_owned()));
-        let (site, schema) = self.database.call(ours).await?;
+    async fn attempt(
+        &self,
+        principal: Option<String>,
+        online: &mut Option<Instant>,
+    ) -> Result<std::convert::Infallible, Failure> {
+        let (site, schema) = self.database.call(|replica| (replica.site(), replica.schema().cloned())).await?;
         let schema = schema.ok_or_else(|| Failure::again("the database has no schema yet"))?;
-        let client = Client::new(self.transport.clone(), &self.config, self.database.dbid(), site);
+        let exchange = Exchange::new(self.transport.clone(), &self.config, self.database.dbid(), site, principal);
+        let client = Client::new(exchange);
         let upstream = client.create(&schema).await?;
-        if upstream == site {
+        if upstream.site == site {
             let detail = "the upstream's database is a copy of this one's file; give one of them a new site id";
             return Err(Failure::Refused(error("same_site", None, detail)));
         }
-        self.database.call(move |replica| replica.set_upstream(upstream)).await??;
+        let site = upstream.site;
+        self.database.call(move |replica| replica.set_upstream(site)).await??;
         self.state.online();
         *online = Some(Instant::now());
-        match try_join(self.push(&client, upstream), self.pull(&client, upstream)).await {
+        let session = Session { link: self, client, upstream, schema, known: Mutex::default() };
+        match try_join(session.push(), session.pull()).await {
             Ok((never, _)) => Ok(never),
             Err(Failure::CursorLost) => {
-                self.database.call(move |replica| replica.begin_again(upstream)).await??;
+                self.database.call(move |replica| replica.begin_again(site)).await??;
                 Err(Failure::CursorLost)
             }
             Err(failure) => Err(failure),
         }
+    }
+
+    /// A direction has come to rest, or goes on.
+    pub(super) async fn set_at_rest(&self, direction: Direction, at_rest: bool) -> Result<(), Failure> {
+        if let Some(synced_at) = self.state.set_at_rest(direction, at_rest) {
+            self.database.call(move |replica| replica.set_synced_at(synced_at)).await??;
+        }
+        Ok(())
     }
 
     /// Shows that a direction was refused, waits, and lets it try again.
@@ -163,5 +275,29 @@ impl Link {
     /// Waits, unless the host says that now is a good time.
     async fn sleep(&self, delay: Duration) {
         select(Box::pin(self.wake.notified()), Delay::new(delay)).await;
+    }
+}
+
+/// An attempt that has found its upstream.
+pub(super) struct Session<'a> {
+    pub(super) link: &'a Link,
+    pub(super) client: Client,
+    pub(super) upstream: Remote,
+    /// Our own schema. With another one, here or there, another session begins.
+    pub(super) schema: Schema,
+    /// What the upstream holds, as far as it was asked for and told since.
+    known: Mutex<Clock>,
+}
+
+impl Session<'_> {
+    pub(super) fn known(&self) -> MutexGuard<'_, Clock> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn storage(failed: store::Error) -> LinkError {
+    match Failure::from(failed) {
+        Failure::Retry { error, .. } => error,
+        _ => error("storage", None, "this host's own database failed"),
     }
 }

@@ -1,66 +1,260 @@
 //! Our changes to the upstream.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_timer::Delay;
+use tokio::sync::watch;
 
-use super::client::Client;
 use super::failure::Failure;
-use super::link::Link;
+use super::link::Session;
 use super::state::Direction;
-use crate::crr::SiteId;
-use crate::sync::{Page, Since};
+use crate::crr::{SiteId, Version};
+use crate::http::links::LinkError;
+use crate::sync::{Batch, Clock, Outgoing, Page, Range, Replica, Since, Transaction};
 
 /// Commits that follow each other this closely are sent together.
 const JOIN: Duration = Duration::from_millis(5);
-/// A batch that is too large for the upstream is made smaller down to this.
-const SMALLEST: usize = 64 << 10;
+/// A batch of so many bytes should not be too large for anybody.
+const SMALL: usize = 64 << 10;
+/// When so many transactions in a row were refused, it may be the upstream that is at fault: it is given time.
+const MANY: u32 = 16;
 
-impl Link {
+/// Where the push is.
+struct Push {
+    acknowledged: Since,
+    /// Between what is acknowledged and what was read there is nothing for the upstream.
+    read: Since,
+    page: Page,
+    /// What the upstream holds, where it may have much of what it did not acknowledge.
+    known: Option<Arc<Clock>>,
+}
+
+impl Session<'_> {
     /// Sends what the upstream has not acknowledged and did not send us, a batch at a time, and then what is committed.
-    pub(super) async fn push(&self, client: &Client, upstream: SiteId) -> Result<Infallible, Failure> {
-        let mut versions = self.database.watch();
-        let mut page = Page::default();
-        let mut acknowledged = self.database.call(move |replica| replica.acknowledged(upstream)).await??;
-        // Between what is acknowledged and what was read there is nothing for the upstream.
-        let mut read = acknowledged;
+    ///
+    /// By cursor, as long as nothing is held back; from then on by name, since the upstream's cursor must not move over that.
+    pub(super) async fn push(&self) -> Result<Infallible, Failure> {
+        self.send_held_back().await?;
+        let site = self.upstream.site;
+        if !self.link.database.read(move |replica| replica.holds_back(site)).await?? {
+            self.push_by_cursor().await?;
+        }
+        self.push_by_name().await
+    }
+
+    /// Comes to an end when a transaction was refused, and is held back.
+    async fn push_by_cursor(&self) -> Result<(), Failure> {
+        let (link, site) = (self.link, self.upstream.site);
+        let mut versions = link.database.watch();
+        let acknowledged = link.database.call(move |replica| replica.acknowledged(site)).await??;
+        let known = self.known_there().await?;
+        let mut push = Push { acknowledged, read: acknowledged, page: Page::default(), known };
         loop {
             // Before the read: what is committed during it is seen by it, or wakes the wait.
             versions.mark_unchanged();
-            let batch =
-                self.database.read(move |replica| replica.outgoing(upstream, acknowledged, read, page)).await??;
-            let next = batch.next.unwrap_or(read);
-            if batch.is_empty() {
-                read = next;
+            let outgoing = Outgoing {
+                known: push.known.clone(),
+                schema: self.upstream.schema.clone(),
+                ..Outgoing::new(site, push.acknowledged, push.read, push.page)
+            };
+            let batch = link.database.read(move |replica| replica.outgoing(&outgoing)).await??;
+            let next = batch.next.unwrap_or(push.read);
+            if batch.is_empty() && !(push.known.is_some() && self.passed_over(&batch).await?) {
+                push.read = next;
                 if !batch.more {
-                    self.database.call(|replica| replica.all_sent()).await??;
-                    // The sender lives in the database that we hold.
-                    let _ = versions.changed().await;
-                    Delay::new(JOIN).await;
+                    push.known = None;
+                    link.database.call(|replica| replica.all_sent()).await??;
+                    self.rest(&mut versions).await?;
                 }
                 continue;
             }
-            match client.push(&batch).await {
-                Ok(()) => {
-                    self.database.call(move |replica| replica.acknowledge(upstream, next)).await??;
-                    (acknowledged, read) = (next, next);
+            self.check_schema(&batch)?;
+            match self.client.push(&batch).await {
+                Ok(received) if next.is_later_than(&received) => {
+                    let detail = format!("the upstream took a batch up to {next}, and says that it holds {received}");
+                    return Err(Failure::again(detail));
+                }
+                Ok(_) => {
+                    link.database.call(move |replica| replica.acknowledge(site, next)).await??;
+                    (push.acknowledged, push.read) = (next, next);
+                    widen(&mut push.page);
                 }
                 Err(Failure::OutOfOrder(expected)) => {
-                    acknowledged = self.go_back(upstream, acknowledged, expected).await?;
-                    read = acknowledged;
+                    push.acknowledged = self.go_back(push.acknowledged, expected).await?;
+                    (push.read, push.known) = (push.acknowledged, self.known_there().await?);
                 }
-                Err(Failure::TooLarge(_)) if batch.changes.len() > 1 && page.bytes > SMALLEST => page.bytes /= 2,
-                Err(Failure::Refused(error) | Failure::TooLarge(error)) => {
-                    self.sit_out(Direction::Push, error, upstream).await;
+                Err(failure) => {
+                    if let Some(refused) = self.narrow(&mut push.page, &batch, failure).await? {
+                        return self.hold_back(refused).await;
+                    }
                 }
-                Err(failure) => return Err(failure),
             }
         }
     }
 
+    /// Whether a batch that brings nothing is to be sent all the same: it comes to the end over changes that the upstream holds
+    /// and has not acknowledged.
+    async fn passed_over(&self, batch: &Batch) -> Result<bool, Failure> {
+        let site = self.upstream.site;
+        Ok(!batch.more && self.link.database.read(move |replica| replica.unsent(site)).await??.changes > 0)
+    }
+
+    /// Sends what the upstream is not known to hold.
+    async fn push_by_name(&self) -> Result<Infallible, Failure> {
+        let (link, site) = (self.link, self.upstream.site);
+        let mut versions = link.database.watch();
+        // One that does not say is sent all of it.
+        *self.known() = self.ask_clock().await?.unwrap_or_default();
+        let (mut page, mut in_a_row) = (Page::default(), 0_u32);
+        loop {
+            versions.mark_unchanged();
+            let (known, theirs) = (self.known().clone(), self.upstream.schema.clone());
+            let read = move |replica: &mut Replica| replica.outgoing_by_name(site, &known, theirs, page);
+            let (batch, version) = link.database.read(read).await??;
+            if batch.is_empty() {
+                link.database.call(move |replica| replica.set_taken(site, version)).await??;
+                self.rest(&mut versions).await?;
+                continue;
+            }
+            self.check_schema(&batch)?;
+            let pushed = match batch.partial.first() {
+                // Larger than a page: it goes in pieces, and is whole with the last of them.
+                Some(piece) => self.send_whole((piece.site, piece.version), page).await,
+                None => self.client.push(&batch).await.map(drop),
+            };
+            match pushed {
+                Ok(()) => {
+                    let pieces = batch.partial.iter().map(|piece| (piece.site, Range::one(piece.version).into()));
+                    let taken = batch.covers.union(&pieces.collect());
+                    let mut known = self.known();
+                    *known = known.union(&taken);
+                    in_a_row = 0;
+                    widen(&mut page);
+                }
+                Err(failure) => {
+                    if let Some(refused) = self.narrow(&mut page, &batch, failure).await? {
+                        let refusal = refused.refusal.clone();
+                        self.hold_back(refused).await?;
+                        in_a_row += 1;
+                        if in_a_row.is_multiple_of(MANY) {
+                            link.sit_out(Direction::Push, refusal, site).await;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until something was committed.
+    async fn rest(&self, versions: &mut watch::Receiver<Version>) -> Result<(), Failure> {
+        self.link.set_at_rest(Direction::Push, true).await?;
+        // The sender lives in the database that we hold.
+        let _ = versions.changed().await;
+        self.link.set_at_rest(Direction::Push, false).await?;
+        Delay::new(JOIN).await;
+        Ok(())
+    }
+
+    fn check_schema(&self, batch: &Batch) -> Result<(), Failure> {
+        if batch.schema.as_ref() == Some(self.schema.hash()) {
+            return Ok(());
+        }
+        Err(Failure::again("this database has another schema than when the link began"))
+    }
+
+    /// What to do about a batch that was not taken: send less of it, or wait, or, where it has one transaction only, hold that back.
+    async fn narrow(&self, page: &mut Page, batch: &Batch, failure: Failure) -> Result<Option<Refused>, Failure> {
+        let refusal = match failure {
+            Failure::TooLarge(_) if batch.changes.len() > 1 && page.bytes > 0 => {
+                page.bytes /= 2;
+                return Ok(None);
+            }
+            Failure::Rejected(refusal) | Failure::TooLarge(refusal) => refusal,
+            Failure::Refused(refusal) | Failure::Unsupported(refusal) => {
+                self.link.sit_out(Direction::Push, refusal, self.upstream.site).await;
+                return Ok(None);
+            }
+            failure => return Err(failure),
+        };
+        let transactions = Transactions::of(batch);
+        if let Some(changes) = transactions.first_half() {
+            page.changes = changes;
+            return Ok(None);
+        }
+        if let Some(transaction) = transactions.first {
+            return Ok(Some(Refused { transaction, refusal }));
+        }
+        // It is not for a change that it was refused.
+        self.link.sit_out(Direction::Push, refusal, self.upstream.site).await;
+        Ok(None)
+    }
+
+    async fn hold_back(&self, Refused { transaction, refusal }: Refused) -> Result<(), Failure> {
+        let (author, version) = transaction;
+        tracing::warn!(
+            dbid = %self.link.database.dbid(), %author, %version, code = refusal.code, detail = refusal.detail,
+            "the upstream refuses a transaction; the others go on"
+        );
+        let (site, theirs, refusal) = (self.upstream.site, self.upstream.schema.clone(), refusal.into());
+        let hold_back = move |replica: &mut Replica| replica.quarantine(site, transaction, &refusal, theirs.as_ref());
+        Ok(self.link.database.call(hold_back).await??)
+    }
+
+    /// Sends again what was refused before, where that may be taken now.
+    async fn send_held_back(&self) -> Result<(), Failure> {
+        let (database, site) = (&self.link.database, self.upstream.site);
+        let theirs = self.upstream.schema.clone();
+        let due = database.read(move |replica| replica.quarantine_due(site, theirs.as_ref())).await??;
+        for transaction in due {
+            match self.send_whole(transaction, Page::default()).await {
+                Ok(()) => database.call(move |replica| replica.release(site, transaction)).await??,
+                Err(Failure::Rejected(refusal) | Failure::TooLarge(refusal)) => {
+                    self.hold_back(Refused { transaction, refusal }).await?;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a transaction by name, in pieces where it is larger than a page.
+    async fn send_whole(&self, transaction: Transaction, page: Page) -> Result<(), Failure> {
+        let mut after = None;
+        loop {
+            let theirs = self.upstream.schema.clone();
+            let read = move |replica: &mut Replica| replica.outgoing_transaction(transaction, after, theirs, page);
+            let (batch, rest) = self.link.database.read(read).await??;
+            self.client.push(&batch).await?;
+            match rest {
+                Some(_) => after = rest,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// What the upstream holds, where it may be more than what it has acknowledged.
+    async fn known_there(&self) -> Result<Option<Arc<Clock>>, Failure> {
+        let site = self.upstream.site;
+        let more = self.link.database.read(move |replica| replica.may_hold_more(site)).await??;
+        if !more || self.upstream.at.version == Version::ZERO {
+            return Ok(None);
+        }
+        Ok(self.ask_clock().await?.map(Arc::new))
+    }
+
+    /// What the upstream holds, if it says so.
+    async fn ask_clock(&self) -> Result<Option<Clock>, Failure> {
+        match self.client.clock().await {
+            Ok(clock) => Ok(Some(clock)),
+            Err(Failure::Refused(_) | Failure::Rejected(_)) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
     /// Goes on from what the upstream says that it holds: it lost what it had acknowledged after that.
-    async fn go_back(&self, upstream: SiteId, acknowledged: Since, expected: Since) -> Result<Since, Failure> {
+    async fn go_back(&self, acknowledged: Since, expected: Since) -> Result<Since, Failure> {
         if !acknowledged.is_later_than(&expected) {
             // It refused what begins at the very place that it expects. Asking again from the start may find out why.
             return Err(Failure::again("the upstream refused a batch that begins where it expects one"));
@@ -70,8 +264,64 @@ impl Link {
             // Inside a version, or at nothing: the whole version again, or everything.
             _ => return Err(Failure::CursorLost),
         };
-        tracing::warn!(dbid = %self.database.dbid(), %expected, "the upstream lost data; sending again");
-        self.database.call(move |replica| replica.send_again(upstream, held)).await??;
+        let (database, site) = (&self.link.database, self.upstream.site);
+        tracing::warn!(dbid = %database.dbid(), %expected, "the upstream lost data; sending again");
+        database.call(move |replica| replica.send_again(site, held)).await??;
         Ok(expected)
+    }
+}
+
+/// After a success, more is tried again. Of bytes only what any upstream should take.
+fn widen(page: &mut Page) {
+    page.changes = page.changes.saturating_mul(2).min(Page::default().changes);
+    if page.bytes < SMALL {
+        page.bytes = (page.bytes * 2).clamp(1, SMALL);
+    }
+}
+
+/// What the upstream will not have.
+struct Refused {
+    transaction: Transaction,
+    refusal: LinkError,
+}
+
+/// The transactions of a batch, in its order.
+struct Transactions {
+    first: Option<Transaction>,
+    /// Behind how many changes each ends.
+    ends: Vec<usize>,
+}
+
+impl Transactions {
+    fn of(batch: &Batch) -> Self {
+        let name = |change: &crate::crr::Change| -> (SiteId, Version) { (change.site, change.version) };
+        let mut ends = Vec::new();
+        for of_one in batch.changes.chunk_by(|a, b| name(a) == name(b)) {
+            ends.push(ends.last().copied().unwrap_or(0) + of_one.len());
+        }
+        Self { first: batch.changes.first().map(name), ends }
+    }
+
+    /// How many changes the first half of them has; `None` where there is nothing to halve.
+    fn first_half(&self) -> Option<usize> {
+        let half = (self.ends.len() / 2).checked_sub(1)?;
+        self.ends.get(half).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ends(ends: &[usize]) -> Option<usize> {
+        Transactions { first: None, ends: ends.to_vec() }.first_half()
+    }
+
+    #[test]
+    fn a_batch_is_halved_between_transactions_down_to_one() {
+        assert_eq!(ends(&[3, 4, 9, 11, 20]), Some(4));
+        assert_eq!(ends(&[3, 4]), Some(3));
+        assert_eq!(ends(&[4]), None);
+        assert_eq!(ends(&[]), None);
     }
 }

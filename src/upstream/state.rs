@@ -1,9 +1,9 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use web_time::Instant;
+use web_time::{Instant, SystemTime, UNIX_EPOCH};
 
-use crate::http::links::{LinkError, LinkState, LinkStatus};
+use crate::http::links::{LinkError, LinkState, LinkStatus, Progress};
 
 /// What a link is doing, for whoever asks.
 pub(super) struct State {
@@ -11,6 +11,7 @@ pub(super) struct State {
     now: Mutex<Now>,
 }
 
+#[derive(Default)]
 struct Now {
     phase: LinkState,
     /// The last failure of an attempt.
@@ -18,6 +19,11 @@ struct Now {
     retry_at: Option<Instant>,
     /// Refusals of single directions, while the other may go on.
     refused: [Option<LinkError>; 2],
+    /// The directions that have nothing to do but to wait for something new.
+    at_rest: [bool; 2],
+    progress: Option<Progress>,
+    principal: Option<String>,
+    synced_at: Option<i64>,
 }
 
 /// A direction of a link.
@@ -27,22 +33,43 @@ pub(super) enum Direction {
     Pull = 1,
 }
 
+impl Now {
+    /// Both sides have the same.
+    fn is_in_step(&self) -> bool {
+        self.phase == LinkState::Online && self.at_rest == [true, true] && self.refused == [None, None]
+    }
+
+    /// Does something after which both sides may no longer be in step.
+    fn change(&mut self, step: impl FnOnce(&mut Self)) {
+        if self.is_in_step() {
+            self.synced_at = Some(now());
+        }
+        step(self);
+    }
+}
+
 impl State {
     pub(super) fn new(url: String) -> Self {
-        let now = Now { phase: LinkState::Connecting, error: None, retry_at: None, refused: [None, None] };
-        Self { url, now: Mutex::new(now) }
+        Self { url, now: Mutex::default() }
     }
 
     fn now(&self) -> MutexGuard<'_, Now> {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What the database remembers of its link.
+    pub(super) fn remembered(&self, principal: Option<String>, synced_at: Option<i64>) {
+        let mut now = self.now();
+        now.principal = principal;
+        now.synced_at = now.synced_at.max(synced_at);
+    }
+
     /// An attempt begins. The last failure stays to be seen until it succeeds.
     pub(super) fn connecting(&self) {
-        let mut now = self.now();
-        now.phase = LinkState::Connecting;
-        now.retry_at = None;
-        now.refused = [None, None];
+        self.now().change(|now| {
+            now.phase = LinkState::Connecting;
+            (now.retry_at, now.refused, now.at_rest) = (None, [None, None], [false, false]);
+        });
     }
 
     pub(super) fn online(&self) {
@@ -51,31 +78,60 @@ impl State {
         now.error = None;
     }
 
-    pub(super) fn paused(&self) {
-        let mut now = self.now();
-        *now = Now { phase: LinkState::Paused, error: None, retry_at: None, refused: [None, None] };
+    /// Stopped until somebody says otherwise.
+    pub(super) fn stopped(&self, phase: LinkState, error: Option<LinkError>) {
+        self.now().change(|now| {
+            (now.phase, now.error) = (phase, error);
+            (now.retry_at, now.refused, now.at_rest) = (None, [None, None], [false, false]);
+        });
     }
 
     /// An attempt failed; the next one comes after `delay`.
     pub(super) fn waiting(&self, phase: LinkState, error: LinkError, delay: Duration) {
-        let mut now = self.now();
-        now.phase = phase;
-        now.error = Some(error);
-        now.retry_at = Some(Instant::now() + delay);
+        self.now().change(|now| {
+            (now.phase, now.error) = (phase, Some(error));
+            now.retry_at = Some(Instant::now() + delay);
+        });
     }
 
     /// One direction was refused, or goes on again.
     pub(super) fn set_refused(&self, direction: Direction, refused: Option<(LinkError, Duration)>) {
+        self.now().change(|now| {
+            now.retry_at = refused.as_ref().map(|(_, delay)| Instant::now() + *delay);
+            let error = refused.map(|(error, _)| error);
+            match (direction, &mut now.refused) {
+                (Direction::Push, [push, _]) => *push = error,
+                (Direction::Pull, [_, pull]) => *pull = error,
+            }
+        });
+    }
+
+    /// One direction has nothing more to do for now, or has something. Returns the time where both sides have just come to have
+    /// the same.
+    pub(super) fn set_at_rest(&self, direction: Direction, at_rest: bool) -> Option<i64> {
         let mut now = self.now();
-        now.retry_at = refused.as_ref().map(|(_, delay)| Instant::now() + *delay);
-        let error = refused.map(|(error, _)| error);
-        match (direction, &mut now.refused) {
-            (Direction::Push, [push, _]) => *push = error,
-            (Direction::Pull, [_, pull]) => *pull = error,
-        }
+        let before = now.is_in_step();
+        now.change(|now| match (direction, &mut now.at_rest) {
+            (Direction::Push, [push, _]) => *push = at_rest,
+            (Direction::Pull, [_, pull]) => *pull = at_rest,
+        });
+        (!before && now.is_in_step()).then(self::now)
+    }
+
+    /// What a batch of the upstream brought.
+    pub(super) fn progress(&self, step: impl FnOnce(&mut Progress)) {
+        let mut now = self.now();
+        step(now.progress.get_or_insert_default());
+    }
+
+    /// When both sides last had the same.
+    pub(super) fn synced_at(&self) -> Option<i64> {
+        let now = self.now();
+        if now.is_in_step() { Some(self::now()) } else { now.synced_at }
     }
 
     pub(super) fn status(&self) -> LinkStatus {
+        let synced_at = self.synced_at();
         let now = self.now();
         let refusal = now.refused.iter().flatten().next();
         let state = match (now.phase, refusal) {
@@ -88,6 +144,14 @@ impl State {
             state,
             error: refusal.or(now.error.as_ref()).cloned(),
             retry_in_ms: left.map(|left| left.as_millis() as u64),
+            principal: now.principal.clone(),
+            synced_at,
+            progress: now.progress,
         }
     }
+}
+
+/// In milliseconds since 1970.
+pub(super) fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }

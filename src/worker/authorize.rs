@@ -1,6 +1,5 @@
 //! The auth hook as a JavaScript function.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
@@ -35,17 +34,6 @@ impl Authorize for Hook {
     }
 }
 
-/// What the function is told.
-#[derive(Serialize)]
-struct Question<'a> {
-    operation: &'a str,
-    dbid: &'a str,
-    site: Option<String>,
-    method: &'a str,
-    headers: BTreeMap<&'a str, &'a str>,
-    sql: &'a [String],
-}
-
 /// What it may answer beside a boolean. A misspelt bound would be none, so it is no verdict.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -70,16 +58,7 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::
 }
 
 async fn ask(function: &Function, access: &Access) -> Result<JsValue, JsValue> {
-    let headers = access.headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-    let question = Question {
-        operation: access.operation.as_str(),
-        dbid: access.dbid.as_str(),
-        site: access.site.map(|site| site.to_string()),
-        method: access.method.as_str(),
-        headers: headers.collect(),
-        sql: &access.sql,
-    };
-    let question = question.serialize(&serde_wasm_bindgen::Serializer::json_compatible())?;
+    let question = access.question().serialize(&serde_wasm_bindgen::Serializer::json_compatible())?;
     let verdict = function.call1(&JsValue::UNDEFINED, &question)?;
     // Of a value that is no promise it makes one.
     JsFuture::from(Promise::resolve(&verdict)).await
@@ -91,7 +70,7 @@ fn read(verdict: &JsValue) -> Option<Verdict> {
         return Some(if allow { Verdict::ALLOW } else { forbidden(None) });
     }
     // By way of JSON, which shows every member, and has values as SQL requests have them.
-    let answer: Answer = serde_json::from_str(&JSON::stringify(verdict).ok()?.as_string()?).ok()?;
+    let answer: Answer = serde_json::from_slice(JSON::stringify(verdict).ok()?.as_string()?.as_bytes()).ok()?;
     Some(match answer {
         Answer { allow: true, .. } => Verdict::Allow(bounds(answer)?),
         Answer { status: Some(401.0), message, .. } => {

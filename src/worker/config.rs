@@ -2,10 +2,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use js_sys::{JSON, TypeError};
+use js_sys::{JSON, Reflect, TypeError};
 use serde::Deserialize;
-use wasm_bindgen::JsValue;
+use wasm_bindgen::{JsCast, JsValue};
 
+use super::credentials;
 use crate::http::{Limits, Routes};
 use crate::upstream;
 
@@ -15,6 +16,7 @@ pub(super) struct Config {
     limits: Limits,
     upstream: Option<upstream::Config>,
     sql: bool,
+    files: bool,
 }
 
 /// The settings as JavaScript gives them; see `types.d.ts`. A misspelt one is an error, not ignored.
@@ -24,9 +26,13 @@ struct Given {
     prefix: Option<String>,
     upstream: Option<String>,
     headers: BTreeMap<String, String>,
+    /// A function, which JSON leaves out; anything else is found out here.
+    #[serde(rename = "upstreamHeaders")]
+    _upstream_headers: Option<serde::de::IgnoredAny>,
     routes: BTreeMap<String, String>,
     limits: GivenLimits,
     sql: Option<bool>,
+    files: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -34,11 +40,15 @@ struct Given {
 struct GivenLimits {
     body: Option<usize>,
     binary_body: Option<usize>,
+    body_time_ms: Option<u32>,
+    streams: Option<usize>,
+    file: Option<usize>,
     page_changes: Option<usize>,
     page_bytes: Option<usize>,
     sql_rows: Option<usize>,
     sql_bytes: Option<usize>,
     sql_time_ms: Option<u32>,
+    apply_time_ms: Option<u32>,
     authorize_ms: Option<u32>,
     ticket_ms: Option<u32>,
     heartbeat_ms: Option<u32>,
@@ -49,14 +59,18 @@ impl Config {
     pub(super) fn from_js(value: &JsValue) -> Result<Self, JsValue> {
         // By way of JSON, which shows every member. Reading the known ones off the object would miss a misspelt one.
         let given = match JSON::stringify(value)?.as_string() {
-            Some(json) if json != "null" => serde_json::from_str(&json).map_err(invalid)?,
+            Some(json) if json != "null" => serde_json::from_slice(json.as_bytes()).map_err(invalid)?,
             _ => Given::default(),
         };
         Ok(Self {
             routes: given.routes()?,
             limits: given.limits.over_defaults(),
-            upstream: given.upstream()?,
+            upstream: match (given.upstream()?, credentials(value)?) {
+                (Some(upstream), Some(hook)) => Some(upstream.identity(hook)),
+                (upstream, _) => upstream,
+            },
             sql: given.sql.unwrap_or(true),
+            files: given.files,
         })
     }
 
@@ -74,6 +88,10 @@ impl Config {
 
     pub(super) fn sql(&self) -> bool {
         self.sql
+    }
+
+    pub(super) fn files(&self) -> bool {
+        self.files
     }
 }
 
@@ -109,16 +127,33 @@ impl GivenLimits {
         let mut limits = Limits::default();
         limits.body = self.body.unwrap_or(limits.body);
         limits.binary_body = self.binary_body.unwrap_or(limits.binary_body);
+        limits.body_time = millis(self.body_time_ms, limits.body_time);
+        limits.streams = self.streams.unwrap_or(limits.streams);
+        limits.file = self.file.unwrap_or(limits.file);
         limits.page_changes = self.page_changes.unwrap_or(limits.page_changes);
         limits.page_bytes = self.page_bytes.unwrap_or(limits.page_bytes);
         limits.sql_rows = self.sql_rows.unwrap_or(limits.sql_rows);
         limits.sql_bytes = self.sql_bytes.unwrap_or(limits.sql_bytes);
         limits.sql_time = millis(self.sql_time_ms, limits.sql_time);
+        limits.apply_time = millis(self.apply_time_ms, limits.apply_time);
         limits.authorize = millis(self.authorize_ms, limits.authorize);
         limits.ticket = millis(self.ticket_ms, limits.ticket);
         limits.heartbeat = millis(self.heartbeat_ms, limits.heartbeat);
         limits
     }
+}
+
+/// The function that says who asks the upstream; JSON does not have it.
+fn credentials(settings: &JsValue) -> Result<Option<credentials::Hook>, JsValue> {
+    if !settings.is_object() {
+        return Ok(None);
+    }
+    let hook = Reflect::get(settings, &"upstreamHeaders".into())?;
+    if hook.is_undefined() || hook.is_null() {
+        return Ok(None);
+    }
+    let hook = hook.dyn_into().map_err(|_| invalid("upstreamHeaders is a function"))?;
+    Ok(Some(credentials::Hook::new(hook)))
 }
 
 fn invalid(error: impl std::fmt::Display) -> JsValue {

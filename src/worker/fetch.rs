@@ -8,7 +8,9 @@ use js_sys::{Promise, Uint8Array};
 use send_wrapper::SendWrapper;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{AbortController, Headers, RequestCache, RequestInit};
+use web_sys::{
+    AbortController, Headers, ReadableWritablePair, RequestCache, RequestInit, RequestRedirect, ResponseType,
+};
 
 use super::convert;
 use super::streams::{self, Broken};
@@ -18,6 +20,11 @@ use crate::upstream::{ByteStream, Transport, TransportError};
 extern "C" {
     #[wasm_bindgen(js_name = fetch)]
     fn web_fetch(request: &web_sys::Request) -> Promise;
+
+    /// Of web-sys it is one of the interfaces that may still change.
+    type CompressionStream;
+    #[wasm_bindgen(constructor, catch)]
+    fn new(format: &str) -> Result<CompressionStream, JsValue>;
 }
 
 /// The browser's HTTP client. A service worker's own requests do not come back to it.
@@ -30,6 +37,20 @@ impl Transport for Fetch {
         )
         .boxed()
     }
+
+    fn gzip(&self, body: Bytes) -> BoxFuture<'static, Option<Bytes>> {
+        SendWrapper::new(gzip(body).map(Result::ok)).boxed()
+    }
+}
+
+/// By the browser's own compressor, which has to come with no module.
+async fn gzip(body: Bytes) -> Result<Bytes, JsValue> {
+    let plain = web_sys::Response::new_with_opt_js_u8_array(Some(&Uint8Array::from(&*body)))?;
+    let plain = plain.body().ok_or("a body has no stream")?;
+    let zipped = plain.pipe_through(CompressionStream::new("gzip")?.unchecked_ref::<ReadableWritablePair>());
+    let zipped = web_sys::Response::new_with_opt_readable_stream(Some(&zipped))?;
+    let bytes = JsFuture::from(zipped.array_buffer()?).await?;
+    Ok(Uint8Array::new(&bytes).to_vec().into())
 }
 
 /// Aborts the request when dropped before its end; afterwards aborting has no effect.
@@ -53,6 +74,7 @@ async fn send(request: Request<Bytes>) -> Result<Response<ByteStream>, JsValue> 
     init.set_method(head.method.as_str());
     init.set_headers(&headers);
     init.set_cache(RequestCache::NoStore);
+    init.set_redirect(RequestRedirect::Manual);
     init.set_signal(Some(&aborting.0.signal()));
     if !body.is_empty() {
         init.set_body(&Uint8Array::from(&*body));
@@ -60,6 +82,10 @@ async fn send(request: Request<Bytes>) -> Result<Response<ByteStream>, JsValue> 
     let request = web_sys::Request::new_with_str_and_init(&head.uri.to_string(), &init)?;
     let response: web_sys::Response = JsFuture::from(web_fetch(&request)).await?.dyn_into()?;
 
+    if response.type_() == ResponseType::Opaqueredirect {
+        // Where to is not told.
+        return Ok(redirect());
+    }
     let mut headers = convert::headers(&response.headers());
     // They speak of the body as it was sent; the browser has decoded it.
     headers.remove(header::CONTENT_ENCODING);
@@ -82,4 +108,10 @@ async fn send(request: Request<Bytes>) -> Result<Response<ByteStream>, JsValue> 
         http::StatusCode::from_u16(response.status()).map_err(|error| JsError::new(&error.to_string()))?;
     *converted.headers_mut() = headers;
     Ok(converted)
+}
+
+fn redirect() -> Response<ByteStream> {
+    let mut response = Response::new(empty().boxed());
+    *response.status_mut() = http::StatusCode::FOUND;
+    response
 }

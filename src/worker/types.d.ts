@@ -5,15 +5,44 @@ export interface SyncWorkerConfig {
   prefix?: string;
   /** The same routes on a server: an absolute URL, ending with its prefix. Without it the data stays in this browser. */
   upstream?: string | null;
-  /** Headers for every request to the upstream, such as `authorization`. */
+  /** Headers for every request to the upstream that never change. Those of `upstreamHeaders` come over them. */
   headers?: Record<string, string>;
+  /** Says who asks the upstream. */
+  upstreamHeaders?: UpstreamHeaders;
   /** Other names for routes, by the operation's name in the protocol, such as `getChanges`, or its default route, such as `changes`. */
   routes?: Record<string, string>;
   /** Other limits than the default ones. */
   limits?: Limits;
   /** Whether pages may run SQL; true unless given. */
   sql?: boolean;
+  /** Whether pages may read databases as files, and make databases of files; false unless given. */
+  files?: boolean;
 }
+
+/**
+ * Called before each request to the upstream; once more, with `refresh`, after the upstream answered 401.
+ *
+ * Failing, or taking longer than ten seconds, is as if the upstream had answered 401: the link shows
+ * `unauthorized`, sends nothing, and asks again when it is woken, or within a minute.
+ */
+export type UpstreamHeaders = (request: UpstreamRequest) => Promise<Credentials> | Credentials;
+
+/** For what credentials are asked. */
+export interface UpstreamRequest {
+  /** Of which database. */
+  dbid: string;
+  /** To whom its changes belong, where it was said: credentials of anyone else are not used for them. */
+  principal: string | null;
+  /** Whether the credentials of before were not taken. */
+  refresh: boolean;
+}
+
+/**
+ * Headers alone, such as `{ authorization: "Bearer …" }`; or with whose they are. Where users can change, say whose: then
+ * no change ever leaves under the name of another. The principal is any text up to 256 characters that is the same for
+ * the same user, such as a user's id or a hash of it.
+ */
+export type Credentials = Record<string, string> | { headers: Record<string, string>; principal: string };
 
 /** How much one request may ask for. */
 export interface Limits {
@@ -21,6 +50,12 @@ export interface Limits {
   body?: number;
   /** The largest batch in the binary form, in bytes. */
   binaryBody?: number;
+  /** How long a request body may take to come. */
+  bodyTimeMs?: number;
+  /** How many event streams are open at a time. */
+  streams?: number;
+  /** The largest file that may become a database, in bytes. */
+  file?: number;
   /** The changes of one batch. */
   pageChanges?: number;
   /** The bytes of one batch. */
@@ -31,6 +66,8 @@ export interface Limits {
   sqlBytes?: number;
   /** How long one `sql` request may run. */
   sqlTimeMs?: number;
+  /** How long merging a batch may take. */
+  applyTimeMs?: number;
   /** How long `authorize` may take. */
   authorizeMs?: number;
   /** How long a ticket for an event stream is good. */

@@ -152,7 +152,7 @@ export default {
     for (const id of ["1", "2"]) await client.add(id);
     const closed = await client.call("GET", `/changes?until=${site}.1`);
     equal(closed.headers.get("cache-control"), "private, max-age=86400, immutable");
-    ok(closed.headers.get("vary").startsWith("accept, accept-encoding, authorization, crsql-site"));
+    ok(closed.headers.get("vary").startsWith("accept, accept-encoding, authorization, cookie, crsql-site"));
     const headers = { "if-none-match": closed.headers.get("etag") };
     const again = await client.call("GET", `/changes?until=${site}.1`, { headers });
     equal([again.status, again.body.length], [304, 0]);

@@ -20,7 +20,7 @@ import { Www } from "./harness/www.mjs";
 const IDLE_MS = 40_000;
 
 const page = (report) => `<!doctype html><script type="module">
-  import { createClient } from "/client.js";
+  import { connect } from "/client.js";
   const tell = (what) => fetch("${report}", { method: "POST", mode: "no-cors", body: JSON.stringify(what) });
   const hello = () => new Promise((resolve) => {
     const { port1, port2 } = new MessageChannel();
@@ -29,12 +29,12 @@ const page = (report) => `<!doctype html><script type="module">
   });
   try {
     const schema = "CREATE TABLE note (id INTEGER PRIMARY KEY NOT NULL, text); SELECT crsql_as_crr('note');";
-    const client = await createClient({ dbid: "idle", schema });
-    await client.exec("INSERT INTO note VALUES (1, 'kept')");
+    const db = await connect({ dbid: "idle", schema, worker: "/sw.js" });
+    await db.exec("INSERT INTO note VALUES (1, 'kept')");
     const before = (await hello()).started;
     await new Promise((resolve) => setTimeout(resolve, ${IDLE_MS}));
     const begin = performance.now();
-    const rows = await client.query("SELECT text FROM note");
+    const rows = await db.query("SELECT text FROM note");
     const took = performance.now() - begin;
     await tell({ rows, took, restarted: (await hello()).started !== before });
   } catch (error) {

@@ -53,7 +53,7 @@ describe("two browser profiles", () => {
   test("a mistake in SQL is reported with its code, and changes nothing", async () => {
     const before = await anna.rows();
     const error = await anna.page.evaluate(() =>
-      globalThis.client.batch([["INSERT INTO todo (id, title) VALUES ('x', 'lost')"], ["INSERT INTO nowhere VALUES (1)"]]).catch(({ name, code, status }) => ({ name, code, status })),
+      globalThis.db.batch([["INSERT INTO todo (id, title) VALUES ('x', 'lost')"], ["INSERT INTO nowhere VALUES (1)"]]).catch(({ name, code, status }) => ({ name, code, status })),
     );
     assert.deepEqual(error, { name: "SyncError", code: "query_refused", status: 400 });
     assert.deepEqual(await anna.rows(), before);
@@ -61,7 +61,7 @@ describe("two browser profiles", () => {
 
   test("integers, reals, blobs and nulls come back as they were given", async () => {
     const values = await anna.page.evaluate(async () => {
-      const [row] = await globalThis.client.query("SELECT ? AS big, ? AS small, ? AS half, ? AS bytes, ? AS none, ? AS text, typeof(?) AS type", [
+      const [row] = await globalThis.db.query("SELECT ? AS big, ? AS small, ? AS half, ? AS bytes, ? AS none, ? AS text, typeof(?) AS type", [
         9007199254740993n, -1, 0.5, new Uint8Array([0, 255]), null, "ß", 1.5,
       ]);
       return { ...row, big: String(row.big), bytes: [...row.bytes] };

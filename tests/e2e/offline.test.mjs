@@ -40,13 +40,28 @@ describe("without a network", () => {
     const states = await anna.page.evaluate(async () => {
       const states = [];
       for (let i = 0; i < 5; i++) {
-        states.push((await globalThis.client.pause()).upstream.state);
-        states.push((await globalThis.client.resume()).upstream.state === "paused" ? "paused" : "open");
+        states.push((await globalThis.db.pause()).upstream.state);
+        states.push((await globalThis.db.resume()).upstream.state === "paused" ? "paused" : "open");
       }
       return states;
     });
     assert.deepEqual(states, Array(5).fill(["paused", "open"]).flat());
     await anna.seesState("online");
+  });
+
+  test("two that wrote much offline and come back at the same instant both send everything", async () => {
+    for (const person of world.people) await person.setNetwork(false);
+    const write = (person) =>
+      person.page.evaluate((name) => Promise.all(Array.from({ length: 50 }, (_, n) => globalThis.db.exec("INSERT INTO todo (id, title) VALUES (?, ?)", [`${name}-${n}`, `Of ${name}`]))).then(() => {}), person.name);
+    await Promise.all(world.people.map(write));
+    await Promise.all(world.people.map((person) => person.page.evaluate(() => globalThis.db.resume().then(() => {}))));
+    const rows = await world.agreed();
+    for (const { name } of world.people) assert.equal(rows.filter(({ title }) => title === `Of ${name}`).length, 50);
+    for (const person of world.people) {
+      await person.seesState("online");
+      await person.page.evaluate(() => globalThis.db.exec("DELETE FROM todo WHERE title LIKE 'Of %'").then(() => {}));
+    }
+    await world.agreed();
   });
 
   test("a cut network stays cut over a reload, and what was written offline is still there", async () => {

@@ -19,16 +19,16 @@ async function open(t, path, change) {
 
 /** A page that opens a database, and says in `outcome` what came of it. */
 const page = (options) => `<!doctype html><script type="module">
-  import { createClient } from "/client.js";
-  const options = { dbid: "x", schema: "CREATE TABLE t (a INTEGER PRIMARY KEY NOT NULL); SELECT crsql_as_crr('t')", ...${options} };
-  globalThis.outcome = await createClient(options).then(() => ({ code: "none" }), ({ name, code, message }) => ({ name, code, message }));
+  import { connect } from "/client.js";
+  const options = { dbid: "x", schema: "CREATE TABLE t (a INTEGER PRIMARY KEY NOT NULL); SELECT crsql_as_crr('t')", worker: "/sw.js", ...${options} };
+  globalThis.outcome = await connect(options).then(() => ({ code: "none" }), ({ name, code, message }) => ({ name, code, message }));
 </script>`;
 
 async function outcome(profile) {
   return (await profile.page.waitForFunction(() => globalThis.outcome, undefined, { timeout: 30_000 })).jsonValue();
 }
 
-describe("createClient", () => {
+describe("connect", () => {
   test("says that the wasm file is missing", async (t) => {
     const profile = await open(t, "x.html", (www) => {
       www.remove(/\.wasm$/);
@@ -75,16 +75,16 @@ describe("createClient", () => {
 
   test("works with the ready-made worker, configured by its URL", async (t) => {
     const profile = await open(t, "x.html", (www) => {
-      www.copyFromPackage("worker.js");
-      www.write("x.html", page('{ url: "/data", worker: "/worker.js?prefix=/data&upstream=/sync" }'));
+      www.copyFromPackage("sw.js", "crsql-sync-sw.js");
+      www.write("x.html", page('{ url: "/data", worker: "/crsql-sync-sw.js?prefix=/data&upstream=/sync" }'));
     });
     assert.deepEqual(await outcome(profile), { code: "none" });
   });
 
   test("works with the ready-made worker for browsers without modules in workers", async (t) => {
     const profile = await open(t, "x.html", (www) => {
-      www.copyFromPackage("worker.classic.js");
-      www.write("x.html", page('{ worker: { url: "/worker.classic.js?upstream=/sync", type: "classic" } }'));
+      www.copyFromPackage("sw.classic.js");
+      www.write("x.html", page('{ worker: { url: "/sw.classic.js?upstream=/sync", type: "classic" } }'));
     });
     assert.deepEqual(await outcome(profile), { code: "none" });
   });

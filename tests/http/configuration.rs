@@ -2,7 +2,10 @@
 
 use std::fs;
 
+use serde_json::json;
+
 use crate::process::{Process, binary};
+use crate::support::TODO;
 
 /// What `--print-config` says is in effect, with the environment and the arguments given.
 fn in_effect(environment: &[(&str, &str)], arguments: &[&str]) -> String {
@@ -52,6 +55,25 @@ fn a_file_with_an_unknown_option_is_wrong_usage() {
     assert_eq!(output.status.code(), Some(2));
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.contains("c.toml, line 2: there is no option spl"), "{text}");
+}
+
+#[tokio::test]
+async fn no_more_databases_are_open_than_the_option_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["--data", folder.path().to_str().unwrap(), "--listen", "127.0.0.1:0", "--open-databases"];
+    let process = Process::start(&[&arguments[..], &["2"]].concat());
+    for dbid in ["a", "b", "c"] {
+        let create = process.client.put(format!("{}/{dbid}", process.url)).json(&json!({ "schema": TODO }));
+        assert_eq!(create.send().await.unwrap().status(), 201);
+    }
+    let metrics = process.client.get(process.url.replace("/sync", "/metrics")).send().await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    assert!(metrics.contains("crsql_sync_databases_open 2\n"), "{metrics}");
+    drop(process);
+    let most = u32::MAX.to_string();
+    let output = binary().arg("serve").args(arguments).arg(most).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && text.contains("raise the limit"), "{text}");
 }
 
 #[tokio::test]

@@ -49,7 +49,7 @@ async fn a_batch_goes_both_ways_in_the_binary_form() {
     ] {
         let response = request.header("accept", BINARY).send().await.unwrap();
         assert_eq!(response.headers()["content-type"], BINARY);
-        assert_eq!(response.headers()["vary"], "accept, accept-encoding, authorization, crsql-site");
+        assert_eq!(response.headers()["vary"], "accept, accept-encoding, authorization, cookie, crsql-site");
         let batch = Batch::from_binary(&response.bytes().await.unwrap()).unwrap();
         assert_eq!(json!(batch), json);
     }
@@ -185,6 +185,14 @@ async fn a_body_that_swells_is_broken_off_at_the_limit() {
 }
 
 #[tokio::test]
+async fn a_cache_is_told_by_which_headers_the_auth_hook_goes() {
+    let server = Server::with(|builder| builder.authorize_by([http::HeaderName::from_static("x-api-key")])).await;
+    server.create("a").await;
+    let answer = server.get("/a/changes").await;
+    assert_eq!(answer.headers["vary"], "accept, accept-encoding, authorization, cookie, crsql-site, x-api-key");
+}
+
+#[tokio::test]
 async fn a_closed_range_may_be_kept_and_is_sent_once() {
     let server = compressing(Limits::default()).await;
     server.add("a", "1").await;
@@ -193,7 +201,7 @@ async fn a_closed_range_may_be_kept_and_is_sent_once() {
     let closed = format!("until={until}");
     let first = send(changes(&server, &closed)).await;
     assert_eq!(first.headers["cache-control"], "private, max-age=86400, immutable");
-    assert_eq!(first.headers["vary"], "accept, accept-encoding, authorization, crsql-site");
+    assert_eq!(first.headers["vary"], "accept, accept-encoding, authorization, cookie, crsql-site");
     let tag = first.headers["etag"].to_str().unwrap().to_owned();
     assert!(tag.starts_with('"'), "{tag} is strong");
     for held in [tag.clone(), format!("W/{tag}"), format!("\"other\", {tag}"), "*".into()] {

@@ -64,7 +64,7 @@ async fn two_followers_come_together_by_tls_and_with_a_token_from_a_file() {
         let status = stranger.client.get(format!("{}/a/status", stranger.url)).send().await.unwrap();
         status.json::<Value>().await.unwrap()["upstream"].clone()
     };
-    eventually("refused", || async { state().await["state"] == "refused" }).await;
+    eventually("unauthorized", || async { state().await["state"] == "unauthorized" }).await;
     assert_eq!(state().await["error"]["code"], "unauthorized");
     assert_eq!(ids(&stranger).await, json!([]));
 }

@@ -14,33 +14,40 @@ use tokio::net::TcpListener;
 
 use crate::support::{Server, TODO, eventually, send};
 
-fn link_to(address: SocketAddr) -> Upstream {
+pub(crate) fn link_to(address: SocketAddr) -> Upstream {
     let config = Config::new(&format!("http://{address}/sync")).unwrap();
     let spawn = Arc::new(|task| drop(tokio::spawn(task)));
     Upstream::new(config, Reqwest::new().unwrap(), spawn)
 }
 
-fn linked(upstream: Upstream) -> impl FnOnce(Builder) -> Builder {
+pub(crate) fn linked(upstream: Upstream) -> impl FnOnce(Builder) -> Builder {
     move |builder| builder.sql(true).links(Arc::new(upstream)).pause(true)
 }
 
 /// A server that keeps in step with `hub`, with one list.
-async fn node(hub: &Server) -> Server {
+pub(crate) async fn node(hub: &Server) -> Server {
     let node = Server::with(linked(link_to(hub.address))).await;
     node.create("a").await;
     node
 }
 
-async fn has(server: &Server, ids: &[&str]) {
+pub(crate) async fn has(server: &Server, ids: &[&str]) {
     eventually(&format!("{ids:?}"), || async { server.ids("a").await == ids }).await;
 }
 
-async fn upstream_is(server: &Server, state: &str) -> Value {
-    eventually(state, || async { server.status("a").await["upstream"]["state"] == state }).await;
-    server.status("a").await["upstream"].clone()
+pub(crate) async fn upstream_is(server: &Server, state: &str) -> Value {
+    let found = std::sync::Mutex::new(Value::Null);
+    eventually(state, || async {
+        let upstream = server.status("a").await["upstream"].clone();
+        let is_it = upstream["state"] == state;
+        *found.lock().unwrap() = upstream;
+        is_it
+    })
+    .await;
+    found.into_inner().unwrap()
 }
 
-async fn pause(server: &Server, paused: bool) -> Value {
+pub(crate) async fn pause(server: &Server, paused: bool) -> Value {
     server.put("/a/upstream", json!({ "paused": paused })).await.ok()
 }
 

@@ -85,6 +85,18 @@ async fn pages_lead_from_one_to_the_next() {
 }
 
 #[tokio::test]
+async fn an_answer_to_sql_names_the_tables_that_were_read_to_those_who_ask() {
+    let server = Server::start().await;
+    server.create("a").await;
+    let run = |path, sql: &str| server.post(path, json!({ "sql": sql }));
+    assert_eq!(run("/a/sql?tables=true", "SELECT title FROM todo").await.ok()["tables"], json!(["todo"]));
+    let unknown = run("/a/sql?tables=true", "SELECT count(*) FROM crsql_changes").await.ok();
+    assert!(unknown["tables"].is_null() && unknown.as_object().unwrap().contains_key("tables"));
+    assert!(!run("/a/sql", "SELECT title FROM todo").await.ok().as_object().unwrap().contains_key("tables"));
+    assert_eq!(run("/a/sql?tables=all", "SELECT title FROM todo").await.code(), "invalid_request");
+}
+
+#[tokio::test]
 async fn every_value_survives_sql_and_batches() {
     let server = Server::start().await;
     server.create("a").await;
@@ -92,6 +104,7 @@ async fn every_value_survives_sql_and_batches() {
         json!(null),
         json!("text \u{0} \"ü\""),
         json!(42),
+        json!(1_700_000_000_000_i64),
         json!({ "$int": "-9223372036854775808" }),
         json!({ "$real": 1 }),
         json!(0.5),

@@ -32,7 +32,7 @@ impl Process {
         // A byte at a time: what follows is for whoever reads on.
         BufReader::with_capacity(1, child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let url = line.trim().strip_prefix("listening on ").expect("an address").to_owned();
-        Self { child, url, client: reqwest::Client::builder().no_proxy().build().unwrap() }
+        Self { child, url, client: reqwest::Client::builder().no_proxy().no_gzip().no_zstd().build().unwrap() }
     }
 
     pub(crate) async fn create(&self) {
@@ -44,6 +44,11 @@ impl Process {
         let request = self.client.post(format!("{}/a/sql", self.url)).json(&json!({ "sql": sql }));
         let answer: Value = request.send().await?.error_for_status()?.json().await?;
         Ok(answer["results"][0]["rows"].clone())
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
+        assert!(sent.unwrap().success());
     }
 
     pub(crate) fn kill(mut self) {

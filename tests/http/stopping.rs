@@ -1,18 +1,12 @@
 //! Whether the binary is ready, and how it ends.
 
 use std::fs;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::process::Process;
 use crate::support::eventually;
-
-fn signal(process: &Process, name: &str) {
-    let sent = Command::new("kill").args(["-s", name, &process.child.id().to_string()]).status();
-    assert!(sent.unwrap().success());
-}
 
 fn ready(process: &Process) -> impl Future<Output = u16> {
     let request = process.client.get(process.url.replace("/sync", "/readyz"));
@@ -51,7 +45,7 @@ async fn what_is_under_way_is_finished_and_the_databases_are_closed() {
     assert!(folder.path().join("a.db-wal").exists());
     let request = tokio::spawn(endless(&process).send());
     tokio::time::sleep(Duration::from_millis(300)).await;
-    signal(&process, "TERM");
+    process.signal("TERM");
     // It is answered, though by a refusal: it ran for longer than it may.
     assert_eq!(request.await.unwrap().unwrap().status(), 400);
     assert_eq!(process.child.wait().unwrap().code(), Some(0));
@@ -68,7 +62,7 @@ async fn what_takes_longer_than_the_grace_is_broken_off() {
     let request = tokio::spawn(endless(&process).send());
     tokio::time::sleep(Duration::from_millis(300)).await;
     let begun = Instant::now();
-    signal(&process, "TERM");
+    process.signal("TERM");
     assert!(request.await.unwrap().is_err());
     assert_eq!(process.child.wait().unwrap().code(), Some(0));
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
@@ -83,10 +77,25 @@ async fn a_second_signal_ends_the_server_at_once() {
     process.create().await;
     let request = tokio::spawn(endless(&process).send());
     tokio::time::sleep(Duration::from_millis(300)).await;
-    signal(&process, "TERM");
+    process.signal("TERM");
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(process.child.try_wait().unwrap().is_none(), "the request was not waited for");
-    signal(&process, "INT");
+    process.signal("INT");
     assert_eq!(process.child.wait().unwrap().code(), Some(130));
     assert!(request.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn a_hang_up_ends_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(&["--data", folder.path().to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+    process.create().await;
+    let mut stream = process.client.get(format!("{}/a/events", process.url)).send().await.unwrap();
+    process.signal("HUP");
+    process.sql("INSERT INTO todo (id) VALUES ('1')".into()).await.unwrap();
+    let mut text = String::new();
+    while !text.contains("todo") {
+        let piece = stream.chunk().await.unwrap().expect("the stream goes on");
+        text.push_str(std::str::from_utf8(&piece).unwrap());
+    }
 }

@@ -81,7 +81,7 @@ impl Server {
         let router = build(App::builder(store).drain(drain.clone()));
         let address = listener.local_addr().unwrap();
         let task = tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let client = reqwest::Client::builder().no_proxy().no_gzip().no_zstd().build().unwrap();
         Self { address, drain, folder, task, client }
     }
 

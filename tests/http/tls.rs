@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use reqwest::{Certificate, Client, Version};
@@ -72,8 +71,7 @@ async fn a_new_certificate_is_taken_without_closing_connections() {
 
     let new = files.renew();
     assert!(new.get(format!("{}/a/status", process.url)).send().await.is_err(), "it is not read yet");
-    let hang_up = || Command::new("kill").args(["-s", "HUP", &process.child.id().to_string()]).status().unwrap();
-    assert!(hang_up().success());
+    process.signal("HUP");
     eventually("the new certificate", || async { new.get(format!("{}/a/status", process.url)).send().await.is_ok() })
         .await;
     // The connection that was there goes on.
@@ -83,11 +81,22 @@ async fn a_new_certificate_is_taken_without_closing_connections() {
     assert_eq!(write.send().await.unwrap().status(), 200);
     // A file that is no certificate changes nothing.
     fs::write(&files.cert, "nonsense").unwrap();
-    assert!(hang_up().success());
+    process.signal("HUP");
     assert_eq!(new.get(format!("{}/a/status", process.url)).send().await.unwrap().status(), 200);
-    assert!(Command::new("kill").arg(process.child.id().to_string()).status().unwrap().success());
+    process.signal("TERM");
     let text = stream.text().await.unwrap();
     assert!(text.contains("event: batch") && text.ends_with("event: drain\ndata: {}\n\n"), "{text}");
+}
+
+#[tokio::test]
+async fn a_new_certificate_is_taken_when_its_files_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = Files::in_folder(folder.path());
+    drop(files.renew());
+    let process = files.serve(&folder.path().join("data"), &["--listen", "127.0.0.1:0"]);
+    let new = files.renew();
+    eventually("the new certificate", || async { new.get(format!("{}/a/status", process.url)).send().await.is_ok() })
+        .await;
 }
 
 #[test]

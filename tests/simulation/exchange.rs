@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use crsql_sync::crr::{SiteId, Version};
 use crsql_sync::sync::{
-    ApplyError, Batch, Clock, Cursor, Piece, Request, RequestError, Since, VersionsRequest, Wanted,
+    ApplyError, Batch, Clock, Cursor, Outgoing, Page, Piece, Refusal, Replica, Request, RequestError, Since,
+    Transaction, VersionsRequest, Wanted,
 };
 
 use super::network::{Envelope, Message};
@@ -83,22 +84,31 @@ impl World {
 
     /// The next batch that `node` has for `peer`, if there is any.
     pub fn next_push(&mut self, node: usize, peer: usize, random: &mut Random) -> Checked<Option<Batch>> {
+        let known = self.nodes[peer].replica.clock().unwrap();
         let peer = self.nodes[peer].site;
         let page = self.plan.page(random);
         let text = self.plan.migrates;
         let node = &mut self.nodes[node];
+        let schema_text = |node: &Node| node.replica.schema().filter(|_| text).map(|schema| schema.text().to_owned());
+        if node.replica.holds_back(peer).unwrap() {
+            node.pushes.remove(&peer);
+            let batch = node.call(None, |replica| replica.outgoing_by_name(peer, &known, None, page))?;
+            let (mut batch, _) = batch.map_err(|error| error.to_string())?;
+            batch.schema_text = schema_text(node);
+            return Ok((!batch.is_empty()).then_some(batch));
+        }
         loop {
             let start = || node.replica.acknowledged(peer).map(|since| Push { acknowledged: since, read: since });
             let push = match node.pushes.get(&peer) {
                 Some(push) => *push,
                 None => start().unwrap(),
             };
-            let batch = node.call(None, |replica| replica.outgoing(peer, push.acknowledged, push.read, page))?;
+            let known = random.chance(20).then(|| Arc::new(known.clone()));
+            let outgoing = Outgoing { known, ..Outgoing::new(peer, push.acknowledged, push.read, page) };
+            let batch = node.call(None, |replica| replica.outgoing(&outgoing))?;
             let mut batch = batch.map_err(|error| error.to_string())?;
             if !batch.is_empty() {
-                if text {
-                    batch.schema_text = node.replica.schema().map(|schema| schema.text().to_owned());
-                }
+                batch.schema_text = schema_text(node);
                 node.pushes.insert(peer, push);
                 return Ok(Some(batch));
             }
@@ -108,6 +118,33 @@ impl World {
                 return Ok(None);
             }
         }
+    }
+
+    /// Sends again what a peer refused.
+    pub fn retry(&mut self, random: &mut Random) -> Checked {
+        let (node, peer) = self.pair(random);
+        for (of, batch) in self.refused(node, peer)? {
+            self.send(node, peer, Message::Retry { of, batch: Rc::new(batch) }, random);
+        }
+        Ok(())
+    }
+
+    /// The transactions that `peer` refused, as `node` would send them again.
+    pub fn refused(&mut self, node: usize, peer: usize) -> Checked<Vec<(Transaction, Batch)>> {
+        let (peer, text) = (self.nodes[peer].site, self.plan.migrates);
+        let it = &mut self.nodes[node];
+        it.call(None, Replica::retry_quarantined)?.map_err(|error| error.to_string())?;
+        let due = it.replica.quarantine_due(peer, None).unwrap();
+        let mut batches = Vec::new();
+        for of in due {
+            let read = |replica: &mut Replica| replica.outgoing_transaction(of, None, None, Page::default());
+            let (mut batch, _) = it.call(None, read)?.map_err(|error| error.to_string())?;
+            if text {
+                batch.schema_text = it.replica.schema().map(|schema| schema.text().to_owned());
+            }
+            batches.push((of, batch));
+        }
+        Ok(batches)
     }
 
     pub fn ask_versions(&mut self, from: usize, to: usize, random: &mut Random) -> Checked {
@@ -221,8 +258,32 @@ impl World {
             }
             // Begins from whatever it has of the site that the peer is now.
             Message::CursorLost => self.forget(to, sender),
+            Message::Push(batch) if !batch.changes.is_empty() && random.chance(self.plan.refuses) => {
+                let refused = random.pick(&batch.changes);
+                let answer = Message::Refused { of: (refused.site, refused.version) };
+                self.answer(to, from, sender, answer, random)
+            }
+            Message::Refused { of } => {
+                let refusal = Refusal { status: None, code: "refused".into(), detail: String::new() };
+                let fault = self.fault(random);
+                let it = &mut self.nodes[to];
+                it.pushes.remove(&sender);
+                let _ = it.call(fault, |replica| replica.quarantine(sender, of, &refusal, None))?;
+                self.check(to)
+            }
+            Message::Retry { of, batch } => match self.apply(to, &batch, random)? {
+                Some(()) => self.answer(to, from, sender, Message::Taken { of }, random),
+                None => Ok(()),
+            },
+            Message::Taken { of } => {
+                let fault = self.fault(random);
+                let _ = self.nodes[to].call(fault, |replica| replica.release(sender, of))?;
+                self.check(to)
+            }
             Message::Push(batch) => {
                 let answer = match self.try_apply(to, &batch, random)? {
+                    // One by name moves no cursor.
+                    Ok(_) if batch.start.is_none() => return Ok(()),
                     Ok(_) => Message::Pushed { next: batch.next.unwrap() },
                     Err(ApplyError::OutOfOrder { expected }) => Message::OutOfOrder { expected },
                     Err(_) => return Ok(()),

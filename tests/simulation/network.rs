@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crsql_sync::crr::SiteId;
 use crsql_sync::sync::session::{self, LinkId};
-use crsql_sync::sync::{Batch, Clock, Cursor, Since, VersionsRequest};
+use crsql_sync::sync::{Batch, Clock, Cursor, Since, Transaction, VersionsRequest};
 
 use super::random::Random;
 
@@ -34,6 +34,19 @@ pub enum Message {
     OutOfOrder {
         expected: Since,
     },
+    /// The peer would not have this one of a push.
+    Refused {
+        of: Transaction,
+    },
+    /// One that was refused, once more.
+    Retry {
+        of: Transaction,
+        batch: Rc<Batch>,
+    },
+    /// It was taken.
+    Taken {
+        of: Transaction,
+    },
     /// Transactions that nobody asked for.
     Told(Rc<Batch>),
     /// What a session says over a link.
@@ -53,6 +66,9 @@ impl std::fmt::Debug for Message {
             Self::Push(batch) => write!(f, "push {}", text(batch)),
             Self::Pushed { next } => write!(f, "pushed {next}"),
             Self::OutOfOrder { expected } => write!(f, "out of order, expected {expected}"),
+            Self::Refused { of: (site, version) } => write!(f, "refused {site}.{version}"),
+            Self::Retry { batch, .. } => write!(f, "retry {}", text(batch)),
+            Self::Taken { of: (site, version) } => write!(f, "taken {site}.{version}"),
             Self::Told(batch) => write!(f, "told {}", text(batch)),
             Self::Session(id, said) => write!(f, "{id:?} {}", super::sessions::describe(said)),
         }

@@ -19,6 +19,8 @@ pub enum Kind {
     Stream,
     /// Sends a peer what it has not acknowledged.
     Push,
+    /// Sends a peer again what it refused.
+    Retry,
     /// Asks a peer for transactions.
     AskVersions,
     /// Sends the newest transaction to whoever hears it.
@@ -84,6 +86,8 @@ pub struct Plan {
     pub drops: usize,
     pub repeats: usize,
     pub faults: usize,
+    /// Pushes that are refused for one of their transactions.
+    pub refuses: usize,
     /// Whether askers name what they hold.
     pub known: bool,
     /// Whether askers leave out what is theirs. One that lost it must not, and whoever moves a cursor always asks alike.
@@ -139,6 +143,10 @@ impl Plan {
             (_, true) => *random.pick(&[Way::Cursors, Way::Cursors, Way::Versions]),
             _ => *random.pick(&[Way::Cursors, Way::Cursors, Way::Pushes, Way::Versions, Way::Mixed]),
         };
+        let refuses = kinds.iter().any(|(_, kind)| *kind == Kind::Push) && random.chance(50);
+        if refuses {
+            kinds.extend([(30, Kind::Push), (4, Kind::Retry)]);
+        }
         // A push leaves out what is the receiver's.
         let pushes = matches!(way, Way::Pushes | Way::Mixed) || kinds.iter().any(|(_, kind)| *kind == Kind::Push);
         Self {
@@ -154,6 +162,7 @@ impl Plan {
             drops: if calm { 0 } else { *random.pick(&[0, 5, 20]) },
             repeats: if calm { 0 } else { *random.pick(&[0, 5, 20]) },
             faults: if random.chance(30) { 15 } else { 0 },
+            refuses: if refuses { 50 } else { 0 },
             known: random.chance(30),
             excludes: pushes || sessions || (!relapses && random.chance(60)),
             migrates,

@@ -20,11 +20,28 @@ impl World {
             self.tell_sessions(random)?;
         }
         self.tell(|_| "rest".into());
+        self.take_refused(random)?;
         match self.plan.way {
             Way::Sessions => self.settle_sessions(random)?,
             _ => self.settle(random)?,
         }
         if self.relapsed { self.agree_once_verified() } else { self.agree() }
+    }
+
+    /// Everybody takes what it refused.
+    fn take_refused(&mut self, random: &mut Random) -> Checked {
+        self.plan.refuses = 0;
+        for (a, b) in self.links.clone() {
+            for (node, peer) in [(a, b), (b, a)] {
+                for (of, batch) in self.refused(node, peer)? {
+                    self.apply(peer, &batch, random)?.ok_or("what was refused is not taken at rest")?;
+                    let site = self.nodes[peer].site;
+                    let released = self.nodes[node].call(None, |replica| replica.release(site, of))?;
+                    released.map_err(|error| error.to_string())?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Lets replicas talk until nothing moves.
@@ -84,6 +101,7 @@ impl World {
             let Some(batch) = self.next_push(node, peer, random)? else { return Ok(()) };
             self.tell(|_| format!("{node} pushes to {peer}: {}", text(&batch)));
             match self.try_apply(peer, &batch, random)? {
+                Ok(()) if batch.start.is_none() => {}
                 Ok(()) => self.acknowledge(node, receiver, batch.next.ok_or("no next")?, random)?,
                 Err(crsql_sync::sync::ApplyError::OutOfOrder { expected }) => self.go_back(node, receiver, expected)?,
                 Err(_) if self.plan.faults > 0 => {}

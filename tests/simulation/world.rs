@@ -87,6 +87,7 @@ impl World {
             }
             Kind::Stream => self.stream(random),
             Kind::Push => self.push(random),
+            Kind::Retry => self.retry(random),
             Kind::AskVersions => {
                 let (from, to) = self.pair(random);
                 self.ask_versions(from, to, random)

@@ -23,6 +23,12 @@ export type ClientErrorCode =
   | "worker_foreign"
   /** The page is outside the worker's scope, or was reloaded with shift. */
   | "not_controlled"
+  /** Page and worker are of releases that do not understand each other. */
+  | "version_mismatch"
+  /** Another tab of this site has the database, in its page. */
+  | "taken"
+  /** The core could not be started in this page. */
+  | "page_failed"
   /** Nobody could be reached. */
   | "unreachable"
   /** The answer broke off: a write may have happened or not. */

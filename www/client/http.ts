@@ -4,17 +4,27 @@
  */
 
 import { type Problem, SyncError } from "./errors.js";
+import type { Credentials } from "../messages.js";
+import type { Host } from "./host.js";
+
+/**
+ * Says who the user is: headers such as `Authorization`, alone or with whose they are. Where users can change, say whose:
+ * then no change ever leaves under the name of another. `refresh` is true after those given before were refused.
+ */
+export type Auth = (asked: { refresh: boolean }) => Credentials | Promise<Credentials>;
 
 export interface Call {
-  method: "GET" | "PUT" | "POST";
-  url: URL;
+  method?: "GET" | "PUT" | "POST";
+  /** Below the database's URL, such as `/changes`. */
+  path: string;
+  query?: object | undefined;
   body?: unknown;
   headers?: Record<string, string> | undefined;
   signal?: AbortSignal | undefined;
-  /** Whether doing it twice is the same as doing it once. */
-  idempotent: boolean;
   /** Whether something may have been done when no answer came. */
-  writes?: boolean | undefined;
+  writes?: boolean;
+  /** Whether doing it twice is another thing than doing it once. */
+  once?: boolean;
 }
 
 /** How long a call goes on trying before it gives up. */
@@ -22,27 +32,91 @@ const GIVE_UP_MS = 15_000;
 const FIRST_DELAY_MS = 50;
 const LONGEST_DELAY_MS = 2_000;
 
-/** Carries out a call and returns the JSON of its answer. */
-export async function call<T>(request: Call): Promise<T> {
-  const giveUp = Date.now() + GIVE_UP_MS;
-  for (let delay = FIRST_DELAY_MS; ; delay = Math.min(delay * 2, LONGEST_DELAY_MS)) {
+/** The database at one URL. */
+export class Http {
+  readonly #host: Host;
+  readonly #base: URL;
+  readonly #auth: Auth | undefined;
+
+  constructor(host: Host, base: URL, auth: Auth | undefined) {
+    this.#host = host;
+    this.#base = base;
+    this.#auth = auth;
+  }
+
+  /** Carries out a call and returns the JSON of its answer. */
+  async call<T>(call: Call): Promise<T> {
+    const giveUp = Date.now() + GIVE_UP_MS;
+    for (let delay = FIRST_DELAY_MS; ; delay = Math.min(delay * 2, LONGEST_DELAY_MS)) {
+      try {
+        return await this.#attempt<T>(call);
+      } catch (error) {
+        call.signal?.throwIfAborted();
+        const wait = retryDelay(error, call, delay);
+        if (wait === undefined || Date.now() + wait > giveUp) throw error;
+        await sleep(wait, call.signal);
+      }
+    }
+  }
+
+  /** Opens the answer to a call as a stream. */
+  async open(call: Call): Promise<ReadableStream<Uint8Array<ArrayBuffer>>> {
+    const response = await this.#send(call, "text/event-stream");
+    const isStream = response.headers.get("content-type")?.startsWith("text/event-stream");
+    if (!isStream || !response.body) throw foreign(response);
+    return response.body;
+  }
+
+  async #attempt<T>(call: Call): Promise<T> {
+    const response = await this.#send(call, "application/json");
+    let body: string;
     try {
-      return await attempt<T>(request);
-    } catch (error) {
-      request.signal?.throwIfAborted();
-      const wait = retryDelay(error, request, delay);
-      if (wait === undefined || Date.now() + wait > giveUp) throw error;
-      await sleep(wait, request.signal);
+      body = await response.text();
+    } catch (cause) {
+      throw lost(call, response.url, cause);
+    }
+    // A worker that was replaced in mid-work answers 200 without a body.
+    if (body === "") throw lost(call, response.url);
+    try {
+      return JSON.parse(body) as T;
+    } catch (cause) {
+      if (response.headers.get("content-type")?.includes("json")) throw lost(call, response.url, cause);
+      throw foreign(response, cause);
+    }
+  }
+
+  /** The answer, which is a success. A caller that is not known may have an outdated token: it is asked for another, once. */
+  async #send(call: Call, accept: string): Promise<Response> {
+    const first = await this.#fetch(call, accept, false);
+    const response = first.status === 401 && this.#auth ? await this.#fetch(call, accept, true) : first;
+    if (!response.ok) throw await failure(response);
+    return response;
+  }
+
+  async #fetch(call: Call, accept: string, refresh: boolean): Promise<Response> {
+    const { method = "GET", path, query = {}, body, signal = null } = call;
+    const url = new URL(this.#base);
+    url.pathname += path;
+    for (const [name, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(name, String(value));
+    const headers = new Headers(headersOf((await this.#auth?.({ refresh })) ?? {}));
+    headers.set("accept", accept);
+    for (const [name, value] of Object.entries(call.headers ?? {})) headers.set(name, value);
+    if (body !== undefined) headers.set("content-type", "application/json");
+    signal?.throwIfAborted();
+    try {
+      return await this.#host.fetch(url, { method, headers, signal, ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
+    } catch (cause) {
+      signal?.throwIfAborted();
+      if (cause instanceof SyncError) throw cause;
+      if (call.writes) throw lost(call, url.href, cause);
+      throw new SyncError("unreachable", `Nobody answers at ${url}. Is the server running, and the network there?`, { cause });
     }
   }
 }
 
-/** Opens the answer to a call as a stream. */
-export async function open(request: Call): Promise<ReadableStream<Uint8Array<ArrayBuffer>>> {
-  const response = await send(request);
-  const isStream = response.headers.get("content-type")?.startsWith("text/event-stream");
-  if (!response.ok || !isStream || !response.body) throw await failure(response);
-  return response.body;
+function headersOf(credentials: Credentials): Record<string, string> {
+  const { headers } = credentials;
+  return typeof headers === "object" ? headers : (credentials as Record<string, string>);
 }
 
 /** Waits; an abort ends the wait by throwing. */
@@ -61,46 +135,19 @@ export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   });
 }
 
-async function attempt<T>(request: Call): Promise<T> {
-  const response = await send(request);
-  if (!response.ok) throw await failure(response);
-  let body: string;
-  try {
-    body = await response.text();
-  } catch (cause) {
-    throw lost(request, cause);
-  }
-  // A worker that was replaced in mid-work answers 200 without a body.
-  if (body === "") throw lost(request);
-  try {
-    return JSON.parse(body) as T;
-  } catch (cause) {
-    if (response.headers.get("content-type")?.includes("json")) throw lost(request, cause);
-    throw foreign(response, cause);
-  }
-}
-
-async function send({ method, url, body, headers, signal, idempotent, writes }: Call): Promise<Response> {
-  const init: RequestInit = { method, headers: { accept: "application/json", ...headers }, signal: signal ?? null };
-  if (body !== undefined) {
-    init.body = JSON.stringify(body);
-    init.headers = { ...init.headers, "content-type": "application/json" };
-  }
-  try {
-    return await fetch(url, init);
-  } catch (cause) {
-    signal?.throwIfAborted();
-    if (!writes) throw new SyncError("unreachable", `Nobody answers at ${url}. Is the server running, and the network there?`, { cause });
-    throw lost({ method, url, idempotent, writes }, cause);
-  }
+/** What a promise gives, or undefined if it takes too long. */
+export function before<T>(ms: number, promise: Promise<T>): Promise<T | undefined> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<undefined>((resolve) => (timer = setTimeout(resolve, ms)));
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
 /** How long to wait before the next attempt; undefined when there shall be none. */
-function retryDelay(error: unknown, request: Call, delay: number): number | undefined {
+function retryDelay(error: unknown, call: Call, delay: number): number | undefined {
   if (!(error instanceof SyncError)) return undefined;
   // The refusal says that nothing was done, so anything may be repeated.
   if (error.status === 503 || error.status === 429) return Math.max(delay, error.retryAfterMs ?? 0);
-  if (request.idempotent && (error.code === "unreachable" || error.code === "answer_lost")) return delay;
+  if (!call.once && (error.code === "unreachable" || error.code === "answer_lost")) return delay;
   return undefined;
 }
 
@@ -119,7 +166,7 @@ function foreign(response: Response, cause?: unknown): SyncError {
   return new SyncError("unexpected_answer", message, { status: response.status, cause });
 }
 
-function lost({ method, url, writes }: Call, cause?: unknown): SyncError {
-  const advice = !writes ? "" : " The write may have been done or not: read before you repeat it.";
+function lost({ method = "GET", writes }: Call, url: string, cause?: unknown): SyncError {
+  const advice = writes ? " The write may have been done or not: read before you repeat it." : "";
   return new SyncError("answer_lost", `The answer to ${method} ${url} broke off.${advice}`, { cause });
 }

@@ -1,65 +1,130 @@
-/** A query that is run again after every change. Changes that come while it runs are answered by one more run. */
+/**
+ * A query that is run again when a table changes that it reads. All who watch the same query share one run. Changes that
+ * come while it runs are answered by one more run.
+ */
 
 import { SyncError } from "./errors.js";
 import { sleep } from "./http.js";
+import { Listeners, type Stop, type Store } from "./store.js";
+import type { Row } from "./values.js";
+
+/** What is known of a live query. */
+export interface LiveState<R extends Row = Row> {
+  /** The last result; a row that did not change is the same object as before. Undefined until there is one. */
+  readonly rows: readonly R[] | undefined;
+  /** Why the last run failed, until one succeeds. */
+  readonly error: unknown;
+}
+
+/** A live query as whoever watches it sees it. */
+export interface LiveStore<R extends Row = Row> extends Store<LiveState<R>> {
+  /** The same for queries that are the same. */
+  readonly key: string;
+}
+
+/** What a run gives. */
+export interface Run {
+  columns: string[];
+  rows: unknown[][];
+  /** The tables that were read; nothing where changes do not tell. */
+  tables?: string[] | null | undefined;
+}
 
 /** How long after a failure it is run again. */
 const RETRY_MS = 2_000;
+/** How long it lives on after the last one who watched: components come and go in the same moment. */
+const LINGER_MS = 500;
 
-export interface LiveQueryHandlers<T> {
-  /** Runs the query. */
-  run(signal: AbortSignal): Promise<T>;
-  /** Takes what is another result than the one before. */
-  show(result: T): void;
-  failed(error: unknown): void;
-}
+/** Nothing is known yet. */
+export const UNKNOWN: LiveState<never> = { rows: undefined, error: undefined };
 
-export class LiveQuery<T> {
-  readonly #handlers: LiveQueryHandlers<T>;
+export class LiveQuery {
+  readonly #run: (signal: AbortSignal) => Promise<Run>;
+  readonly #toRow: (columns: string[], row: unknown[]) => Row;
+  readonly #listeners = new Listeners<LiveState>();
+  readonly #ended: AbortController;
   readonly #signal: AbortSignal;
-  #shown: string | undefined;
+  #state: LiveState = UNKNOWN;
+  /** The last result: its rows by their JSON. */
+  #text: string | undefined;
+  #known = new Map<string, Row>();
+  /** Nothing until the first answer, and where changes do not tell. */
+  #tables: ReadonlySet<string> | undefined;
   #isRunning = false;
   #isStale = false;
 
-  constructor(signal: AbortSignal, handlers: LiveQueryHandlers<T>) {
+  /** `ended` is aborted when nobody watches any more, and stops with `signal`. */
+  constructor(ended: AbortController, signal: AbortSignal, run: (signal: AbortSignal) => Promise<Run>, toRow: (columns: string[], row: unknown[]) => Row) {
+    this.#ended = ended;
     this.#signal = signal;
-    this.#handlers = handlers;
+    this.#run = run;
+    this.#toRow = toRow;
     this.refresh();
+  }
+
+  get state(): LiveState {
+    return this.#state;
+  }
+
+  add(callback: (state: LiveState) => void): Stop {
+    return this.#listeners.add(callback, () => {
+      setTimeout(() => this.#listeners.size === 0 && this.#ended.abort(), LINGER_MS);
+    });
+  }
+
+  /** Whether rows of these tables may be in the result. No tables: of any that changes do not tell of. */
+  reads(tables?: ReadonlySet<string>): boolean {
+    const mine = this.#tables;
+    return !mine || [...(tables ?? [])].some((table) => mine.has(table));
   }
 
   /** Runs it as soon as possible. */
   refresh(): void {
     this.#isStale = true;
-    if (!this.#isRunning) void this.#run();
+    if (!this.#isRunning) void this.#loop();
   }
 
-  async #run(): Promise<void> {
+  async #loop(): Promise<void> {
+    const signal = this.#signal;
     this.#isRunning = true;
-    while (this.#isStale && !this.#signal.aborted) {
+    while (this.#isStale && !signal.aborted) {
       this.#isStale = false;
       try {
-        this.#take(await this.#handlers.run(this.#signal));
+        const run = await this.#run(signal);
+        if (!signal.aborted) this.#take(run);
       } catch (error) {
-        if (this.#signal.aborted) break;
-        this.#handlers.failed(error);
+        if (signal.aborted) break;
+        this.#publish({ rows: this.#state.rows, error });
         // What is wrong with the query stays wrong. All else may pass, and no change need come to say so.
         if (error instanceof SyncError && error.status !== undefined && error.status < 500) break;
         this.#isStale = true;
-        await sleep(RETRY_MS, this.#signal).catch(() => {});
+        await sleep(RETRY_MS, signal).catch(() => {});
       }
     }
     this.#isRunning = false;
   }
 
-  #take(result: T): void {
-    const text = JSON.stringify(result);
-    if (text === this.#shown || this.#signal.aborted) return;
-    this.#shown = text;
-    try {
-      this.#handlers.show(result);
-    } catch (error) {
-      // The page's mistake is not the query's.
-      reportError(error);
-    }
+  #take({ columns, rows, tables }: Run): void {
+    this.#tables = tables ? new Set(tables) : undefined;
+    const texts = rows.map((row) => JSON.stringify(row));
+    const text = JSON.stringify(columns) + texts.join();
+    if (text === this.#text && this.#state.error === undefined) return;
+    this.#text = text;
+    const head = columns.join();
+    const known = new Map<string, Row>();
+    const objects = rows.map((row, at) => {
+      const key = head + texts[at];
+      const object = this.#known.get(key) ?? this.#toRow(columns, row);
+      known.set(key, object);
+      return object;
+    });
+    this.#known = known;
+    this.#publish({ rows: objects, error: undefined });
+  }
+
+  #publish(state: LiveState): void {
+    this.#state = state;
+    this.#listeners.tell(state);
   }
 }
+

@@ -4,7 +4,8 @@
  */
 
 import { SyncError } from "./errors.js";
-import { open, sleep } from "./http.js";
+import type { Host } from "./host.js";
+import { type Http, before, sleep } from "./http.js";
 import { EventParser, type ServerEvent } from "./sse.js";
 
 /** The other side sends a comment every 15 s; two in a row may be late. */
@@ -23,34 +24,28 @@ export interface StreamHandlers {
   reset(): Promise<string>;
 }
 
-/** Where the events after a cursor are read. */
-type Place = (cursor: string) => URL;
-type HeadersOf = () => Promise<Record<string, string>>;
-
 export class EventStream {
-  readonly #url: Place;
-  readonly #headers: HeadersOf;
+  readonly #http: Http;
   readonly #handlers: StreamHandlers;
   readonly #closed = new AbortController();
   #cursor: string;
   /** Ends the current connection or wait. */
   #interrupt = new AbortController();
 
-  constructor(cursor: string, url: Place, headers: HeadersOf, handlers: StreamHandlers) {
+  constructor(cursor: string, http: Http, host: Host, handlers: StreamHandlers) {
     this.#cursor = cursor;
-    this.#url = url;
-    this.#headers = headers;
+    this.#http = http;
     this.#handlers = handlers;
     const { signal } = this.#closed;
     const again = () => this.#interrupt.abort();
     addEventListener("online", again, { signal });
-    navigator.serviceWorker?.addEventListener("controllerchange", again, { signal });
-    navigator.serviceWorker?.addEventListener(
-      "message",
-      (event) => (event.data as { type?: string } | undefined)?.type === "crsql-sync:restarted" && again(),
-      { signal },
-    );
+    host.onRestart(again, signal);
     void this.#run();
+  }
+
+  /** Where it stands. */
+  get cursor(): string {
+    return this.#cursor;
   }
 
   close(): void {
@@ -80,22 +75,27 @@ export class EventStream {
   /** One connection, until it ends. Throws when it breaks. */
   async #follow(lives: () => void): Promise<"ended" | "drained"> {
     const { signal } = this.#interrupt;
-    const headers = { ...(await this.#headers()), accept: "text/event-stream" };
-    const body = await open({ method: "GET", url: this.#url(this.#cursor), headers, signal, idempotent: true });
+    const body = await this.#http.open({ path: "/events", query: { since: this.#cursor }, signal });
     const reader = body.getReader();
     const parser = new EventParser();
+    // A stream of this very page does not end with the request.
+    const cancel = () => void reader.cancel().catch(() => {});
+    signal.addEventListener("abort", cancel);
     try {
       for (;;) {
-        const { done, value } = await within(SILENCE_MS, reader.read());
-        if (done) return "ended";
+        // A stream that breaks without a word would be waited for for ever.
+        const read = await before(SILENCE_MS, reader.read());
+        if (!read) throw new SyncError("unreachable", "The event stream fell silent.");
+        if (read.done) return "ended";
         lives();
-        for (const event of parser.push(value)) {
+        for (const event of parser.push(read.value)) {
           if (event.event === "drain") return "drained";
           this.#take(event);
         }
       }
     } finally {
-      reader.cancel().catch(() => {});
+      signal.removeEventListener("abort", cancel);
+      cancel();
     }
   }
 
@@ -108,18 +108,5 @@ export class EventStream {
       const problem = JSON.parse(data) as { code?: string; detail?: string; title?: string };
       throw new SyncError(problem.code ?? "internal", problem.detail ?? problem.title ?? "The stream failed.", { problem });
     }
-  }
-}
-
-/** A stream that breaks without a word would be waited for for ever. */
-async function within<T>(ms: number, promise: Promise<T>): Promise<T> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const silence = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new SyncError("unreachable", "The event stream fell silent.")), ms);
-  });
-  try {
-    return await Promise.race([promise, silence]);
-  } finally {
-    clearTimeout(timer);
   }
 }

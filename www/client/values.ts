@@ -11,6 +11,9 @@ export type Value = null | number | bigint | string | Uint8Array<ArrayBuffer>;
 /** A value as the client takes it. */
 export type Input = Value | undefined | boolean | Real | ArrayBufferView | ArrayBuffer;
 
+/** A value as it travels. */
+export type JsonValue = null | string | number | { $int: string } | { $real: number | "inf" | "-inf" } | { $blob: string };
+
 /** A row, by the names of its columns. */
 export type Row = Record<string, Value>;
 
@@ -28,7 +31,7 @@ const MIN_I64 = -(2n ** 63n);
 const MAX_I64 = 2n ** 63n - 1n;
 
 /** The JSON form of a value. */
-export function encode(value: Input): unknown {
+export function encode(value: Input): JsonValue {
   switch (typeof value) {
     case "undefined":
       return null;
@@ -64,7 +67,7 @@ export function decode(json: unknown): Value {
   throw new SyncError("unexpected_answer", `The answer holds ${JSON.stringify(json)}, which is not a value. Are page and worker of one release?`);
 }
 
-function encodeReal(value: number): unknown {
+function encodeReal(value: number): JsonValue {
   if (Number.isNaN(value)) throw invalid("NaN cannot be stored; use null");
   return { $real: Number.isFinite(value) ? value : value > 0 ? "inf" : "-inf" };
 }

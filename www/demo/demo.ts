@@ -1,7 +1,7 @@
 /** The demo: a to-do list shared by every browser that opens the page. `?list=NAME` opens another list. */
 
 import "./demo.css";
-import { type Client, type Status, SyncError, createClient } from "../client.js";
+import { type Database, SyncError, type SyncStatus, connect } from "../client.js";
 import { ListView, type Item } from "./list.js";
 
 const SCHEMA = `
@@ -14,12 +14,16 @@ const SCHEMA = `
   SELECT crsql_as_crr('todo');
 `;
 
-const STATES: Record<string, string> = {
+const STATES: Record<SyncStatus["state"], string> = {
+  starting: "Starting",
+  unavailable: "Not available",
   online: "Online",
   connecting: "Connecting",
   offline: "Offline",
   paused: "Network cut",
   refused: "Refused by the server",
+  unauthorized: "Not signed in",
+  principal_changed: "Somebody else is signed in",
   local: "Only in this browser",
 };
 
@@ -28,39 +32,40 @@ const network = get<HTMLInputElement>("network");
 const newTitle = get<HTMLInputElement>("new-title");
 const progress = get("progress");
 
-let shown: Status | undefined;
+let shown: SyncStatus | undefined;
 
 start().catch(fail);
 
 async function start(): Promise<void> {
   const dbid = new URLSearchParams(location.search).get("list") ?? "demo";
-  const client = await createClient({ dbid, schema: SCHEMA });
+  // In windows without service workers the page does it all by itself.
+  const page = { upstream: "/sync", wasmUrl: `/${__WASM_FILE__}` };
+  const db = await connect({ dbid, schema: SCHEMA, worker: "/sw.js", page });
   // For whoever wants to try it in the console.
-  Object.assign(globalThis, { client });
-  wire(client);
-  client.liveQuery<Item>("SELECT id, title, done FROM todo ORDER BY created DESC, id", [], show, { onError: fail });
-  client.onStatus(showStatus);
-  client.onUpdate(() => (get("update").hidden = false));
+  Object.assign(globalThis, { db });
+  wire(db);
+  db.watch<Item>("SELECT id, title, done FROM todo ORDER BY created DESC, id", [], show, { onError: fail });
+  db.status.subscribe(showStatus);
 }
 
-function wire(client: Client): void {
+function wire(db: Database): void {
   get<HTMLFormElement>("add").addEventListener("submit", (event) => {
     event.preventDefault();
     const title = newTitle.value.trim();
     if (!title) return;
     newTitle.value = "";
-    void write(client, "INSERT INTO todo (id, title, created) VALUES (?, ?, ?)", [crypto.randomUUID(), title, Date.now()]);
+    void write(db, "INSERT INTO todo (id, title, created) VALUES (?, ?, ?)", [crypto.randomUUID(), title, Date.now()]);
   });
   // Asked when there is something to lose.
-  get("add").addEventListener("submit", () => void client.persist(), { once: true });
-  view.onToggle = (id, done) => write(client, "UPDATE todo SET done = ? WHERE id = ?", [done, id]);
-  view.onRename = (id, title) => write(client, "UPDATE todo SET title = ? WHERE id = ?", [title, id]);
-  view.onDelete = (id) => write(client, "DELETE FROM todo WHERE id = ?", [id]);
-  get("clear").addEventListener("click", () => write(client, "DELETE FROM todo WHERE done", []));
+  get("add").addEventListener("submit", () => void db.persist(), { once: true });
+  view.onToggle = (id, done) => write(db, "UPDATE todo SET done = ? WHERE id = ?", [done, id]);
+  view.onRename = (id, title) => write(db, "UPDATE todo SET title = ? WHERE id = ?", [title, id]);
+  view.onDelete = (id) => write(db, "DELETE FROM todo WHERE id = ?", [id]);
+  get("clear").addEventListener("click", () => write(db, "DELETE FROM todo WHERE done", []));
 
   network.addEventListener("change", async () => {
     network.disabled = true;
-    await busy(() => (network.checked ? client.resume() : client.pause()));
+    await busy(() => (network.checked ? db.resume() : db.pause()));
     network.disabled = false;
     network.focus();
     // It did not go as the user wanted if that failed.
@@ -70,27 +75,27 @@ function wire(client: Client): void {
     get("update").hidden = true;
     // The worker brings the page of its release with it. If none waits any more, another tab was first.
     void busy(async () => {
-      await client.applyUpdate();
+      await db.applyUpdate();
       location.reload();
     });
   });
   for (const control of document.querySelectorAll<HTMLInputElement>("#add input, #add button, #network")) control.disabled = false;
-  get("worker").textContent = client.worker?.version ?? "none";
+  get("host").textContent = db.mode === "worker" ? `Service worker ${__VERSION__}` : `This page ${__VERSION__}`;
   newTitle.focus({ preventScroll: true });
 }
 
 const view = new ListView(get("list"), get<HTMLTemplateElement>("item"));
 
-async function write(client: Client, sql: string, params: (string | number | boolean)[]): Promise<void> {
+async function write(db: Database, sql: string, params: (string | number | boolean)[]): Promise<void> {
   const begin = performance.now();
   await busy(async () => {
-    await client.exec(sql, params);
+    await db.exec(sql, params);
     get("took").textContent = `${(performance.now() - begin).toFixed(1)} ms, on disk`;
     get("notice").hidden = true;
   });
 }
 
-function show(items: Item[]): void {
+function show(items: readonly Item[]): void {
   progress.classList.add("done");
   view.show(items);
   const done = items.filter((item) => item.done).length;
@@ -99,24 +104,26 @@ function show(items: Item[]): void {
   get("clear").hidden = done === 0;
 }
 
-function showStatus(status: Status): void {
-  const state = status.upstream?.state ?? "local";
+function showStatus(status: SyncStatus): void {
+  const { state, unsent, error, document } = status;
   get("state").dataset["state"] = state;
-  get("state-text").textContent = STATES[state] ?? state;
-  get("state").title = status.upstream?.error?.detail ?? "";
+  get("state-text").textContent = STATES[state];
+  get("state").title = error?.message ?? "";
   shown = status;
   // What the user just chose is still being done.
   if (!network.disabled) network.checked = state !== "paused";
 
-  const { changes, since } = status.unsent;
+  const { changes, since } = unsent;
   get("unsent").hidden = changes === 0;
   get("unsent").textContent = `${changes} unsent ${changes === 1 ? "change" : "changes"}${since === null ? "" : ` since ${clock(since)}`}`;
+  get("update").hidden = !status.updateAvailable;
 
-  const [site = "", version = ""] = status.at.split(".");
+  if (!document) return;
+  const [site = "", version = ""] = document.at.split(".");
   get("me").textContent = site.slice(0, 8);
   get("me").title = `This browser's site id: ${site}`;
   get("version").textContent = version;
-  get("size").textContent = size(status.size.bytes);
+  get("size").textContent = size(document.size.bytes);
 }
 
 function clock(ms: number): string {

@@ -17,7 +17,7 @@ export class ListView {
     this.#template = template;
   }
 
-  show(items: Item[]): void {
+  show(items: readonly Item[]): void {
     const ids = new Set(items.map((item) => item.id));
     // First what is gone: then rows that stay are in order already, and a row that is moved loses its focus.
     for (const id of [...this.#rows.keys()].filter((id) => !ids.has(id))) this.#remove(id);

@@ -5,7 +5,7 @@
  * live in one worker: each listener answers its own requests and leaves the others alone.
  */
 
-import { installSyncWorker } from "../sw.js";
+import { installSyncWorker } from "../worker.js";
 
 declare const self: ServiceWorkerGlobalScope;
 

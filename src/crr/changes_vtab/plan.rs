@@ -10,12 +10,13 @@ mod bounds;
 
 use std::ffi::c_int;
 
+use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 use rusqlite::vtab::{Filters, IndexConstraintOp as Op, IndexInfo};
 
-use super::super::SiteId;
 use super::super::ids::MAX_COUNTER;
 use super::super::read::{Condition, Counter, Selection, Sites, Values};
+use super::super::{Result, SiteId};
 
 const TABLE: c_int = 0;
 const PK: c_int = 1;
@@ -122,7 +123,7 @@ fn estimate(plan: &str) -> (f64, f64) {
 }
 
 /// What to read.
-pub(super) fn selection(flags: c_int, plan: &str, arguments: &Filters<'_>) -> Selection {
+pub(super) fn selection(conn: &Connection, flags: c_int, plan: &str, arguments: &Filters<'_>) -> Result<Selection> {
     let mut selection = Selection {
         since: -1,
         until: MAX_COUNTER,
@@ -138,12 +139,18 @@ pub(super) fn selection(flags: c_int, plan: &str, arguments: &Filters<'_>) -> Se
         descending: flags & DESCENDING != 0,
     };
     for ((column, operator), value) in conditions(plan).zip(arguments.iter()) {
-        narrow(&mut selection, column, operator, value);
+        narrow(conn, &mut selection, column, operator, value)?;
     }
-    selection
+    Ok(selection)
 }
 
-fn narrow(selection: &mut Selection, column: c_int, operator: char, value: ValueRef<'_>) {
+fn narrow(
+    conn: &Connection,
+    selection: &mut Selection,
+    column: c_int,
+    operator: char,
+    value: ValueRef<'_>,
+) -> Result<()> {
     match (column, value) {
         (TABLE, ValueRef::Text(name)) => selection.table = String::from_utf8(name.to_vec()).ok(),
         (PK, ValueRef::Blob(pk)) => selection.pk = Some(pk.to_vec()),
@@ -156,7 +163,7 @@ fn narrow(selection: &mut Selection, column: c_int, operator: char, value: Value
             _ => {}
         },
         (DB_VERSION, value) => {
-            let (since, until) = bounds::bounds(operator, value);
+            let (since, until) = bounds::bounds(conn, operator, value)?;
             (selection.since, selection.until) = (selection.since.max(since), selection.until.min(until));
         }
         (_, ValueRef::Integer(number)) => {
@@ -165,15 +172,16 @@ fn narrow(selection: &mut Selection, column: c_int, operator: char, value: Value
                 CL => Counter::CausalLength,
                 SEQ => Counter::Seq,
                 SITE_VERSION => Counter::Version,
-                _ => return,
+                _ => return Ok(()),
             };
             selection.conditions.push(if operator == '!' {
                 Condition::Not(counter, number)
             } else {
-                let (after, until) = bounds::bounds(operator, ValueRef::Integer(number));
+                let (after, until) = bounds::integer(operator, number);
                 Condition::Within { counter, after, until }
             });
         }
         _ => {}
     }
+    Ok(())
 }

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use super::super::catalog::end_savepoint;
 use super::super::quote::{identifier, join, list};
 use super::super::{Error, Result};
+use crate::crr::sort::sort_by_key;
 
 /// Orders the table `names[0]` by its column `names[1]`, within lists told apart by the other columns. What an earlier
 /// call made is replaced. All or nothing, and the caller's transaction lives on.
@@ -69,7 +70,7 @@ impl<'a> Ordered<'a> {
         if pks.is_empty() {
             return Err(Error::Order("a table needs a primary key to be ordered"));
         }
-        pks.sort_by_key(|(_, pk, _)| *pk);
+        sort_by_key(&mut pks, |(_, pk, _)| *pk);
         let writable = columns.iter().filter(|(column, _, hidden)| *hidden == 0 && !column.eq_ignore_ascii_case(order));
         Ok(Self {
             name,

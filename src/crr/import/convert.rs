@@ -14,6 +14,7 @@ use super::super::rows::{Clocked, Rows as TableRows};
 use super::super::table::{Key, Shape, Table, TableId};
 use super::super::{CausalLength, Error, Result, SENTINEL, SiteId, Version, catalog, layout, triggers};
 use super::{Imported, Irregular, Progress, source};
+use crate::crr::sort::sort;
 
 /// How many rows to convert between two reports.
 const REPORT: u64 = 4096;
@@ -326,7 +327,7 @@ fn knows_keys(conn: &Connection, name: &str, shape: &Shape) -> Result<bool> {
     let known = list.query_map([format!("{name}__crsql_pks")], |row| row.get(0))?;
     let known: Vec<String> = known.collect::<Result<_, _>>()?;
     let mut now: Vec<String> = shape.pks.iter().map(|pk| pk.name.clone()).collect();
-    now.sort_unstable();
+    sort(&mut now);
     Ok(!now.is_empty() && known == now)
 }
 

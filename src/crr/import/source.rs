@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::super::quote::identifier;
 use super::super::{Error, Result, SiteId, Version, catalog};
+use crate::crr::sort::sort;
 
 /// The end of the name of a table of clocks.
 const CLOCK: &str = "__crsql_clock";
@@ -48,7 +49,7 @@ pub(super) fn clockless_tables(conn: &Connection, clocked: &[String]) -> Result<
         (!clocked.iter().any(|name| name == stem)).then(|| stem.to_owned())
     };
     let mut stems: Vec<String> = names.iter().filter_map(stem).collect();
-    stems.sort();
+    sort(&mut stems);
     stems.dedup();
     Ok(stems)
 }

@@ -10,6 +10,7 @@ use super::super::quote::identifier;
 use super::super::table::Table;
 use super::super::value::owned;
 use super::super::{CausalLength, Change, ColVersion, Result, SENTINEL, Seq, SiteId, Version};
+use crate::crr::sort::{sort_by, sort_by_key};
 
 /// Changes of one version, or of one row.
 #[derive(Default)]
@@ -60,7 +61,7 @@ impl Cells {
     pub(in crate::crr) fn sort(&mut self) {
         let owners = &self.owners;
         let row = |cell: &Cell| owners.get(cell.owner);
-        self.cells.sort_by(|a, b| {
+        sort_by(&mut self.cells, |a, b| {
             let by_row = || {
                 let key = |cell| row(cell).map(|owner| (owner.index, owner.key));
                 key(a).cmp(&key(b))
@@ -79,7 +80,7 @@ impl Cells {
 
     /// The order in which the library hands changes on.
     pub(super) fn sort_by_author(&mut self) {
-        self.cells.sort_by_key(|cell| (cell.site, cell.stamp.version, cell.stamp.seq));
+        sort_by_key(&mut self.cells, |cell| (cell.site, cell.stamp.version, cell.stamp.seq));
     }
 
     /// Takes all out, in order, each with its local version. What an alteration left under version 0 counts to the

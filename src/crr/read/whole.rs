@@ -12,6 +12,7 @@ use super::super::state::State;
 use super::super::table::{Table, TableId};
 use super::super::{Change, Result, Version};
 use super::{Cells, Reader, Selection, Sites, Values};
+use crate::crr::sort::sort_by_key;
 
 /// What a primary key is called in this copy, whether its row is alive or deleted. Good until the schema changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,7 +61,7 @@ pub(in crate::crr) fn rows_since(conn: &Connection, state: &State, since: Versio
     while let Some(record) = records.next()? {
         runs.extend(log::runs(record.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)?);
     }
-    runs.sort_unstable_by_key(|run| (run.table, run.tombstone, run.first));
+    sort_by_key(&mut runs, |run| (run.table, run.tombstone, run.first));
     let mut reader = Reader::of_all(conn, state)?;
     for of_table in runs.chunk_by(|a, b| (a.table, a.tombstone) == (b.table, b.tombstone)) {
         let mut read = None;

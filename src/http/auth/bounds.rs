@@ -23,7 +23,7 @@ pub struct Bounds {
     pub read_only: bool,
     /// The sites that the caller may speak for, or `None` for all: as the claimed site, as a batch's sender, as the author of
     /// its changes, and as the one whose transactions it claims to bring. Who is bound can therefore not relay what others
-    /// wrote.
+    /// wrote, and `sql` only reads for it.
     pub sites: Option<BTreeSet<SiteId>>,
     /// The tables that the caller may read and write, or `None` for all. Such a caller creates and migrates nothing. What it
     /// is sent claims nothing, since it never has all of a transaction, and comes from a

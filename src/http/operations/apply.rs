@@ -43,13 +43,13 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
 
 async fn apply(call: &Call, bounds: &Bounds, mut batch: Batch) -> Result<Applied, Problem> {
     let database = call.open().await?;
-    let seen = bounds.clone();
+    let (seen, time) = (bounds.clone(), call.settings.limits.apply_time);
     let apply = move |replica: &mut Replica| {
         // What the sender holds of a view of this copy it holds of this copy, as far as it may.
         let own = replica.site();
         batch.have =
             batch.have.map(|have| if have.site == seen.seen(own) { Cursor { site: own, ..have } } else { have });
-        replica.apply_changes(&batch)
+        replica.within(time, |replica| replica.apply_changes(&batch))
     };
     Ok(database.call(apply).await??)
 }

@@ -7,27 +7,29 @@ use crate::crr::SiteId;
 use crate::http::app::Settings;
 use crate::http::auth::{Bounds, Operation};
 use crate::http::call::{Call, answer};
+use crate::http::plan::Plan;
 use crate::http::problem::{Code, Problem};
 use crate::store::{self, Database};
-use crate::sync::{Cursor, Schema, SchemaHash, json};
-
-/// The largest schema, in bytes. Larger than any that a person wrote, and soon tried out.
-const MAX_SCHEMA: usize = 256 << 10;
+use crate::sync::{Created, Cursor, Schema, SchemaHash, json};
 
 #[derive(Deserialize)]
 struct Body {
     schema: String,
 }
 
-/// What a creation answers.
+/// What is answered once the database has its schema.
 #[derive(Serialize)]
-struct Answer {
-    status: &'static str,
+pub(super) struct Answer {
+    /// What was done.
+    pub(super) status: &'static str,
+    /// What a migration did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) plan: Option<Plan>,
     #[serde(with = "json::text")]
-    site: SiteId,
-    schema: SchemaHash,
+    pub(super) site: SiteId,
+    pub(super) schema: SchemaHash,
     #[serde(with = "json::text")]
-    at: Cursor,
+    pub(super) at: Cursor,
 }
 
 /// `createDatabaseIfNotExists`
@@ -36,21 +38,19 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
     let call = Call::new(settings, parts).await?;
     let bounds = call.enter(Operation::Create, Vec::new()).await?;
     let Body { schema } = call.json(body, Code::InvalidRequest).await?;
-    let schema = self::schema(&schema)?;
+    // Before there is a file: what is no schema leaves nothing behind.
+    let schema = store::run(move || Schema::parse(&schema)).await??;
     let database = open(&call, &bounds).await?;
     let created = database.call(move |replica| replica.create_database_if_not_exists(&schema)).await??;
     call.attend(&database);
-    let (status, text) = if created.created { (StatusCode::CREATED, "created") } else { (StatusCode::OK, "exists") };
-    let at = bounds.seen_at(created.at);
-    answer(status, &Answer { status: text, site: at.site, schema: created.schema, at })
+    self::created(&bounds, created)
 }
 
-/// Tries a schema out, before there is a file: what is no schema leaves nothing behind.
-pub(super) fn schema(text: &str) -> Result<Schema, Problem> {
-    if text.len() > MAX_SCHEMA {
-        return Err(Problem::new(Code::InvalidSchema, format!("a schema has {MAX_SCHEMA} bytes at most")));
-    }
-    Ok(Schema::parse(text)?)
+/// The answer to whoever made a database, or found it made.
+pub(super) fn created(bounds: &Bounds, created: Created) -> Result<Response, Problem> {
+    let (status, text) = if created.created { (StatusCode::CREATED, "created") } else { (StatusCode::OK, "exists") };
+    let at = bounds.seen_at(created.at);
+    answer(status, &Answer { status: text, plan: None, site: at.site, schema: created.schema, at })
 }
 
 /// Opens the database. Who may write all of it is given the storage of a new one where there is none.

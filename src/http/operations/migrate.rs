@@ -1,16 +1,21 @@
+use std::time::Duration;
+
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::create;
-use crate::crr::SiteId;
+use super::create::{self, Answer};
 use crate::http::app::Settings;
 use crate::http::auth::Operation;
 use crate::http::call::{Call, answer};
 use crate::http::plan::Plan;
 use crate::http::problem::{Code, Problem};
-use crate::sync::{Cursor, MigrationStatus, Schema, SchemaHash, json};
+use crate::store;
+use crate::sync::{MigrationStatus, Schema};
+
+/// How long a migration may take. It copies tables at most; but triggers run when batches that waited for it are merged.
+const MAX_TIME: Duration = Duration::from_secs(600);
 
 #[derive(Deserialize)]
 struct Body {
@@ -19,32 +24,22 @@ struct Body {
     allow_destructive: Vec<String>,
 }
 
-/// What a migration answers.
-#[derive(Serialize)]
-struct Answer {
-    status: &'static str,
-    plan: Plan,
-    #[serde(with = "json::text")]
-    site: SiteId,
-    schema: SchemaHash,
-    #[serde(with = "json::text")]
-    at: Cursor,
-}
-
 /// `createOrMigrateDatabase`
 pub(in crate::http) async fn handle(State(settings): State<Settings>, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let call = Call::new(settings, parts).await?;
     let bounds = call.enter(Operation::Migrate, Vec::new()).await?;
     let Body { schema, allow_destructive } = call.json(body, Code::InvalidRequest).await?;
-    let schema = create::schema(&schema)?;
+    let schema = store::run(move || Schema::parse(&schema)).await??;
     let database = create::open(&call, &bounds).await?;
     let seen = bounds.clone();
     let migrate = move |replica: &mut crate::sync::Replica| {
         if replica.schema().map(Schema::hash) != Some(schema.hash()) {
             bounds.check_define()?;
         }
-        Ok::<_, Problem>(replica.create_or_migrate_database(&schema, &allow_destructive)?)
+        replica
+            .within(MAX_TIME, |replica| replica.create_or_migrate_database(&schema, &allow_destructive))
+            .map_err(Problem::from)
     };
     let migrated = database.call(migrate).await??;
     call.attend(&database);
@@ -53,6 +48,6 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
         MigrationStatus::Migrated => (StatusCode::OK, "migrated"),
         MigrationStatus::Unchanged => (StatusCode::OK, "unchanged"),
     };
-    let (plan, at) = (Plan::from(&migrated.plan), seen.seen_at(migrated.at));
+    let (plan, at) = (Some(Plan::from(&migrated.plan)), seen.seen_at(migrated.at));
     answer(status, &Answer { status: text, plan, site: at.site, schema: migrated.schema, at })
 }

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -51,6 +52,9 @@ struct Answer {
     results: Vec<ResultSet>,
     #[serde(with = "json::text")]
     at: Cursor,
+    /// For those who ask: the tables that the statements read, `null` where changes do not tell what the results depend on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tables: Option<Option<BTreeSet<String>>>,
 }
 
 /// `exec` and `query`
@@ -64,15 +68,18 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
     }
     let texts = statements.iter().map(|statement| statement.sql.clone()).collect();
     let bounds = call.enter(Operation::Sql, texts).await?;
+    // SQL writes in the name of this copy, and of any author by way of `crsql_changes`.
+    let read_only = bounds.read_only || (bounds.sites.is_some() && bounds.queries.is_none());
     let statements = bounds.queries.clone().unwrap_or(statements);
     let limits = &call.settings.limits;
     let limits = SqlLimits {
         rows: limits.sql_rows,
         bytes: limits.sql_bytes,
         time: limits.sql_time,
-        read_only: bounds.read_only,
+        read_only,
         tables: bounds.tables.clone(),
     };
+    let wants_tables = call.query.wants_tables()?;
     let key = extract::request_key(call.headers())?;
     let key = key.map(|key| bounds.own_key(key));
     let database = call.open().await?;
@@ -81,7 +88,8 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
         let (key, statements, bounds) = (key.clone(), statements.clone(), bounds.clone());
         move |replica: &mut crate::sync::Replica| -> Result<Answer, SqlError> {
             let results = replica.sql_once(key.as_ref(), &statements, limits)?;
-            Ok(Answer { results, at: bounds.seen_at(replica.at()?) })
+            let tables = wants_tables.then(|| replica.tables_read(&statements)).transpose()?;
+            Ok(Answer { results, at: bounds.seen_at(replica.at()?), tables })
         }
     };
     // Statements that turn out to read only wait for no write. Those under a key are told to write.

@@ -9,8 +9,8 @@ use crate::http::auth::{Bounds, Operation};
 use crate::http::call::{Call, answer};
 use crate::http::links::LinkStatus;
 use crate::http::problem::Problem;
-use crate::store::Database;
-use crate::sync::{Clock, Cursor, SchemaHash, json};
+use crate::store::{Database, Kept};
+use crate::sync::{self, Clock, Cursor, SchemaHash, json};
 
 /// What a database tells of itself.
 #[derive(Serialize)]
@@ -28,8 +28,10 @@ struct Answer {
     /// Batches that wait for a migration.
     waiting: u64,
     size: Size,
+    storage: Kept,
     peers: Vec<Peer>,
     unsent: Unsent,
+    quarantined: Quarantined,
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream: Option<LinkStatus>,
 }
@@ -58,6 +60,33 @@ struct Unsent {
     since: Option<i64>,
 }
 
+/// What is held back from the upstream.
+#[derive(Serialize)]
+struct Quarantined {
+    count: u64,
+    transactions: Vec<HeldBack>,
+}
+
+#[derive(Serialize)]
+struct HeldBack {
+    #[serde(with = "json::text")]
+    site: SiteId,
+    versions: [i64; 2],
+    status: Option<u16>,
+    code: String,
+    detail: String,
+    since: i64,
+    principal: Option<String>,
+}
+
+impl From<sync::Quarantined> for HeldBack {
+    fn from(held_back: sync::Quarantined) -> Self {
+        let sync::Quarantined { site, versions, refusal, since, principal } = held_back;
+        let sync::Refusal { status, code, detail } = refusal;
+        Self { site, versions: [versions.first.get(), versions.last.get()], status, code, detail, since, principal }
+    }
+}
+
 /// `status`
 pub(in crate::http) async fn handle(State(settings): State<Settings>, request: Request) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
@@ -72,6 +101,7 @@ pub(super) async fn respond(call: &Call, bounds: &Bounds, database: &Database) -
     let wants_clock = call.query.wants_clock()?;
     let status = database.read(|replica| replica.status()).await??;
     let clock = if wants_clock { Some(database.read(|replica| replica.clock()).await??) } else { None };
+    let storage = database.kept().await?;
     let upstream = call.settings.links.as_ref().and_then(|links| links.status(database.dbid()));
     let at = bounds.seen_at(status.at);
     let peers = status.peers.into_iter().map(|peer| Peer {
@@ -80,6 +110,7 @@ pub(super) async fn respond(call: &Call, bounds: &Bounds, database: &Database) -
         acknowledged: Cursor { site: at.site, version: peer.acknowledged },
     });
     let unsent = status.unsent.unwrap_or_default();
+    let quarantined = status.quarantined;
     let answered = Answer {
         site: at.site,
         at,
@@ -88,8 +119,13 @@ pub(super) async fn respond(call: &Call, bounds: &Bounds, database: &Database) -
         gaps: status.missing,
         waiting: status.waiting,
         size: Size { bytes: status.bytes, free_bytes: status.free_bytes },
+        storage,
         peers: peers.collect(),
         unsent: Unsent { changes: unsent.changes, since: unsent.since },
+        quarantined: Quarantined {
+            count: quarantined.count,
+            transactions: quarantined.transactions.into_iter().map(HeldBack::from).collect(),
+        },
         upstream,
     };
     answer(StatusCode::OK, &answered)

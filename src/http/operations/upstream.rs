@@ -6,23 +6,54 @@ use super::status;
 use crate::http::app::Settings;
 use crate::http::auth::Operation;
 use crate::http::call::Call;
+use crate::http::links::LinkSettings;
 use crate::http::problem::{Code, Problem};
+use crate::sync::WhenUnsent;
+
+/// The longest name of a principal, in characters.
+const LONGEST: usize = 256;
 
 #[derive(Deserialize)]
 struct Body {
-    paused: bool,
+    paused: Option<bool>,
+    principal: Option<String>,
+    unsent: Option<Unsent>,
+    retry: Option<bool>,
 }
 
-/// Stops the link to the upstream, or lets it go on.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Unsent {
+    Discard,
+}
+
+/// Changes what the link to the upstream does.
 pub(in crate::http) async fn handle(State(settings): State<Settings>, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let call = Call::new(settings, parts).await?;
     let bounds = call.enter(Operation::Upstream, Vec::new()).await?;
     bounds.check_write()?;
-    let Body { paused } = call.json(body, Code::InvalidRequest).await?;
+    let body: Body = call.json(body, Code::InvalidRequest).await?;
+    let settings = body.settings()?;
     let database = call.open().await?;
     if let Some(links) = &call.settings.links {
-        links.pause(&database, paused).await?;
+        links.set(&database, settings).await?;
     }
     status::respond(&call, &bounds, &database).await
+}
+
+impl Body {
+    fn settings(self) -> Result<LinkSettings, Problem> {
+        let invalid = |detail: &str| Err(Problem::new(Code::InvalidRequest, detail));
+        let Self { paused, principal, unsent, retry } = self;
+        if principal.as_ref().is_some_and(|name| name.is_empty() || name.chars().count() > LONGEST) {
+            return invalid("`principal` is a text of 1 to 256 characters");
+        }
+        if unsent.is_some() && principal.is_none() {
+            return invalid("`unsent` says what becomes of changes when another `principal` comes: name it");
+        }
+        let when = if unsent.is_some() { WhenUnsent::Discard } else { WhenUnsent::Keep };
+        let principal = principal.map(|name| (name, when));
+        Ok(LinkSettings { paused, principal, retry: retry.unwrap_or(false) })
+    }
 }

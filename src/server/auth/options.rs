@@ -4,15 +4,16 @@ use std::time::Duration;
 use clap::Args;
 use reqwest::Url;
 
-use super::Hook;
 use super::jwks::Jwks;
 use super::jwt::{Checks, Jwt, Key, Keys};
 use super::tokens::Tokens;
 use super::webhook::Webhook;
+use super::{Current, Hook};
 use crate::server::Failure;
+use crate::server::reload::Reload;
 
 /// Who may come in: by tokens, by JWT, or as a webhook says.
-#[derive(Args)]
+#[derive(Args, Clone)]
 #[command(next_help_heading = "Who may come in")]
 pub(in crate::server) struct AuthOptions {
     /// Let in whoever shows this token, as `authorization: Bearer TOKEN`; may be given several times
@@ -61,8 +62,25 @@ pub(in crate::server) struct AuthOptions {
 }
 
 impl AuthOptions {
-    /// The hook, or `None` where everybody may come in.
-    pub(in crate::server) fn hook(&self) -> Result<Option<Hook>, Failure> {
+    /// The hook, or `None` where everybody may come in. It is made anew when the files that it was made of are read again.
+    pub(in crate::server) fn hook(&self, reload: &mut Reload) -> Result<Option<Current>, Failure> {
+        let Some(hook) = self.read()? else { return Ok(None) };
+        let current = Current::new(hook);
+        let files: Vec<_> =
+            [&self.tokens_file, &self.jwt_secret, &self.jwt_key].into_iter().flatten().cloned().collect();
+        if !files.is_empty() {
+            let (options, current) = (self.clone(), current.clone());
+            reload.add("who may come in", files, move || {
+                if let Some(hook) = options.read()? {
+                    current.set(hook);
+                }
+                Ok(())
+            });
+        }
+        Ok(Some(current))
+    }
+
+    fn read(&self) -> Result<Option<Hook>, Failure> {
         let mut hooks =
             [self.tokens()?.map(Hook::Tokens), self.jwt()?.map(Hook::Jwt), self.webhook()?.map(Hook::Webhook)]
                 .into_iter()
@@ -90,8 +108,8 @@ impl AuthOptions {
 
     fn jwt(&self) -> Result<Option<Jwt>, Failure> {
         let keys = match (&self.jwt_secret, &self.jwt_key, &self.jwks) {
-            (Some(path), _, _) => Keys::One(read(path, Key::of_secret)?),
-            (_, Some(path), _) => Keys::One(read(path, Key::of_pem)?),
+            (Some(path), _, _) => Keys::One(key(path, Key::of_secret)?),
+            (_, Some(path), _) => Keys::One(key(path, Key::of_pem)?),
             (_, _, Some(place)) => Keys::Set(Jwks::new(place)?),
             (None, None, None) => return Ok(None),
         };
@@ -105,7 +123,7 @@ impl AuthOptions {
     }
 }
 
-fn read<T>(path: &Path, parse: impl FnOnce(&[u8]) -> Result<T, Failure>) -> Result<T, Failure> {
+fn key(path: &Path, parse: impl FnOnce(&[u8]) -> Result<Key, Failure>) -> Result<Key, Failure> {
     let read = || parse(&std::fs::read(path)?);
     read().map_err(|error| format!("{}: {error}", path.display()).into())
 }

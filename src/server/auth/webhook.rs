@@ -1,9 +1,8 @@
-use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
 use http::header::CONTENT_TYPE;
 use reqwest::{Client, StatusCode, Url};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::fetch;
@@ -15,22 +14,11 @@ use crate::sync::Sql;
 /// The largest answer that is taken.
 const MAX_ANSWER: usize = 1 << 20;
 
-/// The auth hook that asks another program. Its answer is not kept: the next request is asked for anew.
+/// The auth hook that asks another program, as docs/auth.md describes it. Its answer is not kept: the next request is asked for
+/// anew.
 pub(in crate::server) struct Webhook {
     client: Client,
     url: Url,
-}
-
-/// What it is asked, as docs/auth.md describes it.
-#[derive(Serialize)]
-struct Question<'a> {
-    operation: &'a str,
-    dbid: &'a str,
-    site: Option<String>,
-    method: &'a str,
-    headers: BTreeMap<&'a str, String>,
-    peer: Option<String>,
-    sql: &'a [String],
 }
 
 impl Webhook {
@@ -39,25 +27,7 @@ impl Webhook {
     }
 
     pub(super) async fn judge(&self, access: &Access) -> Result<Verdict, String> {
-        let mut headers = BTreeMap::<_, String>::new();
-        for (name, value) in &access.headers {
-            let value = String::from_utf8_lossy(value.as_bytes());
-            let all = headers.entry(name.as_str()).or_default();
-            if !all.is_empty() {
-                all.push_str(", ");
-            }
-            all.push_str(&value);
-        }
-        let question = Question {
-            operation: access.operation.as_str(),
-            dbid: access.dbid.as_str(),
-            site: access.site.map(|site| site.to_string()),
-            method: access.method.as_str(),
-            headers,
-            peer: access.peer.map(|peer| peer.to_string()),
-            sql: &access.sql,
-        };
-        let body = serde_json::to_vec(&question).map_err(|error| error.to_string())?;
+        let body = serde_json::to_vec(&access.question()).map_err(|error| error.to_string())?;
         let request = self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/json").body(body);
         let (status, body) = fetch::send(request, MAX_ANSWER).await?;
         match status {

@@ -1,15 +1,14 @@
 //! A copy of a database that is in use.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
-use super::connection;
 use super::store::{Shared, closed};
+use super::{connection, folder};
 use crate::store::Error;
 use crate::sync;
 
@@ -34,7 +33,7 @@ pub(super) fn copy(source: &Path, target: &Path, store: &Shared, progress: impl 
     // Left behind by a process that was killed, if it is there.
     let _ = fs::remove_file(&partial);
     let copied = copy_pages(source, &partial, store, progress).and_then(|()| {
-        let moved = fs::rename(&partial, target).and_then(|()| sync_folder(target));
+        let moved = fs::rename(&partial, target).and_then(|()| folder::sync(target));
         moved.map_err(|error| Error::Io(format!("{}: {error}", target.display())))
     });
     if copied.is_err() {
@@ -80,10 +79,4 @@ fn partial(target: &Path) -> Result<PathBuf, Error> {
     partial.push(name);
     partial.push(".partial");
     Ok(target.with_file_name(partial))
-}
-
-/// Makes a name durable.
-fn sync_folder(of: &Path) -> io::Result<()> {
-    let folder = of.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }

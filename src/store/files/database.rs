@@ -8,8 +8,9 @@ use tokio::task::{JoinError, spawn_blocking};
 use super::backup::{self, Progress};
 use super::slots::Slot;
 use super::store::{Shared, closed};
+use super::transfer::Export;
 use crate::crr::Version;
-use crate::store::{Dbid, Error};
+use crate::store::{Dbid, Error, Kept};
 use crate::sync::Replica;
 
 /// One database. The handle keeps no file open: calls open it when it is not.
@@ -93,6 +94,18 @@ impl Database {
         let (shared, target) = (self.shared.clone(), path.as_ref().to_owned());
         let copy = move || backup::copy(held.path(), &target, &shared, progress);
         spawn_blocking(copy).await.map_err(broken_off)?
+    }
+
+    /// The database as a file, as it is now. A copy is made first, which takes as much room on the disk.
+    pub async fn export(&self) -> Result<Export, Error> {
+        let held = self.shared.open(&self.slot, false).await?;
+        let shared = self.shared.clone();
+        spawn_blocking(move || Export::new(&held, &shared)).await.map_err(broken_off)?
+    }
+
+    /// Where the database is kept.
+    pub async fn kept(&self) -> Result<Kept, Error> {
+        Ok(Kept::Persisted)
     }
 
     /// The newest durable local version.

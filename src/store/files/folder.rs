@@ -20,7 +20,10 @@ impl Folder {
         let lock = File::options().create(true).truncate(false).write(true).open(dir.join(".lock"));
         let lock = lock.map_err(|error| failed("cannot write to the folder", error))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { dir: dir.to_owned(), lock: Mutex::new(Some(lock)) }),
+            Ok(()) => {
+                remove_passing(dir);
+                Ok(Self { dir: dir.to_owned(), lock: Mutex::new(Some(lock)) })
+            }
             Err(TryLockError::WouldBlock) => {
                 Err(Error::Unavailable(format!("another server has the folder {}", dir.display())))
             }
@@ -31,6 +34,11 @@ impl Folder {
     /// The file of a database.
     pub(super) fn file(&self, dbid: &Dbid) -> PathBuf {
         self.dir.join(format!("{dbid}.db"))
+    }
+
+    /// A name for a file on its way in or out, which no database can have.
+    pub(super) fn passing(&self, number: u64) -> PathBuf {
+        self.dir.join(format!("{PASSING}{number}"))
     }
 
     /// The databases that have a file.
@@ -48,4 +56,23 @@ impl Folder {
     pub(super) fn release(&self) {
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
+}
+
+/// What the names of passing files begin with. The id of a database does not begin with a point.
+const PASSING: &str = ".passing-";
+
+/// Removes what a process left behind that was killed.
+fn remove_passing(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(PASSING)) {
+            // It takes room, and does no harm.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Makes the name of a file durable.
+pub(super) fn sync(file: &Path) -> io::Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -15,10 +16,17 @@ pub(super) struct Owner(u64);
 /// The connections that nobody is reading with, and the right to have others.
 pub(super) struct Readers {
     /// The one that was used last comes last.
-    idle: Mutex<VecDeque<(Owner, Replica)>>,
+    idle: Mutex<VecDeque<Idle>>,
     /// One for each that is in use.
     places: Arc<Semaphore>,
     owners: AtomicU64,
+}
+
+/// A connection that nobody is reading with.
+struct Idle {
+    owner: Owner,
+    replica: Replica,
+    since: Instant,
 }
 
 impl Readers {
@@ -40,8 +48,8 @@ impl Readers {
     /// An idle connection of `owner`'s, or else room for a new one. The caller has a place.
     pub(super) fn take(&self, owner: Owner) -> Option<Replica> {
         let mut idle = self.idle();
-        if let Some(at) = idle.iter().rposition(|(other, _)| *other == owner) {
-            return idle.remove(at).map(|(_, replica)| replica);
+        if let Some(at) = idle.iter().rposition(|other| other.owner == owner) {
+            return idle.remove(at).map(|found| found.replica);
         }
         let excess = idle.len().saturating_sub(self.places.available_permits());
         let excess: Vec<_> = idle.drain(..excess).collect();
@@ -53,24 +61,29 @@ impl Readers {
 
     /// Keeps a connection. The caller still has its place.
     pub(super) fn give_back(&self, owner: Owner, replica: Replica) {
-        self.idle().push_back((owner, replica));
+        self.idle().push_back(Idle { owner, replica, since: Instant::now() });
     }
 
     /// Closes the idle connections of `owner`.
     pub(super) fn close(&self, owner: Owner) {
-        let mut closed = Vec::new();
-        let mut idle = self.idle();
-        for _ in 0..idle.len() {
-            match idle.pop_front() {
-                Some((other, replica)) if other == owner => closed.push(replica),
-                kept => idle.extend(kept),
-            }
-        }
-        drop(idle);
-        drop(closed);
+        self.close_where(|idle| idle.owner == owner);
     }
 
-    fn idle(&self) -> MutexGuard<'_, VecDeque<(Owner, Replica)>> {
+    /// Closes those that nobody has used after `until`.
+    pub(super) fn close_idle(&self, until: Instant) {
+        self.close_where(|idle| idle.since <= until);
+    }
+
+    fn close_where(&self, is_meant: impl Fn(&Idle) -> bool) {
+        let mut idle = self.idle();
+        let (closed, kept) = idle.drain(..).partition(|idle| is_meant(idle));
+        *idle = kept;
+        drop(idle);
+        // Closed while nobody else waits for it.
+        drop::<VecDeque<_>>(closed);
+    }
+
+    fn idle(&self) -> MutexGuard<'_, VecDeque<Idle>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

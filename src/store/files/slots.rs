@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, Weak};
+use std::time::Instant;
 
 use tokio::sync::{Mutex, watch};
 
@@ -21,8 +22,8 @@ pub(super) struct Slot {
     pub(super) exists: AtomicBool,
     /// Held while opening, so that it is opened once.
     pub(super) opened: Mutex<Option<Arc<Opened>>>,
-    /// When it was last used, by the count of uses.
-    used: AtomicU64,
+    /// When it was used last.
+    used: std::sync::Mutex<Instant>,
 }
 
 impl Slot {
@@ -32,6 +33,15 @@ impl Slot {
         let version = replica.version()?;
         self.versions.send_if_modified(|old| std::mem::replace(old, version) != version);
         Ok(())
+    }
+
+    /// Notes that it is being used.
+    pub(super) fn use_now(&self) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn used(&self) -> Instant {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes what is open, unless a call is using it: calls take their share under the same lock.
@@ -47,7 +57,6 @@ pub(super) struct Slots {
     known: HashMap<Dbid, Weak<Slot>>,
     /// Those that are open.
     open: HashMap<Dbid, Arc<Slot>>,
-    uses: u64,
     /// The number of known ones at which those are looked for that nobody has any more.
     prune_at: usize,
 }
@@ -68,16 +77,10 @@ impl Slots {
             versions: watch::Sender::new(Version::ZERO),
             exists: AtomicBool::new(false),
             opened: Mutex::default(),
-            used: AtomicU64::new(0),
+            used: std::sync::Mutex::new(Instant::now()),
         });
         self.known.insert(dbid.clone(), Arc::downgrade(&slot));
         slot
-    }
-
-    /// Notes that `slot` is being used.
-    pub(super) fn used(&mut self, slot: &Slot) {
-        self.uses += 1;
-        slot.used.store(self.uses, Ordering::Relaxed);
     }
 
     /// Notes that `slot` is open.
@@ -90,11 +93,13 @@ impl Slots {
         self.open.keys().cloned().collect()
     }
 
-    /// Takes, of the databases that are open and that no call is using, the one that was used longest ago.
-    pub(super) fn take_idle(&mut self) -> Option<Arc<Opened>> {
-        let mut by_age: Vec<_> = self.open.values().cloned().collect();
-        by_age.sort_unstable_by_key(|slot| slot.used.load(Ordering::Relaxed));
-        by_age.into_iter().find_map(|slot| {
+    /// Takes, of the databases that are open, that no call is using and that were not used after `until`, the one that was used
+    /// longest ago.
+    pub(super) fn take_idle(&mut self, until: Instant) -> Option<Arc<Opened>> {
+        let mut by_age: Vec<_> = self.open.values().map(|slot| (slot.used(), slot.clone())).collect();
+        by_age.retain(|(used, _)| *used <= until);
+        by_age.sort_unstable_by_key(|(used, _)| *used);
+        by_age.into_iter().find_map(|(_, slot)| {
             let opened = slot.take_idle()?;
             self.open.remove(&slot.dbid);
             Some(opened)

@@ -3,6 +3,7 @@ use std::path::Path;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures_timer::Delay;
 use futures_util::future::{Either, select};
@@ -15,6 +16,7 @@ use super::opened::Opened;
 use super::readers::Readers;
 use super::settings::Settings;
 use super::slots::{Slot, Slots};
+use super::transfer::Import;
 use crate::store::{Dbid, Error};
 
 /// The databases of one folder.
@@ -34,7 +36,7 @@ pub(super) struct Shared {
     freed: Arc<Notify>,
     closed: AtomicBool,
     /// The last to go: others may have the folder when nothing in it is open any more.
-    folder: Folder,
+    pub(super) folder: Folder,
 }
 
 impl Store {
@@ -73,6 +75,18 @@ impl Store {
         self.shared.slots().open_ids()
     }
 
+    /// Begins to make a database of that id from a file. Where there is one already, that is [`Error::Exists`].
+    pub async fn import(&self, dbid: &Dbid) -> Result<Import, Error> {
+        match self.open(dbid).await {
+            Ok(_) => return Err(Error::Exists),
+            Err(Error::NotFound) => {}
+            Err(error) => return Err(error),
+        }
+        let slot = self.shared.slots().get(dbid, || self.shared.folder.file(dbid));
+        let shared = self.shared.clone();
+        spawn_blocking(move || Import::new(slot, shared)).await.map_err(|error| Error::Io(error.to_string()))?
+    }
+
     async fn database(&self, dbid: &Dbid, create: bool) -> Result<Database, Error> {
         let slot = self.shared.slots().get(dbid, || self.shared.folder.file(dbid));
         self.shared.open(&slot, create).await?;
@@ -84,6 +98,21 @@ impl Store {
         let shared = self.shared.clone();
         let found = spawn_blocking(move || shared.folder.list()).await.map_err(|error| Error::Io(error.to_string()))?;
         found.map_err(|error| Error::Io(error.to_string()))
+    }
+
+    /// Closes what was not used for `time`, databases and connections that only read, and returns how many databases that were.
+    /// Their handles stay good. A host that has a timer gives back their memory and files by this: otherwise they stay open until
+    /// others need the place.
+    pub async fn close_idle(&self, time: Duration) -> usize {
+        let Some(until) = Instant::now().checked_sub(time) else { return 0 };
+        let readers = self.shared.readers.clone();
+        let _ = spawn_blocking(move || readers.close_idle(until)).await;
+        let mut count = 0;
+        while let Some(idle) = self.shared.take_idle(until) {
+            let _ = spawn_blocking(move || drop(idle)).await;
+            count += 1;
+        }
+        count
     }
 
     /// Ends the work of all handles: calls that began, or wait for their turn, run to their end, and others are
@@ -119,7 +148,7 @@ impl Shared {
         // From now on: who waits for somebody else to open it waits for a place as well.
         let patience = Delay::new(self.settings.patience);
         let mut opened = slot.opened.lock().await;
-        self.slots().used(slot);
+        slot.use_now();
         if let Some(opened) = opened.as_ref().filter(|opened| !opened.is_lost()) {
             return Ok(self.hold(opened));
         }
@@ -157,7 +186,7 @@ impl Shared {
             if let Ok(permit) = self.places.clone().try_acquire_owned() {
                 return Ok(Place { _permit: permit, _freed: Freed(self.freed.clone()) });
             }
-            let idle = self.slots().take_idle();
+            let idle = self.take_idle(Instant::now());
             if let Some(idle) = idle {
                 // Closing a database writes its log back.
                 let _ = spawn_blocking(move || drop(idle)).await;
@@ -165,6 +194,15 @@ impl Shared {
                 return Err(Error::Unavailable("too many databases are in use".into()));
             }
         }
+    }
+
+    fn take_idle(&self, until: Instant) -> Option<Arc<Opened>> {
+        self.slots().take_idle(until)
+    }
+
+    #[cfg(test)]
+    pub(super) fn free_places(&self) -> usize {
+        self.places.available_permits()
     }
 
     /// Whether no work may begin any more.

@@ -10,6 +10,8 @@ use super::*;
 use crate::store::{Dbid, Error};
 use crate::sync::{Replica, Request, Schema, Since};
 
+mod places;
+
 const SCHEMA: &str = "CREATE TABLE t (a PRIMARY KEY NOT NULL, b); SELECT crsql_as_crr('t')";
 
 fn dbid(text: &str) -> Dbid {

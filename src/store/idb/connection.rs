@@ -23,6 +23,15 @@ extern "C" {
     #[wasm_bindgen(method, catch)]
     fn transaction(this: &Transacting, stores: &Array, mode: &str, options: &Object)
     -> Result<IdbTransaction, JsValue>;
+
+    /// Whether the browser has promised to delete nothing by itself.
+    #[wasm_bindgen(js_namespace = ["navigator", "storage"], catch)]
+    async fn persisted() -> Result<JsValue, JsValue>;
+}
+
+/// Whether the browser has promised not to delete this origin's data when it needs the place.
+pub(super) async fn is_persisted() -> bool {
+    persisted().await.is_ok_and(|persisted| persisted.is_truthy())
 }
 
 fn factory() -> Result<Factory, Failure> {
@@ -31,13 +40,16 @@ fn factory() -> Result<Factory, Failure> {
     if factory.is_object() {
         Ok(factory.unchecked_into())
     } else {
-        Err(Failure::Other("this browser gives no access to IndexedDB".into()))
+        Err(Failure::Refused("it has no IndexedDB here".into()))
     }
 }
 
-/// The names of all databases of this origin.
+/// The names of all databases of this origin. Where nothing can be stored, there are none.
 pub(super) async fn names() -> Result<Vec<String>, Failure> {
-    let list = factory()?.databases().await.map_err(|e| Failure::from_js(&e))?;
+    let list = match factory() {
+        Ok(factory) => factory.databases().await.map_err(|e| Failure::from_js(&e))?,
+        Err(_) => return Ok(Vec::new()),
+    };
     let name = |database: JsValue| Reflect::get(&database, &"name".into()).ok()?.as_string();
     Ok(Array::from(&list).iter().filter_map(name).collect())
 }
@@ -78,7 +90,9 @@ impl Connection {
         request.set_onupgradeneeded(Some(upgrade.as_ref().unchecked_ref()));
         match finished(request.clone()).await {
             Ok(database) => Ok(Self { database: database.unchecked_into(), on_lost: RefCell::default() }),
-            // Of the reasons for this, only the aborted upgrade concerns a database that is not there.
+            // The name under which Firefox refuses windows that store nothing.
+            Err(Failure::Closed) if is_invalid_state(&request) => Err(Failure::Refused("a private window".into())),
+            // Of the other reasons for this, only the aborted upgrade concerns a database that is not there.
             Err(Failure::Closed) if create.is_none() => Err(Failure::Missing),
             Err(failure) => Err(failure),
         }
@@ -91,6 +105,12 @@ impl Connection {
         self.database.set_onclose(Some(function));
         self.database.set_onversionchange(Some(function));
         self.on_lost.replace(Some(callback));
+    }
+
+    /// Begins a transaction that reads.
+    pub(super) fn read(&self, stores: &[&str]) -> Result<IdbTransaction, Failure> {
+        let stores: Array = stores.iter().map(|name| JsValue::from_str(name)).collect();
+        self.database.transaction_with_str_sequence(&stores).map_err(|e| Failure::from_js(&e))
     }
 
     /// Begins a transaction that may write.
@@ -116,6 +136,10 @@ impl Drop for Connection {
         self.database.set_onversionchange(None);
         self.database.close();
     }
+}
+
+fn is_invalid_state(request: &IdbRequest) -> bool {
+    matches!(request.error(), Ok(Some(error)) if error.name() == "InvalidStateError")
 }
 
 fn create_stores(request: &IdbOpenDbRequest, stores: &[&str]) -> Result<(), JsValue> {

@@ -1,18 +1,20 @@
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
 
-use futures_util::future::join_all;
+use futures_util::future::{LocalBoxFuture, join_all};
 use send_wrapper::SendWrapper;
 use tokio::sync::{Mutex, oneshot, watch};
 use wasm_bindgen_futures::spawn_local;
 
 use super::connection;
 use super::failure::Failure;
+use super::image::Image;
 use super::opened::Opened;
+use super::transfer::{Export, Import};
 use crate::crr::Version;
-use crate::store::{Dbid, Error};
+use crate::store::{Dbid, Error, Kept};
 use crate::sync::Replica;
 
 // The module has one thread, so nothing in it ever moves to another: `SendWrapper` is `Send` for the sake of the code
@@ -27,8 +29,11 @@ struct Shared {
     slots: RefCell<HashMap<Dbid, Rc<Slot>>>,
 }
 
+/// What a call does, and keeps what it found.
+type Call = Box<dyn FnMut(&mut Replica)>;
+
 /// One database that was asked for, whether it is open just now or not.
-struct Slot {
+pub(super) struct Slot {
     dbid: Dbid,
     name: String,
     /// Held while opening, so that it is opened once.
@@ -57,17 +62,30 @@ impl Store {
         SendWrapper::new(async move {
             let outcome = async {
                 let opened = slot.ready(create).await?;
-                // A database whose creation did not come to its schema is not there yet.
-                if !create && !opened.run(|replica| replica.exists())?.0 {
-                    return Err(Error::NotFound);
+                let mut exists = true;
+                if !create {
+                    opened.run(&mut |replica| exists = replica.exists())?;
                 }
-                Ok(())
+                // A database whose creation did not come to its schema is not there yet.
+                if exists { Ok(()) } else { Err(Error::NotFound) }
             };
             let outcome = outcome.await;
             if outcome.is_err() {
                 shared.forget(&slot);
             }
             outcome.map(|()| Database(SendWrapper::new(slot)))
+        })
+    }
+
+    /// Begins to make a database of that id from a file. Where there is one already, that is [`Error::Exists`].
+    pub fn import(&self, dbid: &Dbid) -> impl Future<Output = Result<Import, Error>> + Send + use<> {
+        let (there, slot) = (self.open(dbid), self.0.slot(dbid));
+        SendWrapper::new(async move {
+            match there.await {
+                Ok(_) => Err(Error::Exists),
+                Err(Error::NotFound) => Ok(Import::new(slot)),
+                Err(error) => Err(error),
+            }
         })
     }
 
@@ -163,19 +181,13 @@ impl Slot {
         Err(Failure::Closed.into())
     }
 
-    /// The open database. Opening belongs to no call: a caller that goes away half way would leave a connection behind
-    /// that nobody closes.
+    /// The open database.
     async fn opened(self: &Rc<Self>, create: bool) -> Result<Rc<Opened>, Error> {
         if let Some(opened) = open_one(&*self.opened.lock().await) {
             return Ok(opened);
         }
-        let (sender, receiver) = oneshot::channel();
         let slot = Rc::clone(self);
-        spawn_local(async move {
-            // Nobody may be waiting any more; the next call finds it open.
-            let _ = sender.send(slot.open(create).await);
-        });
-        receiver.await.unwrap_or_else(|_| Err(Failure::Closed.into()))
+        detached(async move { slot.open(create).await }).await
     }
 
     async fn open(&self, create: bool) -> Result<Rc<Opened>, Error> {
@@ -189,18 +201,43 @@ impl Slot {
         Ok(Rc::clone(slot.insert(opened)))
     }
 
+    /// Makes a whole file the database, where there is none yet.
+    pub(super) async fn fill(self: &Rc<Self>, image: Image) -> Result<(), Error> {
+        detached(self.ready(true).await?.replace(image)).await
+    }
+
     fn is_open(&self) -> bool {
         // It is locked while it is being opened.
         let opened = self.opened.try_lock();
         opened.is_ok_and(|opened| open_one(&opened).is_some())
     }
 
+    /// Runs a call. Resolves after everything that was committed so far is durable.
+    fn run(self: Rc<Self>, mut call: Call) -> LocalBoxFuture<'static, Result<(), Error>> {
+        Box::pin(async move {
+            let opened = self.ready(false).await?;
+            let generation = opened.run(&mut *call)?;
+            Ok(opened.durable(generation).await?)
+        })
+    }
+
     async fn release(&self) {
-        let opened = self.opened.lock().await.take();
+        // One that is in memory only has nowhere to come back from.
+        let opened = self.opened.lock().await.take_if(|opened| opened.is_stored());
         if let Some(opened) = opened {
             opened.retire().await;
         }
     }
+}
+
+/// Runs a task that belongs to no call: a caller that goes away half way would leave behind what nobody closes.
+async fn detached<T: 'static>(task: impl Future<Output = Result<T, Error>> + 'static) -> Result<T, Error> {
+    let (sender, receiver) = oneshot::channel();
+    spawn_local(async move {
+        // Nobody may be waiting any more.
+        let _ = sender.send(task.await);
+    });
+    receiver.await.unwrap_or_else(|_| Err(Failure::Closed.into()))
 }
 
 fn open_one(slot: &Option<Rc<Opened>>) -> Option<Rc<Opened>> {
@@ -225,11 +262,15 @@ impl Database {
         F: FnOnce(&mut Replica) -> T + Send + 'static,
     {
         let slot = Rc::clone(&self.0);
+        let found = Rc::new(Cell::new(None));
+        let told = Rc::clone(&found);
+        // The same code runs every call; only this much is made anew for each kind.
+        let mut f = Some(f);
+        let run: Call = Box::new(move |replica| told.set(f.take().map(|f| f(replica))));
+        let done = slot.run(run);
         SendWrapper::new(async move {
-            let opened = slot.ready(false).await?;
-            let (value, generation) = opened.run(f)?;
-            opened.durable(generation).await?;
-            Ok(value)
+            done.await?;
+            found.take().ok_or_else(|| Failure::Closed.into())
         })
     }
 
@@ -240,6 +281,30 @@ impl Database {
         F: FnOnce(&mut Replica) -> T + Send + 'static,
     {
         self.call(f)
+    }
+
+    /// The database as a file, as it is now; what is in it is durable.
+    pub fn export(&self) -> impl Future<Output = Result<Export, Error>> + Send + use<> {
+        let slot = Rc::clone(&self.0);
+        SendWrapper::new(async move {
+            let opened = slot.ready(false).await?;
+            let (snapshot, generation) = opened.snapshot();
+            opened.durable(generation).await?;
+            Ok(Export::new(snapshot))
+        })
+    }
+
+    /// Where the database is kept.
+    pub fn kept(&self) -> impl Future<Output = Result<Kept, Error>> + Send + use<> {
+        let slot = Rc::clone(&self.0);
+        SendWrapper::new(async move {
+            let is_stored = slot.ready(false).await?.is_stored();
+            Ok(match is_stored {
+                false => Kept::Memory,
+                true if connection::is_persisted().await => Kept::Persisted,
+                true => Kept::BestEffort,
+            })
+        })
     }
 
     /// The newest durable local version.

@@ -9,6 +9,8 @@ use crate::store::Error;
 pub(super) enum Failure {
     /// There is no database of this name.
     Missing,
+    /// The browser lets us store nothing at all: the user has it switched off, or the window is a private one.
+    Refused(String),
     /// The quota, the disk or the memory is exhausted.
     Full,
     /// Another instance has the database, or took it over.
@@ -29,11 +31,22 @@ impl Failure {
         };
         match exception.name().as_str() {
             "QuotaExceededError" => Self::Full,
+            "SecurityError" | "NotAllowedError" => Self::Refused(exception.message()),
             // A closing connection refuses new transactions with the first and aborts running ones with the second.
             "InvalidStateError" | "AbortError" => Self::Closed,
             "ConstraintError" => Self::Taken,
             "VersionError" => Self::Damaged("it was stored by a newer version of this software".into()),
             name => Self::Other(format!("{name}: {}", exception.message())),
+        }
+    }
+}
+
+impl Failure {
+    /// Says on the console what nobody may be waiting for. A database that was let go on purpose is nothing to tell.
+    pub(super) fn tell(&self) {
+        match self {
+            Self::Closed | Self::Missing | Self::Refused(_) => {}
+            failure => tracing::warn!("{}", Error::from(failure.clone())),
         }
     }
 }
@@ -51,6 +64,7 @@ impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Missing => Self::NotFound,
+            Failure::Refused(why) => Self::Unavailable(format!("the browser gives no storage: {why}")),
             Failure::Full => Self::StorageFull,
             Failure::Taken => Self::Unavailable("another worker of this site has it open; try again".into()),
             Failure::Closed => Self::Unavailable("the browser closed its storage; try again".into()),

@@ -8,7 +8,9 @@
 //! Blocks are smaller than SQLite's pages on purpose: an insert changes two or three places of a page, and only these
 //! go to the log.
 
+use std::collections::VecDeque;
 use std::ops::Range;
+use std::rc::Rc;
 
 use super::blocks::Blocks;
 
@@ -24,8 +26,8 @@ pub(crate) const BLOCK: usize = 512;
 pub(crate) struct OutOfMemory;
 
 struct Chunk {
-    /// Always [`CHUNK`] bytes.
-    bytes: Box<[u8]>,
+    /// Always [`CHUNK`] bytes. Shared with snapshots, and copied before it is changed while one has it.
+    bytes: Rc<Box<[u8]>>,
     dirty: Blocks,
     stale: bool,
 }
@@ -46,7 +48,7 @@ impl Image {
         self.recorded_size = self.size;
         bytes.try_reserve_exact(CHUNK.saturating_sub(bytes.len())).map_err(|_| OutOfMemory)?;
         bytes.resize(CHUNK, 0);
-        self.chunks.push(Chunk { bytes: bytes.into_boxed_slice(), dirty: Blocks::default(), stale: false });
+        self.chunks.push(Chunk::new(bytes, false));
         Ok(())
     }
 
@@ -75,6 +77,9 @@ impl Image {
     /// Writes at `offset`, growing the file as needed; a gap is filled with zeros. On an error nothing changed.
     pub(crate) fn write(&mut self, bytes: &[u8], offset: u64) -> Result<(), OutOfMemory> {
         let end = offset.checked_add(bytes.len() as u64).ok_or(OutOfMemory)?;
+        for (index, _) in pieces(offset, bytes.len()) {
+            self.chunks.get_mut(index).map_or(Ok(()), Chunk::own)?;
+        }
         if end > self.size {
             self.set_size(end)?;
         }
@@ -93,6 +98,9 @@ impl Image {
     pub(crate) fn set_size(&mut self, size: u64) -> Result<(), OutOfMemory> {
         let count = usize::try_from(size.div_ceil(CHUNK as u64)).map_err(|_| OutOfMemory)?;
         if size < self.size {
+            if let Some(last) = count.checked_sub(1) {
+                self.chunks.get_mut(last).map_or(Ok(()), Chunk::own)?;
+            }
             self.chunks.truncate(count);
             self.clear_tail(size);
         } else {
@@ -113,7 +121,7 @@ impl Image {
                 return Err(OutOfMemory);
             }
             bytes.resize(CHUNK, 0);
-            self.chunks.push(Chunk { bytes: bytes.into_boxed_slice(), dirty: Blocks::default(), stale: true });
+            self.chunks.push(Chunk::new(bytes, true));
         }
         Ok(())
     }
@@ -124,7 +132,7 @@ impl Image {
         if used != 0
             && let Some(chunk) = self.chunks.last_mut()
         {
-            if let Some(tail) = chunk.bytes.get_mut(used..) {
+            if let Some(tail) = Rc::get_mut(&mut chunk.bytes).and_then(|bytes| bytes.get_mut(used..)) {
                 tail.fill(0);
             }
             chunk.dirty.truncate(used);
@@ -183,6 +191,11 @@ impl Image {
         self.chunks.get(index as usize)?.bytes.get(..used)
     }
 
+    /// The file as it is now, whatever is written later.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot { left: self.size, chunks: self.chunks.iter().map(|chunk| Rc::clone(&chunk.bytes)).collect() }
+    }
+
     /// Nothing is dirty or stale any more.
     pub(crate) fn mark_stored(&mut self) {
         for chunk in &mut self.chunks {
@@ -193,15 +206,53 @@ impl Image {
     }
 }
 
+/// The bytes of a file at one moment, chunk by chunk. A chunk takes memory of its own from when it is changed on.
+pub(crate) struct Snapshot {
+    left: u64,
+    chunks: VecDeque<Rc<Box<[u8]>>>,
+}
+
+impl Snapshot {
+    /// How many bytes are still to come.
+    pub(crate) fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// The next bytes, until none are left.
+    pub(crate) fn next(&mut self) -> Option<Vec<u8>> {
+        let chunk = self.chunks.pop_front()?;
+        let used = self.left.min(CHUNK as u64);
+        self.left -= used;
+        Some(chunk.get(..used as usize)?.to_vec())
+    }
+}
+
 impl Chunk {
-    /// Writes within the chunk. A block that gets the bytes it had stays clean: SQLite writes whole pages.
+    fn new(bytes: Vec<u8>, stale: bool) -> Self {
+        Self { bytes: Rc::new(bytes.into_boxed_slice()), dirty: Blocks::default(), stale }
+    }
+
+    /// Makes a copy of bytes that a snapshot has too, so that they can be changed.
+    fn own(&mut self) -> Result<(), OutOfMemory> {
+        if Rc::get_mut(&mut self.bytes).is_none() {
+            let mut copy = Vec::new();
+            copy.try_reserve_exact(CHUNK).map_err(|_| OutOfMemory)?;
+            copy.extend_from_slice(&self.bytes);
+            self.bytes = Rc::new(copy.into_boxed_slice());
+        }
+        Ok(())
+    }
+
+    /// Writes within the chunk, whose bytes are [its own](Self::own). A block that gets the bytes it had stays clean:
+    /// SQLite writes whole pages.
     fn write(&mut self, bytes: &[u8], range: Range<usize>) {
+        let Some(own) = Rc::get_mut(&mut self.bytes) else { return };
         let mut rest = bytes;
         let mut at = range.start;
         while !rest.is_empty() {
             let len = (BLOCK - at % BLOCK).min(rest.len());
             let (piece, after) = rest.split_at(len);
-            if let Some(target) = self.bytes.get_mut(at..at + len)
+            if let Some(target) = own.get_mut(at..at + len)
                 && target != piece
             {
                 target.copy_from_slice(piece);
@@ -285,5 +336,20 @@ mod tests {
         assert_eq!(image.stale_chunks(), [1]);
         image.mark_stored();
         assert!(image.stale_chunks().is_empty());
+    }
+    #[test]
+    fn a_snapshot_stays_as_it_was() {
+        let mut image = Image::default();
+        image.write(&[1; CHUNK + 5], 0).unwrap();
+        let mut snapshot = image.snapshot();
+        image.write(&[2; 10], 3).unwrap();
+        image.set_size(CHUNK as u64 - 7).unwrap();
+        assert_eq!(snapshot.left(), CHUNK as u64 + 5);
+        assert_eq!(snapshot.next(), Some(vec![1; CHUNK]));
+        assert_eq!(snapshot.next(), Some(vec![1; 5]));
+        assert_eq!(snapshot.next(), None);
+        let mut bytes = [0; 13];
+        image.read(&mut bytes, 0);
+        assert_eq!(bytes, [1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2]);
     }
 }

@@ -8,14 +8,15 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use futures_timer::Delay;
+use futures_util::future::{Either, ready};
 use tokio::sync::watch;
 use wasm_bindgen_futures::spawn_local;
 
 use super::connection::Connection;
 use super::failure::Failure;
-use super::image::Image;
+use super::image::{Image, Snapshot};
 use super::lock::{self, Held};
-use super::log::{Generation, Log, Write};
+use super::log::{Generation, Limits, Log, Restore, Write};
 use super::stored::{STORES, Stored};
 use super::vfs;
 use crate::crr::Version;
@@ -35,13 +36,20 @@ struct Progress {
     end: Option<Failure>,
 }
 
+/// Where commits go.
+enum Storage {
+    Stored(Stored),
+    /// The browser gives us none: what is written is gone with the worker.
+    Memory,
+}
+
 /// A database in memory, and its storage.
 pub(super) struct Opened {
     // Dropped in this order: the connection to SQLite before its image, the storage before the lock.
     replica: RefCell<Option<Replica>>,
     image: Rc<RefCell<Image>>,
     log: RefCell<Log>,
-    stored: RefCell<Option<Stored>>,
+    storage: RefCell<Option<Storage>>,
     lock: RefCell<Option<Held>>,
     progress: watch::Sender<Progress>,
     versions: watch::Sender<Version>,
@@ -59,13 +67,33 @@ impl Opened {
             move || owner.tell(News::Taken)
         })
         .await?;
-        let connection = Connection::open(name, create.then_some(STORES)).await?;
+        let connection = match Connection::open(name, create.then_some(STORES)).await {
+            Err(Failure::Refused(_)) if !create => return Err(Error::NotFound),
+            Err(Failure::Refused(why)) => {
+                tracing::warn!("the browser gives no storage ({why}): {name} is in memory, and gone with the worker");
+                let (image, log) =
+                    Restore::new(None, Limits::default()).and_then(Restore::finish).map_err(Failure::from)?;
+                return Self::start(Storage::Memory, image, log, None, versions);
+            }
+            connection => connection?,
+        };
         connection.on_lost({
             let owner = Rc::clone(&owner);
             move |is_closed| owner.tell(if is_closed { News::Closed } else { News::Wanted })
         });
         let (stored, image, log) = Stored::load(connection).await?;
+        let opened = Self::start(Storage::Stored(stored), image, log, Some(held), versions)?;
+        owner.set(&opened);
+        Ok(opened)
+    }
 
+    fn start(
+        storage: Storage,
+        image: Image,
+        log: Log,
+        lock: Option<Held>,
+        versions: watch::Sender<Version>,
+    ) -> Result<Rc<Self>, Error> {
         let progress = Progress { durable: log.current(&image), end: None };
         let image = Rc::new(RefCell::new(image));
         let conn = vfs::connect(&image).map_err(crate::sync::Error::from)?;
@@ -75,8 +103,8 @@ impl Opened {
             replica: RefCell::new(Some(replica)),
             image,
             log: RefCell::new(log),
-            stored: RefCell::new(Some(stored)),
-            lock: RefCell::new(Some(held)),
+            storage: RefCell::new(Some(storage)),
+            lock: RefCell::new(lock),
             progress: watch::Sender::new(progress),
             versions,
             is_writing: Cell::new(false),
@@ -84,8 +112,12 @@ impl Opened {
             is_retiring: Cell::new(false),
         });
         opened.start_writing();
-        owner.set(&opened);
         Ok(opened)
+    }
+
+    /// Whether commits are stored, and not in memory only.
+    pub(super) fn is_stored(&self) -> bool {
+        !matches!(*self.storage.borrow(), Some(Storage::Memory))
     }
 
     /// Whether calls can still be made.
@@ -93,21 +125,21 @@ impl Opened {
         !self.is_retiring.get() && self.replica.try_borrow().is_ok_and(|replica| replica.is_some())
     }
 
-    /// Runs `f` with the replica. What it returns may be told once the generation beside it is durable.
-    pub(super) fn run<T>(self: &Rc<Self>, f: impl FnOnce(&mut Replica) -> T) -> Result<(T, Generation), Error> {
+    /// Runs `f` with the replica. What it found may be told once the generation that is returned is durable.
+    pub(super) fn run(self: &Rc<Self>, f: &mut dyn FnMut(&mut Replica)) -> Result<Generation, Error> {
         // It stays borrowed when an earlier call panicked.
         let mut replica = self.replica.try_borrow_mut().map_err(|_| Failure::Closed)?;
         let Some(replica) = replica.as_mut().filter(|_| !self.is_retiring.get()) else {
             return Err(self.end_or_closed().into());
         };
-        let value = f(replica);
+        f(replica);
         if !replica.connection().is_autocommit() {
             // Storing half a transaction would be worse than losing one that nobody committed.
             replica.connection().execute_batch("ROLLBACK").map_err(crate::sync::Error::from)?;
         }
         let generation = self.log.borrow().current(&self.image.borrow());
         self.start_writing();
-        Ok((value, generation))
+        Ok(generation)
     }
 
     /// Resolves when `generation` is durable.
@@ -119,6 +151,35 @@ impl Opened {
             Ok(progress) => Err(progress.end.clone().unwrap_or(Failure::Closed)),
             Err(_) => Err(Failure::Closed),
         }
+    }
+
+    /// The file as the calls until now have left it. It may be told once the generation beside it is durable.
+    pub(super) fn snapshot(&self) -> (Snapshot, Generation) {
+        let image = self.image.borrow();
+        (image.snapshot(), self.log.borrow().current(&image))
+    }
+
+    /// Puts a whole file in the place of storage in which there is no database yet, as one transaction, and lets go of it:
+    /// the next call opens what is stored then.
+    pub(super) async fn replace(self: Rc<Self>, mut image: Image) -> Result<(), Error> {
+        let mut exists = false;
+        let generation = self.run(&mut |replica| exists = replica.exists())?;
+        if exists {
+            return Err(Error::Exists);
+        }
+        if !self.is_stored() {
+            return Err(Failure::Refused("it keeps nothing that could be imported".into()).into());
+        }
+        // Before anyone else has a turn: what they wrote would be gone.
+        self.is_retiring.set(true);
+        self.durable(generation).await?;
+        let write = self.log.borrow_mut().checkpoint(&mut image);
+        let outcome = match self.write(&write, &image) {
+            Ok(written) => written.await,
+            Err(failure) => Err(failure),
+        };
+        self.end(Failure::Closed);
+        Ok(outcome?)
     }
 
     /// Takes no more calls, makes everything durable and lets go of the database.
@@ -133,13 +194,16 @@ impl Opened {
     fn end(&self, failure: Failure) {
         self.progress.send_if_modified(|progress| {
             let is_first = progress.end.is_none();
+            if is_first {
+                failure.tell();
+            }
             progress.end.get_or_insert(failure);
             is_first
         });
         if let Ok(mut replica) = self.replica.try_borrow_mut() {
             replica.take();
         }
-        self.stored.borrow_mut().take();
+        self.storage.borrow_mut().take();
         self.lock.borrow_mut().take();
     }
 
@@ -169,14 +233,24 @@ impl Opened {
 
     async fn execute(&self, write: Write) -> Result<(), Failure> {
         let version = self.version()?;
-        let written = match &*self.stored.borrow() {
-            Some(stored) => stored.execute(&write, &self.image.borrow())?,
-            None => return Err(self.end_or_closed()),
-        };
+        let written = self.write(&write, &self.image.borrow())?;
         written.await?;
         self.progress.send_modify(|progress| progress.durable = write.generation());
         self.versions.send_if_modified(|told| std::mem::replace(told, version) != version);
         Ok(())
+    }
+
+    /// Begins a write. What it takes of `image` is taken when this returns; the future tells when it is durable.
+    fn write(
+        &self,
+        write: &Write,
+        image: &Image,
+    ) -> Result<impl Future<Output = Result<(), Failure>> + use<>, Failure> {
+        match &*self.storage.borrow() {
+            Some(Storage::Stored(stored)) => Ok(Either::Left(stored.execute(write, image)?)),
+            Some(Storage::Memory) => Ok(Either::Right(ready(Ok(())))),
+            None => Err(self.end_or_closed()),
+        }
     }
 
     /// The version of the state that is about to be written.

@@ -31,37 +31,14 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    /// Takes the database over from whoever had it, and reads it.
+    /// Takes the database over from whoever had it, and reads it. Where there is no room even for the new epoch, it goes on
+    /// with the one that is stored: reading must not need room. The Web Lock alone then keeps others from writing.
     pub(super) async fn load(connection: Connection) -> Result<(Self, Image, Log), Failure> {
-        let transaction = connection.write(STORES, Durability::Relaxed)?;
-        let done = completed(transaction.clone());
-        let loaded = async {
-            let meta = store(&transaction, META)?;
-            let epoch = finished(get(&meta, EPOCH)?);
-            let head = finished(get(&meta, HEAD)?);
-            let records = finished(get_all(&store(&transaction, LOG)?, None)?);
-            let chunks = store(&transaction, CHUNKS)?;
-
-            let epoch = epoch.await?.as_f64().unwrap_or(0.0) + 1.0;
-            put(&meta, &JsValue::from_f64(epoch), &EPOCH.into())?;
-            let head = head.await?;
-            let head = (!head.is_undefined()).then(|| bytes(head)).transpose()?;
-            let mut restore = Restore::new(head.as_deref(), Limits::default())?;
-            for first in (0..restore.chunks()).step_by(BATCH as usize) {
-                let range = IdbKeyRange::bound(&(first as f64).into(), &((first + BATCH - 1) as f64).into());
-                let range = range.map_err(|e| Failure::from_js(&e))?;
-                let batch = finished(get_all(&chunks, Some(&range))?).await?;
-                for chunk in Array::from(&batch) {
-                    restore.chunk(bytes(chunk)?)?;
-                }
-            }
-            for record in Array::from(&records.await?) {
-                restore.record(&bytes(record)?)?;
-            }
-            Ok::<_, Failure>((epoch, restore.finish()?))
+        let loaded = match read(connection.write(STORES, Durability::Relaxed)?, true).await {
+            Err(Failure::Full) => read(connection.read(STORES)?, false).await,
+            loaded => loaded,
         };
-        let (epoch, (image, log)) = loaded.await?;
-        done.await?;
+        let (epoch, (image, log)) = loaded?;
         Ok((Self { connection, epoch }, image, log))
     }
 
@@ -114,6 +91,44 @@ impl Stored {
             }
         }
         Ok(fence)
+    }
+}
+
+/// Reads everything in one transaction, which counts the epoch up if it shall.
+async fn read(transaction: IdbTransaction, next_epoch: bool) -> Result<(f64, (Image, Log)), Failure> {
+    let done = completed(transaction.clone());
+    let loaded = async {
+        let meta = store(&transaction, META)?;
+        let epoch = finished(get(&meta, EPOCH)?);
+        let head = finished(get(&meta, HEAD)?);
+        let records = finished(get_all(&store(&transaction, LOG)?, None)?);
+        let chunks = store(&transaction, CHUNKS)?;
+
+        let mut epoch = epoch.await?.as_f64().unwrap_or(0.0);
+        if next_epoch {
+            epoch += 1.0;
+            put(&meta, &JsValue::from_f64(epoch), &EPOCH.into())?;
+        }
+        let head = head.await?;
+        let head = (!head.is_undefined()).then(|| bytes(head)).transpose()?;
+        let mut restore = Restore::new(head.as_deref(), Limits::default())?;
+        for first in (0..restore.chunks()).step_by(BATCH as usize) {
+            let range = IdbKeyRange::bound(&(first as f64).into(), &((first + BATCH - 1) as f64).into());
+            let range = range.map_err(|e| Failure::from_js(&e))?;
+            let batch = finished(get_all(&chunks, Some(&range))?).await?;
+            for chunk in Array::from(&batch) {
+                restore.chunk(bytes(chunk)?)?;
+            }
+        }
+        for record in Array::from(&records.await?) {
+            restore.record(&bytes(record)?)?;
+        }
+        Ok::<_, Failure>((epoch, restore.finish()?))
+    };
+    match (loaded.await, done.await) {
+        // Of a transaction that was aborted, its requests know no more than that.
+        (Ok(_) | Err(Failure::Closed), Err(failure)) => Err(failure),
+        (loaded, _) => loaded,
     }
 }
 

@@ -42,11 +42,10 @@ pub(crate) fn connect(image: &Rc<RefCell<Image>>) -> rusqlite::Result<Connection
 
 /// The settings on which the invariants above rest. Durability is the store's work, so SQLite need not sync.
 fn configure(conn: &Connection) -> rusqlite::Result<()> {
-    conn.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
-    conn.pragma_update(None, "journal_mode", "MEMORY")?;
-    conn.pragma_update(None, "synchronous", "OFF")?;
-    conn.pragma_update(None, "cache_spill", "OFF")?;
-    conn.pragma_update(None, "temp_store", "MEMORY")
+    conn.execute_batch(
+        "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF;
+         PRAGMA cache_spill = OFF; PRAGMA temp_store = MEMORY",
+    )
 }
 
 thread_local! {

@@ -6,12 +6,14 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use super::super::apply::{Applied, apply};
 use super::super::error::{ApplyError, Error};
+use super::super::layout::has_table;
 use super::super::peers::{self, Event};
 use super::super::replica::Replica;
 use super::{QueriesAnswer, RowName};
 use crate::crr::SiteId;
 
-pub(in crate::sync) const TABLES: &str = "
+/// Created with the first answer.
+const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS crsql_sync_subscribed (
         id INTEGER PRIMARY KEY, host BLOB NOT NULL, name TEXT NOT NULL, seen INTEGER NOT NULL, whole INTEGER NOT NULL,
         UNIQUE (host, name)
@@ -41,6 +43,9 @@ pub struct Subscribed {
 impl Replica {
     /// How far the subscription `name` to the copy `host` is; `None` if nothing of it was merged.
     pub fn subscribed(&self, host: SiteId, name: &str) -> Result<Option<Subscribed>, Error> {
+        if !has_table(&self.conn, "crsql_sync_subscribed_rows")? {
+            return Ok(None);
+        }
         let mut find =
             self.conn.prepare_cached("SELECT seen, whole FROM crsql_sync_subscribed WHERE host = ?1 AND name = ?2")?;
         let found =
@@ -76,6 +81,7 @@ impl Replica {
 
 /// Writes down what an answer says of a subscription. Returns the rows that are in none any more.
 fn note(conn: &Connection, name: &str, answer: &QueriesAnswer) -> Result<Vec<RowName>, Error> {
+    conn.execute_batch(TABLES)?;
     let (host, whole) = (answer.batch.from, !answer.batch.more);
     let id: i64 = conn
         .prepare_cached(

@@ -8,9 +8,12 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::super::error::Error;
+use super::super::layout::has_table;
+use crate::crr::ids::MAX_COUNTER;
 use crate::crr::{RowId, Version};
 
-pub(in crate::sync) const TABLES: &str = "
+/// Created with the first subscription.
+const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS crsql_sync_subscriptions (
         id INTEGER PRIMARY KEY, holder TEXT NOT NULL, name TEXT NOT NULL, queries BLOB NOT NULL,
         seen INTEGER NOT NULL, seen_at INTEGER NOT NULL, given INTEGER NOT NULL, given_at INTEGER NOT NULL,
@@ -55,6 +58,12 @@ impl Subscription {
         queries: [u8; 32],
         seen: Option<i64>,
     ) -> Result<Self, Error> {
+        // A number that somebody may still name is not given again.
+        let named = seen.filter(|seen| (0..=MAX_COUNTER).contains(seen)).unwrap_or(0);
+        let unknown = |id| Self { id, queries, record: None, seen: 0, seen_at: Version::ZERO, given: 0, named };
+        if !has_any(conn)? {
+            return Ok(unknown(id));
+        }
         let mut find = conn.prepare_cached(
             "SELECT id, queries, seen, seen_at, given, given_at FROM crsql_sync_subscriptions
              WHERE holder = ?1 AND name = ?2",
@@ -66,11 +75,7 @@ impl Subscription {
                 Ok((row.get(0)?, same, answers))
             })
             .optional()?;
-        // Not to be given again.
-        let named = seen.unwrap_or(0).max(0);
-        let Some((record, same, answers)) = found else {
-            return Ok(Self { id, queries, record: None, seen: 0, seen_at: Version::ZERO, given: 0, named });
-        };
+        let Some((record, same, answers)) = found else { return Ok(unknown(id)) };
         let given = answers[1].0;
         let seen = answers.into_iter().find(|(number, _)| same && *number > 0 && Some(*number) == seen);
         let (seen, at) = seen.unwrap_or((0, 0));
@@ -95,6 +100,9 @@ impl Subscription {
 
     /// The rows that its holder has, in their order.
     pub(super) fn held(&self, conn: &Connection) -> Result<Vec<RowId>, Error> {
+        if self.record.is_none() {
+            return Ok(Vec::new());
+        }
         let mut select = conn.prepare_cached(
             "SELECT tbl, number FROM crsql_sync_held
              WHERE subscription = ?1 AND entered <= ?2 AND (gone IS NULL OR gone > ?2) ORDER BY tbl, number",
@@ -114,6 +122,7 @@ impl Subscription {
         left: &[RowId],
         now: i64,
     ) -> Result<bool, Error> {
+        conn.execute_batch(TABLES)?;
         let stands = Self::find(conn, self.id.clone(), self.queries, (!self.is_new()).then_some(self.seen))?;
         if (stands.record, stands.given, stands.seen) != (self.record, self.given, self.seen) {
             return Ok(false);
@@ -158,6 +167,9 @@ impl Subscription {
 
 /// Forgets a subscription; false where there was none.
 pub(super) fn end(conn: &Connection, id: &SubscriptionId) -> Result<bool, Error> {
+    if !has_any(conn)? {
+        return Ok(false);
+    }
     conn.prepare_cached(
         "DELETE FROM crsql_sync_held WHERE subscription IN
          (SELECT id FROM crsql_sync_subscriptions WHERE holder = ?1 AND name = ?2)",
@@ -170,6 +182,9 @@ pub(super) fn end(conn: &Connection, id: &SubscriptionId) -> Result<bool, Error>
 /// Forgets the subscriptions that were not used since a time, and of one holder those that were used longest ago where it has
 /// more than `most`.
 pub(super) fn expire(conn: &Connection, holder: &str, unused_since: i64, most: usize) -> Result<(), Error> {
+    if !has_any(conn)? {
+        return Ok(());
+    }
     let mut old = conn.prepare_cached(
         "SELECT holder, name FROM crsql_sync_subscriptions WHERE used < ?1
          UNION SELECT holder, name FROM (
@@ -179,4 +194,9 @@ pub(super) fn expire(conn: &Connection, holder: &str, unused_since: i64, most: u
         Ok(SubscriptionId { holder: row.get(0)?, name: row.get(1)? })
     })?;
     ids.collect::<Result<Vec<_>, _>>()?.iter().try_for_each(|id| end(conn, id).map(drop))
+}
+
+/// Whether there ever was a subscription.
+fn has_any(conn: &Connection) -> Result<bool, Error> {
+    has_table(conn, "crsql_sync_held")
 }

@@ -7,6 +7,7 @@ use super::prefix::Prefix;
 use super::prints::{self, Prints};
 use super::probe::{Item, List, MAX_ITEMS, MAX_NODES, Node, Probe};
 use super::row;
+use crate::crr::sort::sort_by_key;
 use crate::crr::{Change, WholeRow};
 use crate::sync::error::Error;
 use crate::sync::request::{Page, size_of};
@@ -69,7 +70,7 @@ impl<'a> Answer<'a> {
 
     /// Puts nodes in order. Prints that turned out to be wrong are forgotten.
     pub(super) fn finish(mut self) -> Result<Self, Error> {
-        self.nodes.sort_unstable_by_key(|node| node.prefix);
+        sort_by_key(&mut self.nodes, |node| node.prefix);
         self.nodes.dedup_by(|next, node| node.prefix.contains(next.prefix.first()));
         self.nodes.truncate(MAX_NODES);
         if self.is_stale {
@@ -117,7 +118,9 @@ impl<'a> Answer<'a> {
         if self.is_full {
             return self.hand_back(prefix);
         }
-        let mut theirs: BTreeMap<u64, u128> = theirs.iter().map(|item| (item.place, item.print)).collect();
+        let items = theirs;
+        let mut theirs = BTreeMap::<u64, u128>::new();
+        theirs.extend(items.iter().map(|item| (item.place, item.print)));
         let mut stopped = None;
         self.prints.each_item(prefix, &mut |Item { place, print }| {
             let known = theirs.get(&place);

@@ -19,6 +19,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::prefix::Prefix;
 use super::probe::{Item, Node, Sum};
 use super::row;
+use crate::crr::sort::sort;
 use crate::crr::{Engine, RowId, Version, WholeRow};
 use crate::sync::error::Error;
 
@@ -221,7 +222,7 @@ impl<'c> Prints<'c> {
 
     /// Writes prints in the order in which they are stored.
     fn write(&self, prints: &mut Vec<(i64, RowId, u128)>) -> Result<(), Error> {
-        prints.sort_unstable();
+        sort(prints);
         let mut write = self
             .conn
             .prepare_cached("INSERT INTO crsql_sync_prints (place, tbl, number, print) VALUES (?, ?, ?, ?)")?;

@@ -21,6 +21,7 @@ use sha2::{Digest, Sha256};
 
 use super::probe::Item;
 use crate::crr::pack::Packer;
+use crate::crr::sort::sort_by;
 use crate::crr::{self, Change, WholeRow};
 
 /// The item that stands for a row.
@@ -30,7 +31,7 @@ pub(super) fn item(row: &WholeRow) -> Result<Item, crr::Error> {
     hash.update(&row.key);
     let place = u64::from_be_bytes(first(hash.clone()));
     let mut changes: Vec<&Change> = row.changes.iter().collect();
-    changes.sort_unstable_by(|a, b| a.cid.cmp(&b.cid));
+    sort_by(&mut changes, |a, b| a.cid.cmp(&b.cid));
     let cl = changes.first().map_or(0, |change| change.cl.get());
     hash.update(pack(&[ValueRef::Integer(cl)])?);
     for change in changes {

@@ -65,7 +65,7 @@ export class Profile {
 
   /** Resolves when the page shows the list. */
   async ready() {
-    await this.page.waitForFunction(() => globalThis.client && document.querySelector("#progress.done") && document.querySelector("#me").textContent !== "…").catch(async (error) => {
+    await this.page.waitForFunction(() => globalThis.db && document.querySelector("#progress.done") && document.querySelector("#me").textContent !== "…").catch(async (error) => {
       const notice = await this.page.textContent("#notice").catch(() => "");
       throw new Error(`${this.name}: the page did not get ready. Notice: "${notice}". Console:\n${this.log.join("\n")}`, { cause: error });
     });
@@ -140,15 +140,15 @@ export class Profile {
 
   /** Writes, and resolves when the database answered that it is on disk. */
   exec(sql, params = []) {
-    return this.page.evaluate(([sql, params]) => globalThis.client.exec(sql, params).then(() => true), [sql, params]);
+    return this.page.evaluate(([sql, params]) => globalThis.db.exec(sql, params).then(() => true), [sql, params]);
   }
 
   rows() {
-    return this.page.evaluate(() => globalThis.client.query("SELECT id, title, done, created FROM todo ORDER BY id"));
+    return this.page.evaluate(() => globalThis.db.query("SELECT id, title, done, created FROM todo ORDER BY id"));
   }
 
   status() {
-    return this.page.evaluate(() => globalThis.client.status());
+    return this.page.evaluate(() => globalThis.db.getStatus());
   }
 
   // What the world does.

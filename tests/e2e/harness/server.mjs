@@ -11,13 +11,15 @@ import { DIST, SERVER } from "./paths.mjs";
 export class Server {
   #data = mkdtempSync(path.join(os.tmpdir(), "crsql-e2e-data-"));
   #www;
+  #args;
   #port;
   #process;
   #log = "";
 
-  static async start({ www = DIST } = {}) {
+  static async start({ www = DIST, args = [] } = {}) {
     const server = new Server();
     server.#www = www;
+    server.#args = args;
     server.#port = await freePort();
     await server.start();
     return server;
@@ -34,7 +36,7 @@ export class Server {
 
   /** Starts it, and resolves when it says its address. */
   async start() {
-    const args = ["serve", "--data", this.#data, "--listen", `127.0.0.1:${this.#port}`, "--www", this.#www];
+    const args = ["serve", "--data", this.#data, "--listen", `127.0.0.1:${this.#port}`, "--www", this.#www, ...this.#args];
     const child = spawn(SERVER, args, { stdio: ["ignore", "pipe", "pipe"] });
     this.#process = child;
     await new Promise((resolve, reject) => {
@@ -58,10 +60,10 @@ export class Server {
   }
 
   /** The rows of `todo` as the server holds them, read from its changes as any peer would. */
-  async rows(dbid = "demo") {
+  async rows(dbid = "demo", headers = {}) {
     const rows = new Map();
     for (let since = "0"; ; ) {
-      const response = await fetch(`${this.url}sync/${dbid}/changes?since=${since}`);
+      const response = await fetch(`${this.url}sync/${dbid}/changes?since=${since}`, { headers });
       if (!response.ok) throw new Error(`GET changes: ${response.status} ${await response.text()}`);
       const batch = await response.json();
       for (const [table, pk, cid, val, , , , cl] of batch.changes) {

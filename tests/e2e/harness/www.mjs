@@ -12,11 +12,11 @@ export class Www {
     t.after(() => rmSync(this.dir, { recursive: true, force: true }));
     cpSync(DIST, this.dir, { recursive: true });
     // For pages that are not the demo.
-    this.copyFromPackage("client.js");
+    for (const name of ["client.js", "page.js"]) this.copyFromPackage(name);
   }
 
-  copyFromPackage(name) {
-    copyFileSync(path.join(PKG, name), path.join(this.dir, name));
+  copyFromPackage(name, as = name) {
+    copyFileSync(path.join(PKG, name), path.join(this.dir, as));
   }
 
   write(name, text) {
@@ -25,6 +25,12 @@ export class Www {
 
   append(name, text) {
     this.write(name, readFileSync(path.join(this.dir, name), "utf8") + text);
+  }
+
+  replace(name, pattern, text) {
+    const before = readFileSync(path.join(this.dir, name), "utf8");
+    if (!pattern.test(before)) throw new Error(`${name} has nothing like ${pattern}`);
+    this.write(name, before.replace(pattern, text));
   }
 
   /** Deletes the files that match. */

@@ -71,3 +71,25 @@ async fn a_caller_may_speak_for_several_sites() {
     server.post("/a/changes", of_both).await.ok();
     assert_eq!(clock(&server).await[OTHER], json!([[4, 4]]));
 }
+
+#[tokio::test]
+async fn who_is_bound_to_sites_reads_by_sql_and_writes_nothing() {
+    let server = bound().await;
+    server.post("/a/changes", batch(1, "milk")).await.ok();
+    assert_eq!(server.ids("a").await, ["milk"]);
+    let forged = format!(
+        "INSERT INTO crsql_changes SELECT \"table\", pk, cid, 'forged', 9, 9, x'{OTHER}', cl, seq FROM crsql_changes"
+    );
+    for sql in ["INSERT INTO todo (id) VALUES ('x')", "DELETE FROM todo", &forged] {
+        assert_eq!(server.post("/a/sql", json!({ "sql": sql })).await.code(), "forbidden", "{sql}");
+        let keyed = server.request(Method::POST, "/a/sql").header("idempotency-key", "1");
+        assert_eq!(send(keyed.json(&json!({ "sql": sql }))).await.code(), "forbidden", "{sql}");
+    }
+    assert_eq!(server.ids("a").await, ["milk"]);
+    let queries = Bounds::default().sites([PEER.parse().unwrap()]);
+    let own = crsql_sync::sync::Sql { sql: "INSERT INTO todo (id) VALUES ('of the host')".into(), params: Vec::new() };
+    let verdict = Verdict::from(queries.queries([own]));
+    let (server, _) = super::server(move |_| Ok(verdict.clone())).await;
+    server.create("a").await;
+    server.post("/a/sql", json!({ "sql": "SELECT 1" })).await.ok();
+}

@@ -298,6 +298,47 @@ async fn made_up_keys_do_not_become_requests_to_the_issuer() {
 }
 
 #[tokio::test]
+async fn a_token_does_not_say_where_its_key_is() {
+    let (issuer, mallory) = (Issuer::default(), Issuer::default());
+    let host = Host::start(&["--jwks", &issuer.publish(json!({ "keys": [rsa_jwk("r")] })).await]);
+    let url = mallory.publish(json!({ "keys": [ec_jwk("m")] })).await;
+    let good = claims(json!({}));
+    assert_eq!(host.status("b", &rs256("r", &good)).await, 404);
+    let long = "k".repeat(10_000);
+    for kid in ["../../../../etc/passwd", "/dev/null", "r\0", "' OR 1=1 --", "R", " r", "", "r/../r", &url, &long] {
+        assert_eq!(host.status("b", &rs256(kid, &good)).await, 401, "{kid:.50}");
+        let empty = token(json!({ "alg": "HS256", "kid": kid }), &good, |message| by_hmac(b"", message));
+        assert_eq!(host.status("b", &empty).await, 401, "{kid:.50}");
+    }
+    for header in [
+        json!({ "alg": "ES256", "kid": "m", "jku": url }),
+        json!({ "alg": "ES256", "jku": url }),
+        json!({ "alg": "ES256", "kid": "m", "x5u": url }),
+        json!({ "alg": "ES256", "jwk": ec_jwk("m") }),
+        json!({ "alg": "ES256", "kid": "r", "jwk": ec_jwk("r") }),
+        json!({ "alg": "ES256", "kid": ["r"] }),
+        json!({ "alg": ["ES256"], "kid": "r" }),
+    ] {
+        assert_eq!(host.status("b", &token(header.clone(), &good, by_ec)).await, 401, "{header}");
+    }
+    assert_eq!(mallory.asked(), 0);
+}
+
+#[tokio::test]
+async fn a_token_that_is_huge_or_deep_is_refused() {
+    let host = with_secret(&[]).await;
+    let deep = (0..500).fold(json!(1), |inner, _| json!([inner]));
+    for large in [json!({ "x": "y".repeat(60_000) }), json!({ "x": vec![0; 20_000] }), json!({ "crsql_sites": deep })] {
+        let status = host.status("b", &hs256(&claims(large))).await;
+        // A claim that is not ours is none of our business.
+        assert!([401, 404, 431].contains(&status), "{status}");
+    }
+    let status = host.status("b", &hs256(&claims(json!({ "x": "y".repeat(1 << 20) })))).await;
+    assert_eq!(status, 431);
+    assert_eq!(host.status("b", &hs256(&claims(json!({})))).await, 404);
+}
+
+#[tokio::test]
 async fn without_keys_nobody_is_let_in() {
     let issuer = Issuer::default();
     issuer.down.store(true, Ordering::SeqCst);

@@ -184,6 +184,26 @@ async fn a_copy_of_some_tables_stays_in_step_with_those() {
     assert_eq!(of_node["upstream"]["state"], "online", "{of_node}");
 }
 
+#[tokio::test]
+async fn a_file_of_tokens_is_read_again_when_it_changes() {
+    let of = |token: &str| format!("[[token]]\ntoken = \"{token}\"\n");
+    let (_folder, path) = file(of("old"));
+    let host = Host::start(&["--tokens-file", &path, "--token", "root"]);
+    assert_eq!(host.create("a", "old").await, 201);
+    std::fs::write(&path, of("new")).unwrap();
+    assert_eq!(host.status("a", "new").await, 401, "it is not read yet");
+    eventually("the new token", || async { host.status("a", "new").await == 200 }).await;
+    assert_eq!((host.status("a", "old").await, host.status("a", "root").await), (401, 200));
+    // A file that cannot be meant changes nothing.
+    std::fs::write(&path, "[[token]]").unwrap();
+    host.process.signal("HUP");
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    assert_eq!((host.status("a", "new").await, host.status("a", "root").await), (200, 200));
+    std::fs::write(&path, of("newest")).unwrap();
+    host.process.signal("HUP");
+    eventually("the newest token", || async { host.status("a", "newest").await == 200 }).await;
+}
+
 #[test]
 fn a_file_of_tokens_that_cannot_be_meant_is_refused() {
     for (text, told) in [

@@ -1,7 +1,9 @@
 //! How SQLite compares an INTEGER column that is never NULL with a value of any type (datatype3, section 4).
 
-use rusqlite::types::ValueRef;
+use rusqlite::types::{ToSqlOutput, Value, ValueRef};
+use rusqlite::{Connection, OptionalExtension};
 
+use super::super::super::Result;
 use super::super::super::ids::MAX_COUNTER;
 
 /// No number at all.
@@ -11,24 +13,24 @@ const ALL: (i64, i64) = (-1, MAX_COUNTER);
 
 /// The counters that meet `counter operator value`: those after the first and up to the second. All for `!`, of which
 /// they could not tell.
-pub(super) fn bounds(operator: char, value: ValueRef<'_>) -> (i64, i64) {
-    match value {
+pub(super) fn bounds(conn: &Connection, operator: char, value: ValueRef<'_>) -> Result<(i64, i64)> {
+    Ok(match value {
         _ if operator == '!' => ALL,
         // Nothing compares with NULL.
         ValueRef::Null => NONE,
         ValueRef::Integer(number) => integer(operator, number),
         ValueRef::Real(number) => real(operator, number),
         // Numeric affinity is applied to what looks like a number; all other text is larger than any number.
-        ValueRef::Text(text) => match number(text) {
-            Some(ValueRef::Integer(number)) => integer(operator, number),
-            Some(ValueRef::Real(number)) => real(operator, number),
+        ValueRef::Text(_) => match number(conn, value)? {
+            Some(Value::Integer(number)) => integer(operator, number),
+            Some(Value::Real(number)) => real(operator, number),
             _ => above(operator),
         },
         ValueRef::Blob(_) => above(operator),
-    }
+    })
 }
 
-fn integer(operator: char, number: i64) -> (i64, i64) {
+pub(super) fn integer(operator: char, number: i64) -> (i64, i64) {
     let below = number.saturating_sub(1);
     match operator {
         '=' => (below, number),
@@ -56,21 +58,14 @@ fn above(operator: char) -> (i64, i64) {
     if matches!(operator, '<' | 'l') { ALL } else { NONE }
 }
 
-/// The number that a text is, as a whole and in decimal.
-fn number(text: &[u8]) -> Option<ValueRef<'static>> {
-    let text = std::str::from_utf8(text).ok()?.trim_matches([' ', '\t', '\n', '\r', '\x0b', '\x0c']);
-    // Words that Rust takes for reals and SQLite does not.
-    if text.bytes().any(|byte| byte.is_ascii_alphabetic() && !byte.eq_ignore_ascii_case(&b'e')) {
-        return None;
-    }
-    text.parse().map(ValueRef::Integer).or_else(|_| text.parse().map(ValueRef::Real)).ok()
+/// The number that a text is, as a whole. SQLite says so: only then is the text equal to what it is cast to.
+fn number(conn: &Connection, text: ValueRef<'_>) -> Result<Option<Value>> {
+    let mut statement = conn.prepare_cached("SELECT CAST(?1 AS NUMERIC) WHERE CAST(?1 AS NUMERIC) = ?1")?;
+    Ok(statement.query_row([ToSqlOutput::Borrowed(text)], |row| row.get(0)).optional()?)
 }
 
 #[cfg(test)]
 mod tests {
-    use rusqlite::Connection;
-    use rusqlite::types::{ToSqlOutput, Value};
-
     use super::*;
 
     #[test]
@@ -94,7 +89,7 @@ mod tests {
                 let mut query = conn.prepare(&format!("SELECT n FROM t WHERE n {sql} ? ORDER BY n")).unwrap();
                 let found = query.query_map([ToSqlOutput::Borrowed(value.into())], |row| row.get(0)).unwrap();
                 let found: Vec<i64> = found.collect::<Result<_, _>>().unwrap();
-                let (after, until) = bounds(operator, value.into());
+                let (after, until) = bounds(&conn, operator, value.into()).unwrap();
                 let ours: Vec<i64> = counters.into_iter().filter(|n| after < *n && *n <= until).collect();
                 assert_eq!(ours, found, "n {sql} {value:?}");
             }

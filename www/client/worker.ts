@@ -1,7 +1,9 @@
 /** The worker as a page sees it: registered, in control of this page, known by its release, updated on request. */
 
-import type { Hello, ToWorker } from "../messages.js";
+import { type FromWorker, type Hello, type Identity, PROTOCOL, type ToWorker } from "../messages.js";
 import { SyncError } from "./errors.js";
+import type { Host } from "./host.js";
+import { type Auth, before } from "./http.js";
 
 /** Where the worker's script is, and how far it reaches. */
 export interface WorkerOptions {
@@ -14,47 +16,79 @@ export interface WorkerOptions {
 
 const ANSWER_MS = 10_000;
 
-export class Worker {
-  readonly registration: ServiceWorkerRegistration;
-  /** Which worker answered when the page was opened. */
-  readonly hello: Hello;
+export class WorkerHost implements Host {
+  readonly mode = "worker";
+  readonly #registration: ServiceWorkerRegistration;
+  readonly #hello: Hello;
+  /** A worker took over that this page does not understand. */
+  #mismatch: SyncError | undefined;
 
   private constructor(registration: ServiceWorkerRegistration, hello: Hello) {
-    this.registration = registration;
-    this.hello = hello;
+    this.#registration = registration;
+    this.#hello = hello;
+    // Messages wait until the page is read, unless they are asked for.
+    navigator.serviceWorker.startMessages();
+    navigator.serviceWorker.addEventListener("controllerchange", () => void this.#greetNext());
   }
 
   /** Registers the worker if need be, and waits until this page's requests go to it. */
-  static async connect(options: WorkerOptions): Promise<Worker> {
+  static async connect(options: WorkerOptions): Promise<WorkerHost> {
     const container = serviceWorkers();
     const registration = await register(container, options);
     const controller = await control(container, registration, options.url);
-    const hello = await ask<Hello>(controller, { type: "crsql-sync:hello" });
-    if (hello?.type === "crsql-sync:hello") {
-      // While an update is under way they differ for a moment.
-      if (hello.version !== __VERSION__ && !registration.installing && !registration.waiting) {
-        console.warn(`crsql-sync: the page has release ${__VERSION__}, the worker at ${controller.scriptURL} has ${hello.version}. Copy the worker's file again.`);
-      }
-      return new Worker(registration, hello);
+    const hello = await greet(controller);
+    if (!hello) {
+      const message = `The worker that controls this page (${controller.scriptURL}) is not one of crsql-sync. Call installSyncWorker() in it, or give this one a scope of its own.`;
+      throw new SyncError("worker_foreign", message);
     }
-    const message = `The worker that controls this page (${controller.scriptURL}) is not one of crsql-sync. Call installSyncWorker() in it, or give this one a scope of its own.`;
-    throw new SyncError("worker_foreign", message);
+    // While an update is under way the releases differ for a moment.
+    if (hello.protocol !== PROTOCOL) throw mismatch(controller, hello, registration);
+    if (hello.version !== __VERSION__ && !registration.installing && !registration.waiting) console.warn(`crsql-sync: ${releases(controller, hello)}`);
+    return new WorkerHost(registration, hello);
   }
 
-  /** Calls back when a newer worker waits to take over; at once if one does already. */
-  onUpdate(callback: () => void, signal: AbortSignal): void {
-    const { registration } = this;
-    if (registration.waiting) callback();
+  async fetch(url: URL, init: RequestInit): Promise<Response> {
+    if (this.#mismatch) throw this.#mismatch;
+    return fetch(url, init);
+  }
+
+  close(): void {}
+
+  onRestart(callback: () => void, signal: AbortSignal): void {
+    const { serviceWorker } = navigator;
+    serviceWorker.addEventListener("controllerchange", callback, { signal });
+    const heard = ({ data }: MessageEvent<FromWorker | undefined>) => data?.type === "crsql-sync:restarted" && callback();
+    serviceWorker.addEventListener("message", heard, { signal });
+  }
+
+  identify(dbid: string, auth: Auth, signal: AbortSignal): void {
+    if (!this.#hello.asks) console.warn("crsql-sync: the worker does not ask this page who asks the upstream. Add `auth=page` to the worker's URL, or set `upstreamHeaders` in it.");
+    const heard = async ({ data, ports }: MessageEvent<FromWorker | undefined>) => {
+      if (data?.type !== "crsql-sync:who" || data.dbid !== dbid) return;
+      const reply = (identity: Identity) => ports[0]?.postMessage(identity);
+      try {
+        reply({ credentials: await auth({ refresh: data.refresh }) });
+      } catch (error) {
+        reply({ error: String(error) });
+      }
+    };
+    navigator.serviceWorker.addEventListener("message", heard, { signal });
+  }
+
+  onUpdate(callback: (isWaiting: boolean) => void, signal: AbortSignal): void {
+    const registration = this.#registration;
+    if (registration.waiting) callback(true);
     const installing = () => {
       const worker = registration.installing;
       const changed = () => {
         // Without an older worker the new one does not wait.
-        if (worker?.state === "installed" && registration.active) callback();
+        if (worker?.state === "installed" && registration.active) callback(true);
       };
       worker?.addEventListener("statechange", changed, { signal });
     };
     installing();
     registration.addEventListener("updatefound", installing, { signal });
+    navigator.serviceWorker.addEventListener("controllerchange", () => callback(registration.waiting !== null), { signal });
   }
 
   /**
@@ -63,9 +97,9 @@ export class Worker {
    * is none.
    */
   async applyUpdate(): Promise<boolean> {
-    const { installing, active } = this.registration;
+    const { installing, active } = this.#registration;
     if (installing && active) await installed(installing);
-    const { waiting } = this.registration;
+    const { waiting } = this.#registration;
     if (!waiting) return false;
     const taken = new Promise((resolve) => navigator.serviceWorker.addEventListener("controllerchange", resolve, { once: true }));
     if (active) await ask(active, { type: "crsql-sync:drain" });
@@ -78,17 +112,36 @@ export class Worker {
 
   /** Makes the worker try its upstream again. */
   wake(): void {
-    if (this.registration.active) post(this.registration.active, { type: "crsql-sync:wake" });
+    if (this.#registration.active) post(this.#registration.active, { type: "crsql-sync:wake" });
   }
+
+  async #greetNext(): Promise<void> {
+    const { controller } = navigator.serviceWorker;
+    const hello = controller && (await greet(controller));
+    this.#mismatch = hello && hello.protocol !== PROTOCOL ? mismatch(controller, hello, this.#registration) : undefined;
+  }
+}
+
+/**
+ * Unregisters the workers of crsql-sync that serve this page or pages below it. Pages that are open keep theirs until they
+ * are closed. What is stored stays: see {@link wipe}. False when there was none.
+ */
+export async function unregister(): Promise<boolean> {
+  let found = false;
+  for (const registration of (await navigator.serviceWorker?.getRegistrations()) ?? []) {
+    const worker = registration.active;
+    if (worker && (await greet(worker))) found = (await registration.unregister()) || found;
+  }
+  return found;
 }
 
 function serviceWorkers(): ServiceWorkerContainer {
   if (!globalThis.isSecureContext) {
-    throw new SyncError("insecure_context", `Service workers need https or localhost, and this page came from ${location.origin}. Serve it over https, or pass \`worker: false\` to talk to a server directly.`);
+    throw new SyncError("insecure_context", `Service workers need https or localhost, and this page came from ${location.origin}. Serve it over https, or use \`mode: "server"\` to talk to a server directly.`);
   }
   // Missing in some private windows and in-app browsers too.
   if (!navigator.serviceWorker) {
-    throw new SyncError("no_service_worker", "This window has no service workers. Use another browser or leave the private window, or pass `worker: false` to talk to a server directly.");
+    throw new SyncError("no_service_worker", 'This window has no service workers. Set `page` to run the core in this page, or use `mode: "server"` to talk to a server directly.');
   }
   return navigator.serviceWorker;
 }
@@ -159,9 +212,17 @@ function ask<T>(worker: ServiceWorker, message: ToWorker): Promise<T | undefined
   return before(ANSWER_MS, answer).finally(() => port1.close());
 }
 
-/** What a promise gives, or undefined if it takes too long. */
-async function before<T>(ms: number, promise: Promise<T>): Promise<T | undefined> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<undefined>((resolve) => (timer = setTimeout(resolve, ms)));
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+/** Asks a worker who it is; undefined when it is not one of ours. */
+async function greet(worker: ServiceWorker): Promise<Hello | undefined> {
+  const hello = await ask<Hello>(worker, { type: "crsql-sync:hello" });
+  return hello?.type === "crsql-sync:hello" ? hello : undefined;
+}
+
+function releases(worker: ServiceWorker, { version }: Hello): string {
+  return `The page has release ${__VERSION__}, the worker at ${worker.scriptURL} has ${version}. Copy the worker's files again (npx crsql-sync init).`;
+}
+
+function mismatch(worker: ServiceWorker, hello: Hello, { installing, waiting }: ServiceWorkerRegistration): SyncError {
+  const advice = installing || waiting ? "A newer worker is there already: close the other tabs of this site, and reload." : releases(worker, hello);
+  return new SyncError("version_mismatch", `Page and worker do not understand each other. ${advice}`);
 }

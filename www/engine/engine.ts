@@ -1,5 +1,5 @@
 /**
- * The engine of a worker: one wasm instance, started by the first request and replaced after a trap.
+ * The engine of a worker or a page: one wasm instance, started by the first request and replaced after a trap.
  *
  * Nothing in its memory is trusted to live: browsers stop workers at will, and a trap leaves the instance in a state
  * that nobody promised anything about. Both are the same case here. The next request gets a new instance, which loads
@@ -9,10 +9,14 @@
 import type { Authorize, SyncWorkerConfig } from "crsql-sync:engine";
 import { type SyncWorker, evaluateGlue } from "crsql-sync:glue";
 import { releaseOwnLocks } from "./locks.js";
-import type { WasmFile } from "./wasm.js";
 
 /** How long a stream is refused after a drain: until the update has had time to take over. */
 const DRAIN_MS = 5_000;
+
+/** Where the compiled module comes from. */
+export interface Wasm {
+  compile(): Promise<WebAssembly.Module>;
+}
 
 interface Instance {
   worker: SyncWorker;
@@ -22,7 +26,7 @@ interface Instance {
 }
 
 export class Engine {
-  readonly #wasm: WasmFile;
+  readonly #wasm: Wasm;
   readonly #config: SyncWorkerConfig;
   readonly #authorize: Authorize | undefined;
   readonly #onRestart: () => void;
@@ -32,7 +36,7 @@ export class Engine {
   #instance: Instance | undefined;
   #drainingUntil = 0;
 
-  constructor(wasm: WasmFile, config: SyncWorkerConfig, authorize: Authorize | undefined, onRestart: () => void) {
+  constructor(wasm: Wasm, config: SyncWorkerConfig, authorize: Authorize | undefined, onRestart: () => void) {
     this.#wasm = wasm;
     this.#config = config;
     this.#authorize = authorize;
@@ -72,6 +76,17 @@ export class Engine {
   async wake(): Promise<void> {
     await this.#start();
     this.#call((worker) => worker.wake());
+  }
+
+  /** Ends it: what was answered is stored, and the databases are free for somebody else when it resolves. */
+  async stop(): Promise<void> {
+    this.drain();
+    const instance = await this.#starting?.catch(() => undefined);
+    this.#instance = undefined;
+    this.#starting = undefined;
+    instance?.stop();
+    for (const reject of instance?.pending ?? []) reject(new TypeError("The engine was stopped."));
+    await releaseOwnLocks();
   }
 
   /** To be told of errors that nobody caught. A trap in a task of the engine surfaces there only. */

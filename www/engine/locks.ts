@@ -1,12 +1,13 @@
 /**
- * The Web Locks of an engine that failed. A lock belongs to the worker and not to the wasm instance that asked for it,
- * so one that trapped would keep its databases locked for as long as the worker lives.
+ * The Web Locks of an engine that failed. A lock belongs to the worker or page and not to the wasm instance that asked for
+ * it, so one that trapped would keep its databases locked for as long as the worker lives.
  */
 
-const PREFIX = "crsql-sync";
-const PROBE = `${PREFIX}:probe`;
+/** What the names of databases begin with. */
+const PREFIX = "crsql-sync/";
+const PROBE = "crsql-sync:probe";
 
-/** Takes back what this worker holds, and nothing that another one does. Never fails: then the next engine has to wait. */
+/** Takes back what this worker or page holds, and nothing that another one does. Never fails: then the next engine has to wait. */
 export async function releaseOwnLocks(): Promise<void> {
   try {
     await navigator.locks.request(PROBE, async () => {

@@ -1,0 +1,177 @@
+/** What the benchmark runs in a page: this package as an application uses it, and the original cr-sqlite the same way. */
+
+import { createClient } from "/client.js";
+
+const TABLE = "CREATE TABLE item (id INTEGER PRIMARY KEY NOT NULL, title, position, text)";
+const CRR = "SELECT crsql_as_crr('item')";
+const INSERT = "INSERT INTO item VALUES (?, ?, ?, ?)";
+const FIRST = "SELECT title FROM item WHERE id = 1";
+const ALL = "SELECT count(*) AS n, sum(length(text)) AS bytes FROM item";
+const ROW_BYTES = 1000;
+
+class Ours {
+  static async open(name) {
+    const ours = new Ours();
+    ours.url = `/sync/${name}`;
+    ours.client = await createClient({ dbid: name, worker: "/bench-sw.js", schema: `${TABLE}; ${CRR};` });
+    return ours;
+  }
+
+  write = (row) => this.client.exec(INSERT, row);
+
+  fill = (from, rows) => this.client.exec(fill(from, rows));
+
+  first = () => this.client.query(FIRST);
+
+  all = () => this.client.query(ALL);
+
+  /** All changes, as they come over the network: pages of JSON. */
+  async changes() {
+    const pages = [];
+    for (let since = "0", more = true; more; ) {
+      const text = await (await fetch(`${this.url}/changes?since=${since}`)).text();
+      const page = JSON.parse(text);
+      pages.push(text);
+      since = page.next ?? `${page.from}.${page.end}`;
+      more = page.more;
+    }
+    return pages;
+  }
+
+  async merge(pages) {
+    for (const body of pages) {
+      const response = await fetch(`${this.url}/changes`, { method: "POST", headers: { "content-type": "application/json" }, body });
+      if (!response.ok) throw new Error(await response.text());
+    }
+  }
+}
+
+class Theirs {
+  /** `strict` waits for the disk with every commit; `relaxed` is what the package does unless its file system is replaced. */
+  static async open(name, durability) {
+    const theirs = new Theirs();
+    theirs.db = await (await sqlite(durability)).open(`${name}-${durability}`);
+    await theirs.db.exec(TABLE.replace("TABLE", "TABLE IF NOT EXISTS"));
+    await theirs.db.exec(CRR);
+    return theirs;
+  }
+
+  write = (row) => this.db.exec(INSERT, row);
+
+  fill = (from, rows) => this.db.exec(fill(from, rows));
+
+  first = () => this.db.execO(FIRST);
+
+  all = () => this.db.execO(ALL);
+
+  changes = () => this.db.execA('SELECT "table", pk, cid, val, col_version, db_version, site_id, cl, seq FROM crsql_changes');
+
+  /** As its own network layer does it. */
+  merge(changes) {
+    return this.db.tx(async (tx) => {
+      const statement = await tx.prepare("INSERT INTO crsql_changes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)");
+      for (const change of changes) await statement.run(tx, ...change);
+      await statement.finalize(tx);
+    });
+  }
+}
+
+let started;
+/** Its `initWasm`, but for the durability. */
+async function sqlite(durability) {
+  started ??= (async () => {
+    const { SQLite3 } = await import("@vlcn.io/crsqlite-wasm");
+    const { default: factory } = await import("@vlcn.io/crsqlite-wasm/dist/crsqlite.mjs");
+    const { Factory } = await import("@vlcn.io/wa-sqlite");
+    const { IDBBatchAtomicVFS } = await import("@vlcn.io/wa-sqlite/src/examples/IDBBatchAtomicVFS.js");
+    const base = Factory(await factory({ locateFile: () => "/vendor/crsqlite-wasm/dist/crsqlite.wasm" }));
+    base.vfs_register(new IDBBatchAtomicVFS("idb-batch-atomic", { durability }));
+    return new SQLite3(base);
+  })();
+  return started;
+}
+
+const fill = (from, rows) => `WITH RECURSIVE n(i) AS (SELECT ${from} UNION ALL SELECT i + 1 FROM n WHERE i < ${from + rows - 1})
+  INSERT INTO item SELECT i, 'item ' || i, i, hex(randomblob(${ROW_BYTES / 2})) FROM n`;
+
+const open = (side, name) => (side === "ours" ? Ours.open(name) : Theirs.open(name, side));
+
+async function timed(work) {
+  const start = performance.now();
+  await work();
+  return performance.now() - start;
+}
+
+/** Milliseconds of each of `count` writes, one after the other. */
+export async function writes(side, name, count) {
+  const database = await open(side, name);
+  const times = [];
+  for (let id = 1; id <= count; id++) times.push(await timed(() => database.write([id, `item ${id}`, id, "some text"])));
+  return times;
+}
+
+/** Milliseconds of `count` writes that begin at once. */
+export async function writesAtOnce(side, name, count) {
+  const database = await open(side, name);
+  return timed(() => Promise.all(Array.from({ length: count }, (_, id) => database.write([id + 1, `item ${id}`, id, "some text"]))));
+}
+
+/** Milliseconds of merging what `rows` rows of three columns make, three changes each. */
+export async function merge(side, name, rows) {
+  const [from, to] = [await open(side, `${name}-from`), await open(side, `${name}-to`)];
+  await from.fill(1, rows);
+  const changes = await from.changes();
+  const took = await timed(() => to.merge(changes));
+  const [{ n }] = await to.all();
+  if (n !== rows) throw new Error(`${side}: ${n} rows were merged`);
+  return took;
+}
+
+/** Makes a database of about this size. */
+export async function make(side, name, megabytes) {
+  const database = await open(side, name);
+  const step = 5_000;
+  const rows = (megabytes * 1e6) / ROW_BYTES;
+  for (let from = 1; from <= rows; from += step) await database.fill(from, Math.min(step, rows - from + 1));
+}
+
+/** Milliseconds until a database gives its first answer, and until it has read all of itself. */
+export async function reads(side, name) {
+  let database;
+  const first = await timed(async () => {
+    if (side !== "ours") database = await open(side, name);
+    else database = { all: () => sql(name, ALL), first: () => sql(name, FIRST) };
+    await database.first();
+  });
+  return { first, all: first + (await timed(() => database.all())) };
+}
+
+/** One statement of the worker's database, by nothing but `fetch`. */
+export async function sql(name, sql) {
+  const response = await fetch(`/sync/${name}/sql`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ sql }) });
+  if (!response.ok) throw new Error(await response.text());
+  return response.json();
+}
+
+const now = () => performance.timeOrigin + performance.now();
+
+/** Notes when each row is first seen. */
+export async function watch(name) {
+  const { client } = await Ours.open(name);
+  const seen = (globalThis.seen = new Map());
+  client.liveQuery("SELECT id FROM item", [], (rows) => {
+    for (const { id } of rows) if (!seen.has(id)) seen.set(id, now());
+  });
+}
+
+/** When each of `count` writes began. */
+export async function writeSlowly(name, count) {
+  const database = await Ours.open(name);
+  const begun = [];
+  for (let id = 1; id <= count; id++) {
+    begun.push([id, now()]);
+    await database.write([id, "", 0, ""]);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  return begun;
+}

@@ -1,0 +1,64 @@
+/** A bare page that has the client as `lib`, for tests that call it themselves. */
+
+import { Profile } from "./profile.mjs";
+import { Server } from "./server.mjs";
+import { Www } from "./www.mjs";
+
+const PAGE = '<!doctype html><meta charset="utf-8"><script type="module">import * as lib from "/client.js"; globalThis.lib = lib;</script>';
+
+/** What the tests open databases with. */
+export const SCHEMA = `
+  CREATE TABLE todo (id TEXT PRIMARY KEY NOT NULL, title TEXT NOT NULL DEFAULT '', done INTEGER NOT NULL DEFAULT 0, created REAL NOT NULL DEFAULT 0);
+  CREATE TABLE note (id INTEGER PRIMARY KEY NOT NULL, text);
+  SELECT crsql_as_crr('todo'); SELECT crsql_as_crr('note');`;
+
+export class Stage {
+  www;
+  server;
+  profile;
+
+  /** Starts a server with the package's files, changed by `change`, and a browser at the bare page. */
+  static async open(t, { change = () => {}, path = "stage.html", args } = {}) {
+    const stage = new Stage();
+    stage.www = new Www(t);
+    stage.www.copyFromPackage("sw.js", "crsql-sync-sw.js");
+    stage.www.write("stage.html", PAGE);
+    change(stage.www);
+    stage.server = await Server.start({ www: stage.www.dir, args });
+    t.after(() => stage.server.close());
+    stage.profile = await Profile.open(stage.server.url + path, { isReady: false });
+    t.after(() => stage.profile.close());
+    await stage.#ready(stage.page);
+    return stage;
+  }
+
+  get page() {
+    return this.profile.page;
+  }
+
+  /** Another tab of the same profile. */
+  async tab() {
+    const tab = await this.page.context().newPage();
+    await tab.goto(`${this.server.url}stage.html`);
+    await this.#ready(tab);
+    return tab;
+  }
+
+  /** Opens a database in a tab as `db`. */
+  async connect(tab, options = {}) {
+    const all = { dbid: "stage", schema: SCHEMA, worker: "/crsql-sync-sw.js?upstream=/sync", ...options };
+    await tab.evaluate(async (options) => void (globalThis.db = await globalThis.lib.connect(options)), all);
+  }
+
+  async #ready(tab) {
+    await tab.waitForFunction(() => globalThis.lib);
+  }
+}
+
+/** Run in a page: what `connect` came to, by its code. */
+export function outcome(options) {
+  return globalThis.lib.connect(options).then(
+    (db) => ((globalThis.db = db), { code: "none", mode: db.mode }),
+    ({ name, code, message }) => ({ name, code, message }),
+  );
+}

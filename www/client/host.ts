@@ -1,0 +1,40 @@
+/** Who answers a page's requests: a service worker, a server, or the same core in the page itself. */
+
+import type { Auth } from "./http.js";
+
+/** `worker`: the service worker. `page`: this page. `server`: the server at `url`, without a copy in the browser. */
+export type Mode = "worker" | "page" | "server";
+
+export interface Host {
+  readonly mode: Mode;
+  /** Answers a request as `fetch` does. */
+  fetch(url: URL, init: RequestInit): Promise<Response>;
+  /** Has `auth` say who asks the upstream of a database. */
+  identify(dbid: string, auth: Auth, signal: AbortSignal): void;
+  /** Makes it try its upstream now. */
+  wake(): void;
+  /** Calls back when the streams that it serves may be silent for ever. */
+  onRestart(callback: () => void, signal: AbortSignal): void;
+  /** Calls back with whether a newer release waits for {@link applyUpdate}, when that changes. */
+  onUpdate(callback: (isWaiting: boolean) => void, signal: AbortSignal): void;
+  applyUpdate(): Promise<boolean>;
+  /** The page does not need it any more. */
+  close(): void;
+}
+
+export class ServerHost implements Host {
+  readonly mode = "server";
+
+  fetch(url: URL, init: RequestInit): Promise<Response> {
+    return fetch(url, init);
+  }
+
+  identify(): void {}
+  wake(): void {}
+  onRestart(): void {}
+  onUpdate(): void {}
+  applyUpdate(): Promise<boolean> {
+    return Promise.resolve(false);
+  }
+  close(): void {}
+}

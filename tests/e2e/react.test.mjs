@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import path from "node:path";
-import { before, describe, test } from "node:test";
+import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { build } from "vite";
 import { PKG } from "./harness/paths.mjs";
@@ -10,14 +10,19 @@ import { Stage } from "./harness/stage.mjs";
 
 describe("the hooks for React", () => {
   let page;
+  const ends = [];
 
-  before(async (t) => {
+  after(async () => {
+    for (const end of ends.reverse()) await end();
+  });
+
+  before(async () => {
     const code = await bundle();
     const change = (www) => {
       www.write("app.js", code);
       www.write("react.html", '<!doctype html><div id="root"></div><script type="module" src="/app.js"></script>');
     };
-    page = (await Stage.open(t, { change, path: "react.html" })).page;
+    page = (await Stage.open({ after: (end) => ends.push(end) }, { change, path: "react.html" })).page;
     await page.evaluate(() => {
       globalThis.runs = 0;
       const { fetch } = globalThis;
@@ -34,8 +39,8 @@ describe("the hooks for React", () => {
   const INSERT = "INSERT INTO todo VALUES (?, ?, ?)";
 
   test("show rows as they are written, and run a query once for two components", async () => {
-    await page.waitForSelector("ul#a");
-    await page.waitForSelector("ul#b");
+    await page.waitForSelector("ul#a", { state: "attached" });
+    await page.waitForSelector("ul#b", { state: "attached" });
     const runs = await page.evaluate(() => globalThis.runs);
     await exec(INSERT, ["1", "home", "milk"]);
     for (const id of ["a", "b"]) await sees(id, "milk");

@@ -57,7 +57,12 @@ impl Nginx {
         std::fs::write(&config, text).unwrap();
         let child = Command::new("nginx").args(["-e", log.to_str().unwrap(), "-c"]).arg(&config).spawn().unwrap();
         let trusted = Certificate::from_pem(cert.pem().as_bytes()).unwrap();
-        let client = Client::builder().no_proxy().tls_built_in_root_certs(false).add_root_certificate(trusted);
+        let client = Client::builder()
+            .no_gzip()
+            .no_zstd()
+            .no_proxy()
+            .tls_built_in_root_certs(false)
+            .add_root_certificate(trusted);
         let nginx = Self { child, url: format!("https://localhost:{port}/sync"), client: client.build().unwrap() };
         eventually("nginx", || async { nginx.client.get(&nginx.url).send().await.is_ok() }).await;
         Some(nginx)

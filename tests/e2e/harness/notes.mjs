@@ -17,10 +17,10 @@ import { Www } from "./www.mjs";
 
 const SCHEMA = "CREATE TABLE note (id TEXT PRIMARY KEY NOT NULL, text); SELECT crsql_as_crr('note')";
 const PAGE = `<!doctype html><script type="module">
-  import { createClient } from "/client.js";
-  globalThis.client = await createClient({ dbid: "notes", worker: "/notes-sw.js", schema: ${JSON.stringify(SCHEMA)} });
+  import { connect } from "/client.js";
+  globalThis.client = await connect({ dbid: "notes", worker: "/notes-sw.js", schema: ${JSON.stringify(SCHEMA)} });
 </script>`;
-const WORKER = 'import { installSyncWorker } from "./package-sw.js";\ninstallSyncWorker({ files: true });\n';
+const WORKER = 'import { installSyncWorker } from "./package-worker.js";\ninstallSyncWorker({ files: true });\n';
 
 export class Notes {
   profile;
@@ -33,7 +33,7 @@ export class Notes {
   static async open(t) {
     const notes = new Notes();
     notes.www = new Www(t);
-    notes.www.copyFromPackage("sw.js", "package-sw.js");
+    notes.www.copyFromPackage("worker.js", "package-worker.js");
     notes.www.write("notes-sw.js", WORKER);
     notes.www.write("notes.html", PAGE);
     const server = await Server.start({ www: notes.www.dir });

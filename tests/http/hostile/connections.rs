@@ -255,7 +255,7 @@ async fn what_is_not_taken_over_http_2_is_given_up_though_its_connection_lives()
     let victim = Victim::start(&["--limit-stall-time", "1s"]).await;
     let mut reader = Reader::with(victim.request(Method::GET, "a/events")).await;
     reader.batch().await;
-    let client = || reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let client = || reqwest::Client::builder().no_proxy().no_gzip().no_zstd().http2_prior_knowledge().build().unwrap();
     let (one, other) = (client(), client());
     let stuck = one.get(format!("{}/a/events", victim.process.url)).send().await.unwrap();
     assert_eq!(stuck.version(), reqwest::Version::HTTP_2);

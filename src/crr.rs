@@ -20,6 +20,7 @@ mod compact;
 mod engine;
 mod error;
 mod flush;
+mod forget;
 mod fract;
 mod functions;
 pub mod ids;
@@ -45,6 +46,7 @@ mod state;
 mod table;
 mod tables;
 mod tokens;
+mod trace;
 mod triggers;
 mod unpack_vtab;
 mod value;
@@ -56,6 +58,7 @@ pub use error::Error;
 pub use ids::{CausalLength, ColVersion, Ordinal, Seq, SiteId, Version};
 pub use merge::Merged;
 pub use read::{RowId, WholeRow, Window};
+pub use trace::{Reads, TraceError, Tracer};
 
 /// The result of every fallible call in this module.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

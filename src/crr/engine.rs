@@ -1,5 +1,6 @@
 //! The engine of one connection: the calls that the rest of the crate makes.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use rusqlite::Connection;
@@ -9,8 +10,11 @@ use super::merge::{self, Merged};
 use super::migrate::{self, Plan};
 use super::read::{self, RowId, WholeRow, Window};
 use super::state::{STATEMENTS, Shared, State};
+use super::trace::Tracer;
 use super::{Change, Ordinal, Result, SiteId, Version};
-use super::{catalog, changes_vtab, check, clocks_vtab, clset, fract, functions, journal_vtab, notes, unpack_vtab};
+use super::{
+    catalog, changes_vtab, check, clocks_vtab, clset, forget, fract, functions, journal_vtab, notes, unpack_vtab,
+};
 
 /// The engine installed on one connection. Clones are handles to the same engine.
 #[derive(Clone)]
@@ -120,6 +124,46 @@ impl Engine {
         let outcome = read(state);
         conn.execute_batch("COMMIT")?;
         outcome
+    }
+
+    /// One that says which rows queries read, of the tables that `may_read` has.
+    ///
+    /// It must be dropped before the connection is closed, and is good until the schema changes.
+    pub fn tracer(&self, conn: &Connection, may_read: &dyn Fn(&str) -> bool) -> Result<Tracer> {
+        let state = self.shared.state_for(conn)?;
+        flush(conn, state)?;
+        Tracer::new(conn, state, may_read)
+    }
+
+    /// What the rows of a table are called that have these integer keys, as [`Reads`](super::Reads) names them.
+    pub fn row_ids(&self, conn: &Connection, table: &str, keys: &[i64]) -> Result<Vec<RowId>> {
+        self.read(conn, |state| read::row_ids(conn, state, table, keys))
+    }
+
+    /// The rows and tombstones that were touched after the local version `since`.
+    pub fn touched(&self, conn: &Connection, since: Version) -> Result<BTreeSet<RowId>> {
+        self.read(conn, |state| read::touched(conn, state, since))
+    }
+
+    /// Visits the rows and tombstones of these names, table by table, each with its changes after the local version
+    /// `since`, until `visit` breaks. It is told whether the row is alive. Rows without such changes are passed over.
+    pub fn changes_of(
+        &self,
+        conn: &Connection,
+        rows: &[RowId],
+        since: Version,
+        visit: &mut dyn FnMut(RowId, bool, Vec<Change>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.read(conn, |state| read::changes_of(conn, state, rows, since, visit))
+    }
+
+    /// Removes a live row and its clock, as if this copy had never had it: no other copy hears of it, and it comes back whole
+    /// with whoever sends it. False, and nothing done, for a row that has writes of this copy's own after the local version
+    /// `sent`. The caller holds a write transaction, and rolls it back on an error.
+    pub fn forget(&self, conn: &Connection, table: &str, pk: &[u8], sent: Version) -> Result<bool> {
+        let state = self.shared.state_for(conn)?;
+        flush_clocks(conn, state)?;
+        forget::forget(conn, state, table, pk, sent)
     }
 
     /// Merges `changes` under one new local version. The caller holds a write transaction and rolls it back on an error.

@@ -371,13 +371,13 @@ fn column(table: &Table, change: &Change, guess: usize) -> Result<(usize, Column
 }
 
 /// While it lives, writes to a table leave no clocks.
-struct Merging<'a> {
+pub(super) struct Merging<'a> {
     state: &'a State,
     before: Option<TableId>,
 }
 
 impl<'a> Merging<'a> {
-    fn begin(state: &'a State, table: TableId) -> Self {
+    pub(super) fn begin(state: &'a State, table: TableId) -> Self {
         Self { state, before: state.merging.replace(Some(table)) }
     }
 }

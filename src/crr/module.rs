@@ -21,20 +21,26 @@ pub(super) fn connect(db: &mut VTabConnection, engine: Option<&Shared>) -> rusql
 }
 
 /// Registers a module whose tables get `shared` as their `Aux`.
-pub(super) fn register(
+pub(super) fn register<Aux: Send + Sync + 'static>(
     conn: &Connection,
     name: &CStr,
     module: &'static StaticModule,
-    shared: Shared,
+    shared: Aux,
 ) -> rusqlite::Result<()> {
-    extern "C" fn drop_shared(shared: *mut c_void) {
+    extern "C" fn drop_shared<Aux>(shared: *mut c_void) {
         // SAFETY: the pointer is the box given to sqlite3_create_module_v2 below, and SQLite calls this once.
-        drop(unsafe { Box::from_raw(shared.cast::<Shared>()) });
+        drop(unsafe { Box::from_raw(shared.cast::<Aux>()) });
     }
     let aux = Box::into_raw(Box::new(shared));
     // SAFETY: the handle is open, the module is static, and SQLite takes the box over even when it fails.
     let code = unsafe {
-        ffi::sqlite3_create_module_v2(conn.handle(), name.as_ptr(), &raw const module.0, aux.cast(), Some(drop_shared))
+        ffi::sqlite3_create_module_v2(
+            conn.handle(),
+            name.as_ptr(),
+            &raw const module.0,
+            aux.cast(),
+            Some(drop_shared::<Aux>),
+        )
     };
     if code != ffi::SQLITE_OK {
         return Err(Error::SqliteFailure(ffi::Error::new(code), None));

@@ -2,6 +2,7 @@
 
 mod cells;
 mod condition;
+mod keys;
 mod whole;
 
 use std::ops::{ControlFlow, RangeInclusive};
@@ -21,6 +22,7 @@ use super::{Change, Error, Result, SiteId, Version, catalog};
 pub(super) use cells::Cells;
 use cells::{Cell, Owner};
 pub(super) use condition::{Condition, Counter};
+pub(super) use keys::{changes_of, row_ids, touched};
 pub use whole::{RowId, WholeRow};
 pub(super) use whole::{all_rows, one_row, rows_since};
 

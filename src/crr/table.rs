@@ -300,7 +300,7 @@ fn rowid_alias<'a>(columns: impl Iterator<Item = &'a String> + Clone) -> Option<
 }
 
 /// A declared type with the affinity of `kind`, by SQLite's rules (datatype3, section 3.1).
-fn affinity(kind: &str, strict: bool) -> &'static str {
+pub(super) fn affinity(kind: &str, strict: bool) -> &'static str {
     let kind = kind.to_ascii_uppercase();
     let has = |part| kind.contains(part);
     if has("INT") {

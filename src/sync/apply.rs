@@ -9,7 +9,7 @@ use super::peers::{self, Event};
 use super::replica::Replica;
 use super::schema::Schema;
 use super::{incoming, outbox, schemas, waiting};
-use crate::crr::{SiteId, Version};
+use crate::crr::{Engine, SiteId, Version};
 
 /// What applying a batch did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,40 +39,14 @@ impl Replica {
     /// them. A batch of a schema that only adds to this database's, and that brings its text, waits for the migration.
     pub fn apply_changes(&mut self, batch: &Batch) -> Result<Applied, ApplyError> {
         self.validate(batch)?;
-        let peer = batch.from;
         let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(Error::from)?;
-        let held = peers::held(&transaction, peer)?;
-        check_order(batch, held)?;
-        let fit = fit(&transaction, self.schema.as_ref(), batch)?;
-        let sender = self.engine.ordinal_or_new(&transaction, peer).map_err(Error::from)?;
-        let waits = fit == Fit::AfterMigration || (batch.start.is_some() && waiting::is_any_of(&transaction, sender)?);
-        let (mut applied, mut version) = (0, self.engine.db_version(&transaction).map_err(Error::from)?);
-        match &batch.schema {
-            Some(schema) if waits => waiting::keep(&transaction, sender, schema, batch)?,
-            _ => {
-                let merged = incoming::merge(&transaction, &self.engine, batch)?;
-                applied = merged.applied;
-                version = merged.version.unwrap_or(version);
-                if let Some(version) = merged.version {
-                    peers::arrived(&transaction, peer, version)?;
-                }
-                if merged.applied > 0 {
-                    outbox::mark_unsent(&transaction, Some(peer))?;
-                }
-            }
-        }
-        let received = advance(&transaction, batch, held)?;
-        if let Some(have) = batch.have {
-            let version = self.engine.db_version(&transaction).map_err(Error::from)?;
-            outbox::heard(&transaction, peer, have, Cursor { site: self.engine.site_id(), version })?;
-        }
-        // What is told of the outcome is read before the commit: after it there must be no error.
+        let applied = apply(&transaction, &self.engine, self.schema.as_ref(), batch)?;
         transaction.commit().map_err(Error::from)?;
-        Ok(Applied { applied, received, at: Cursor { site: self.site(), version }, waits })
+        Ok(applied)
     }
 
     /// What the batch alone shows to be wrong with it; its rows are the engine's to check.
-    fn validate(&self, batch: &Batch) -> Result<(), ApplyError> {
+    pub(super) fn validate(&self, batch: &Batch) -> Result<(), ApplyError> {
         let invalid = |reason: &str| Err(ApplyError::InvalidBatch(reason.into()));
         if batch.from == self.site() {
             return invalid("`from` is this copy's own site");
@@ -112,6 +86,43 @@ impl Replica {
         }
         Ok(())
     }
+}
+
+/// The same within the caller's transaction, for a batch that is valid by itself.
+pub(super) fn apply(
+    conn: &Connection,
+    engine: &Engine,
+    schema: Option<&Schema>,
+    batch: &Batch,
+) -> Result<Applied, ApplyError> {
+    let peer = batch.from;
+    let held = peers::held(conn, peer)?;
+    check_order(batch, held)?;
+    let fit = fit(conn, schema, batch)?;
+    let sender = engine.ordinal_or_new(conn, peer).map_err(Error::from)?;
+    let waits = fit == Fit::AfterMigration || (batch.start.is_some() && waiting::is_any_of(conn, sender)?);
+    let (mut applied, mut version) = (0, engine.db_version(conn).map_err(Error::from)?);
+    match &batch.schema {
+        Some(schema) if waits => waiting::keep(conn, sender, schema, batch)?,
+        _ => {
+            let merged = incoming::merge(conn, engine, batch)?;
+            applied = merged.applied;
+            version = merged.version.unwrap_or(version);
+            if let Some(version) = merged.version {
+                peers::arrived(conn, peer, version)?;
+            }
+            if merged.applied > 0 {
+                outbox::mark_unsent(conn, Some(peer))?;
+            }
+        }
+    }
+    let received = advance(conn, batch, held)?;
+    if let Some(have) = batch.have {
+        let version = engine.db_version(conn).map_err(Error::from)?;
+        outbox::heard(conn, peer, have, Cursor { site: engine.site_id(), version })?;
+    }
+    // What is told of the outcome is read before the commit: after it there must be no error.
+    Ok(Applied { applied, received, at: Cursor { site: engine.site_id(), version }, waits })
 }
 
 /// Whether the rows of the batch fit the database, which has the schema `ours`.

@@ -52,7 +52,8 @@ pub(super) fn create(conn: &Connection) -> Result<(), Error> {
     Ok(())
 }
 
-fn has_table(conn: &Connection, name: &str) -> Result<bool, Error> {
+/// Whether there is a table of that name.
+pub(super) fn has_table(conn: &Connection, name: &str) -> Result<bool, Error> {
     let mut find = conn.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1")?;
     Ok(find.exists([name])?)
 }

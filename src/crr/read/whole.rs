@@ -101,7 +101,7 @@ pub(in crate::crr) fn one_row(conn: &Connection, state: &State, id: RowId) -> Re
 
 impl Reader {
     /// One for rows with all of their changes.
-    fn of_all(conn: &Connection, state: &State) -> Result<Self> {
+    pub(super) fn of_all(conn: &Connection, state: &State) -> Result<Self> {
         let selection = Selection {
             since: -1,
             until: i64::MAX,

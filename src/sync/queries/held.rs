@@ -1,0 +1,136 @@
+//! The other end of a subscription: which rows this copy has of it.
+//!
+//! A row may be of several subscriptions. It is forgotten, where that is wanted, when it has left the last of them.
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+
+use super::super::apply::{Applied, apply};
+use super::super::error::{ApplyError, Error};
+use super::super::layout::has_table;
+use super::super::peers::{self, Event};
+use super::super::replica::Replica;
+use super::{QueriesAnswer, RowName};
+use crate::crr::SiteId;
+
+/// Created with the first answer.
+const TABLES: &str = "
+    CREATE TABLE IF NOT EXISTS crsql_sync_subscribed (
+        id INTEGER PRIMARY KEY, host BLOB NOT NULL, name TEXT NOT NULL, seen INTEGER NOT NULL, whole INTEGER NOT NULL,
+        UNIQUE (host, name)
+    ) STRICT;
+    CREATE TABLE IF NOT EXISTS crsql_sync_subscribed_rows (
+        tbl TEXT NOT NULL, pk BLOB NOT NULL, subscription INTEGER NOT NULL, stale INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (tbl, pk, subscription)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS crsql_sync_subscribed_stale ON crsql_sync_subscribed_rows (subscription, stale);";
+
+/// What stands for no subscription, beside rows that are to be forgotten once their writes were sent.
+const OF_NONE: i64 = 0;
+
+const ADD: &str = "INSERT INTO crsql_sync_subscribed_rows (tbl, pk, subscription) VALUES (?1, ?2, ?3)
+    ON CONFLICT DO UPDATE SET stale = 0";
+const REMOVE: &str = "DELETE FROM crsql_sync_subscribed_rows WHERE tbl = ?1 AND pk = ?2 AND subscription = ?3";
+
+/// How far a subscription of this copy's is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subscribed {
+    /// The answer that was merged last: to be named with the next request.
+    pub seen: i64,
+    /// Whether all rows of its queries were there when that was given.
+    pub whole: bool,
+}
+
+impl Replica {
+    /// How far the subscription `name` to the copy `host` is; `None` if nothing of it was merged.
+    pub fn subscribed(&self, host: SiteId, name: &str) -> Result<Option<Subscribed>, Error> {
+        if !has_table(&self.conn, "crsql_sync_subscribed_rows")? {
+            return Ok(None);
+        }
+        let mut find =
+            self.conn.prepare_cached("SELECT seen, whole FROM crsql_sync_subscribed WHERE host = ?1 AND name = ?2")?;
+        let found =
+            find.query_row((host.as_bytes(), name), |row| Ok(Subscribed { seen: row.get(0)?, whole: row.get(1)? }));
+        Ok(found.optional()?)
+    }
+
+    /// Merges an answer to this copy's subscription `name`, and writes down what this copy has of it by now: all of it or
+    /// nothing. With `forgets` the rows that left all subscriptions are [forgotten](crate::crr::Engine::forget), but for those
+    /// with writes that the host does not have yet.
+    pub fn apply_answer(&mut self, name: &str, answer: &QueriesAnswer, forgets: bool) -> Result<Applied, ApplyError> {
+        self.validate(&answer.batch)?;
+        let host = answer.batch.from;
+        let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(Error::from)?;
+        let applied = apply(&transaction, &self.engine, self.schema.as_ref(), &answer.batch)?;
+        let left = note(&transaction, name, answer)?;
+        if forgets {
+            let sent = peers::cursor(&transaction, Event::Acknowledged, host)?;
+            for RowName { table, pk } in left {
+                let forgot = self.engine.forget(&transaction, &table, &pk, sent).map_err(Error::from)?;
+                let note = if forgot { REMOVE } else { ADD };
+                transaction
+                    .prepare_cached(note)
+                    .map_err(Error::from)?
+                    .execute((&*table, &*pk, OF_NONE))
+                    .map_err(Error::from)?;
+            }
+        }
+        transaction.commit().map_err(Error::from)?;
+        Ok(applied)
+    }
+}
+
+/// Writes down what an answer says of a subscription. Returns the rows that are in none any more.
+fn note(conn: &Connection, name: &str, answer: &QueriesAnswer) -> Result<Vec<RowName>, Error> {
+    conn.execute_batch(TABLES)?;
+    let (host, whole) = (answer.batch.from, !answer.batch.more);
+    let id: i64 = conn
+        .prepare_cached(
+            "INSERT INTO crsql_sync_subscribed (host, name, seen, whole) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO UPDATE SET seen = excluded.seen, whole = excluded.whole RETURNING id",
+        )?
+        .query_row((host.as_bytes(), name, answer.seen.unwrap_or(0), whole), |row| row.get(0))?;
+    if answer.begins {
+        conn.prepare_cached("UPDATE crsql_sync_subscribed_rows SET stale = 1 WHERE subscription = ?1")?
+            .execute([id])?;
+    }
+    let (mut has, mut remove) = (conn.prepare_cached(ADD)?, conn.prepare_cached(REMOVE)?);
+    let mut last = None;
+    for change in &answer.batch.changes {
+        // The changes of a row come together. One that was deleted is nobody's to forget.
+        let (row, is_alive) = ((&*change.table, &*change.pk), change.cl.get() % 2 == 1);
+        if last != Some(row) {
+            let note = if is_alive { &mut has } else { &mut remove };
+            note.execute((row.0, row.1, id))?;
+            last = Some(row);
+        }
+    }
+    let mut gone = answer.left.clone();
+    if whole {
+        gone.extend(of_subscription(conn, id, true)?);
+    }
+    for row in &gone {
+        remove.execute((&*row.table, &*row.pk, id))?;
+    }
+    gone.extend(of_subscription(conn, OF_NONE, false)?);
+    let mut others = conn
+        .prepare_cached("SELECT 1 FROM crsql_sync_subscribed_rows WHERE tbl = ?1 AND pk = ?2 AND subscription <> ?3")?;
+    let mut left = Vec::new();
+    for row in gone {
+        if others.exists((&*row.table, &*row.pk, OF_NONE))? {
+            remove.execute((&*row.table, &*row.pk, OF_NONE))?;
+        } else {
+            left.push(row);
+        }
+    }
+    Ok(left)
+}
+
+/// The rows of a subscription that are noted as stale, or as not.
+fn of_subscription(conn: &Connection, id: i64, stale: bool) -> Result<Vec<RowName>, Error> {
+    let mut select =
+        conn.prepare_cached("SELECT tbl, pk FROM crsql_sync_subscribed_rows WHERE subscription = ?1 AND stale = ?2")?;
+    let rows = select.query_map((id, stale), |row| {
+        Ok(RowName { table: row.get::<_, String>(0)?.into(), pk: row.get::<_, Vec<u8>>(1)?.into() })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}

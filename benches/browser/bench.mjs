@@ -31,10 +31,10 @@ const RUNS = 3;
 const www = mkdtempSync(path.join(os.tmpdir(), "crsql-bench-www-"));
 cpSync(DIST, www, { recursive: true });
 cpSync(path.join(PKG, "client.js"), path.join(www, "client.js"));
-cpSync(path.join(PKG, "sw.js"), path.join(www, "package-sw.js"));
+cpSync(path.join(PKG, "worker.js"), path.join(www, "package-worker.js"));
 cpSync(path.join(here, "page.js"), path.join(www, "page.js"));
 for (const [name, from] of Object.entries(VENDOR)) cpSync(path.join(modules, from), path.join(www, "vendor", name), { recursive: true });
-writeFileSync(path.join(www, "bench-sw.js"), 'import { installSyncWorker } from "./package-sw.js";\ninstallSyncWorker();\n');
+writeFileSync(path.join(www, "bench-sw.js"), 'import { installSyncWorker } from "./package-worker.js";\ninstallSyncWorker();\n');
 writeFileSync(path.join(www, "bench.html"), `<!doctype html><script type="importmap">${JSON.stringify({ imports: IMPORTS })}</script>`);
 
 const server = await Server.start({ www });

@@ -1,6 +1,6 @@
 /** What the benchmark runs in a page: this package as an application uses it, and the original cr-sqlite the same way. */
 
-import { createClient } from "/client.js";
+import { connect } from "/client.js";
 
 const TABLE = "CREATE TABLE item (id INTEGER PRIMARY KEY NOT NULL, title, position, text)";
 const CRR = "SELECT crsql_as_crr('item')";
@@ -13,7 +13,7 @@ class Ours {
   static async open(name) {
     const ours = new Ours();
     ours.url = `/sync/${name}`;
-    ours.client = await createClient({ dbid: name, worker: "/bench-sw.js", schema: `${TABLE}; ${CRR};` });
+    ours.client = await connect({ dbid: name, worker: "/bench-sw.js", schema: `${TABLE}; ${CRR};` });
     return ours;
   }
 
@@ -159,7 +159,7 @@ const now = () => performance.timeOrigin + performance.now();
 export async function watch(name) {
   const { client } = await Ours.open(name);
   const seen = (globalThis.seen = new Map());
-  client.liveQuery("SELECT id FROM item", [], (rows) => {
+  client.watch("SELECT id FROM item", [], (rows) => {
     for (const { id } of rows) if (!seen.has(id)) seen.set(id, now());
   });
 }

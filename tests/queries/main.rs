@@ -11,9 +11,6 @@ use rusqlite::types::Value;
 use std::time::Duration;
 
 #[cfg(target_family = "wasm")]
-use wasm_bindgen_test::wasm_bindgen_test as test;
-
-#[cfg(target_family = "wasm")]
 wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_service_worker);
 
 /// A database in memory.

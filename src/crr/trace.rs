@@ -162,7 +162,7 @@ fn judge(context: &AuthContext<'_>) -> Option<String> {
         AuthAction::Select | AuthAction::Recursive => None,
         AuthAction::Read { table_name, .. } => {
             let name = table_name.to_ascii_lowercase();
-            (name.starts_with("sqlite_") || name.starts_with("pragma_"))
+            (name.starts_with("sqlite_") || name.starts_with("pragma_") || FOREIGN.contains(&name.as_str()))
                 .then(|| format!("{table_name} is not replicated, so what is read of it cannot be sent"))
         }
         AuthAction::Function { function_name } => {
@@ -175,5 +175,9 @@ fn judge(context: &AuthContext<'_>) -> Option<String> {
     }
 }
 
-/// Functions whose results no other copy can come to.
-const UNSTEADY: [&str; 6] = ["changes", "last_insert_rowid", "load_extension", "random", "randomblob", "total_changes"];
+/// Tables of SQLite's own that are there without being created, and tell of this connection.
+const FOREIGN: [&str; 4] = ["bytecode", "dbstat", "fts3tokenize", "tables_used"];
+
+/// Functions whose results no other copy can come to, or that reach beyond the query.
+const UNSTEADY: [&str; 7] =
+    ["changes", "fts3_tokenizer", "last_insert_rowid", "load_extension", "random", "randomblob", "total_changes"];

@@ -125,6 +125,8 @@ fn what_cannot_be_traced_is_refused() {
         ("SELECT * FROM sqlite_schema", "sqlite_master is not replicated"),
         ("SELECT * FROM crsql_changes", "no such table: crsql_changes"),
         ("SELECT * FROM pragma_table_info('todo')", "not replicated"),
+        ("SELECT fts3_tokenizer('simple') FROM todo", "the function fts3_tokenizer answers otherwise"),
+        ("SELECT * FROM fts3tokenize", "not replicated"),
         ("SELECT random() FROM todo", "the function random answers otherwise"),
         ("DELETE FROM todo", "may not be modified"),
         ("PRAGMA user_version", "only a query"),

@@ -2,15 +2,17 @@
 //!
 //! A row may be of several subscriptions. It is forgotten, where that is wanted, when it has left the last of them.
 
+use std::ops::ControlFlow;
+
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use super::super::apply::{Applied, apply};
 use super::super::error::{ApplyError, Error};
 use super::super::layout::has_table;
 use super::super::peers::{self, Event};
-use super::super::replica::Replica;
+use super::super::replica::{Replica, set_setting, setting};
 use super::{QueriesAnswer, RowName};
-use crate::crr::SiteId;
+use crate::crr::{Change, Engine, RowId, SiteId, Version};
 
 /// Created with the first answer.
 const TABLES: &str = "
@@ -30,6 +32,12 @@ const OF_NONE: i64 = 0;
 const ADD: &str = "INSERT INTO crsql_sync_subscribed_rows (tbl, pk, subscription) VALUES (?1, ?2, ?3)
     ON CONFLICT DO UPDATE SET stale = 0";
 const REMOVE: &str = "DELETE FROM crsql_sync_subscribed_rows WHERE tbl = ?1 AND pk = ?2 AND subscription = ?3";
+
+/// Whether a row is of another subscription.
+const OTHERS: &str = "SELECT 1 FROM crsql_sync_subscribed_rows WHERE tbl = ?1 AND pk = ?2 AND subscription <> ?3";
+
+/// The local version up to which this copy's own writes were looked at.
+const LOOKED_AT: &str = "sync.partial";
 
 /// How far a subscription of this copy's is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,16 +62,17 @@ impl Replica {
     }
 
     /// Merges an answer to this copy's subscription `name`, and writes down what this copy has of it by now: all of it or
-    /// nothing. With `forgets` the rows that left all subscriptions are [forgotten](crate::crr::Engine::forget), but for those
-    /// with writes that the host does not have yet.
+    /// nothing. With `forgets` the rows that left all subscriptions are [forgotten](crate::crr::Engine::forget), and those of none
+    /// that this copy wrote itself, but for rows with writes that the host does not have yet.
     pub fn apply_answer(&mut self, name: &str, answer: &QueriesAnswer, forgets: bool) -> Result<Applied, ApplyError> {
         self.validate(&answer.batch)?;
         let host = answer.batch.from;
         let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(Error::from)?;
         let applied = apply(&transaction, &self.engine, self.schema.as_ref(), &answer.batch)?;
-        let left = note(&transaction, name, answer)?;
+        let mut left = note(&transaction, name, answer)?;
         if forgets {
             let sent = peers::cursor(&transaction, Event::Acknowledged, host)?;
+            left.extend(written_here(&transaction, &self.engine, sent)?);
             for RowName { table, pk } in left {
                 let forgot = self.engine.forget(&transaction, &table, &pk, sent).map_err(Error::from)?;
                 let note = if forgot { REMOVE } else { ADD };
@@ -123,6 +132,32 @@ fn note(conn: &Connection, name: &str, answer: &QueriesAnswer) -> Result<Vec<Row
         }
     }
     Ok(left)
+}
+
+/// The rows that this copy wrote, that the host has by now, and that are of no subscription: nobody would tell of what becomes of
+/// them. Where a query reads such a row, it comes back with one of the next answers.
+fn written_here(conn: &Connection, engine: &Engine, sent: Version) -> Result<Vec<RowName>, Error> {
+    let known = setting(conn, LOOKED_AT)?.map_or(Ok(Version::ZERO), Version::or_zero)?;
+    let rows: Vec<RowId> = engine.touched(conn, known)?.into_iter().collect();
+    let mut own = Vec::new();
+    engine.changes_of(conn, &rows, Version::ZERO, &mut |_, is_alive, of_row| {
+        if let Some(Change { table, pk, .. }) = of_row.first()
+            && is_alive
+            && of_row.iter().any(|change| change.site == engine.site_id())
+        {
+            own.push(RowName { table: table.clone(), pk: pk.clone() });
+        }
+        ControlFlow::Continue(())
+    })?;
+    set_setting(conn, LOOKED_AT, &sent.get())?;
+    let mut others = conn.prepare_cached(OTHERS)?;
+    let mut of_none = Vec::new();
+    for row in own {
+        if !others.exists((&*row.table, &*row.pk, OF_NONE))? {
+            of_none.push(row);
+        }
+    }
+    Ok(of_none)
 }
 
 /// The rows of a subscription that are noted as stale, or as not.

@@ -11,14 +11,14 @@ use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use futures_timer::Delay;
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Either, select};
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method};
 
 pub use bounds::Bounds;
 pub(super) use bounds::ended;
 
+use super::patience::within;
 use super::problem::{Code, Problem};
 use crate::crr::SiteId;
 use crate::store::Dbid;
@@ -149,22 +149,22 @@ pub(super) async fn ask(hook: &dyn Authorize, patience: Duration, access: Access
     let (operation, dbid, site) = (access.operation, access.dbid.clone(), access.site);
     // The hook's own code runs inside the guard too, not only its future.
     let verdict = AssertUnwindSafe(async { hook.authorize(access).await }).catch_unwind();
-    let failure = match select(Box::pin(verdict), Delay::new(patience)).await {
-        Either::Left((Ok(Ok(Verdict::Allow(bounds))), _)) => {
+    let failure = match within(verdict, patience).await {
+        Some(Ok(Ok(Verdict::Allow(bounds)))) => {
             bounds.check_time()?;
             bounds.check_claim(site)?;
             tracing::debug!(operation = operation.as_str(), %dbid, principal = bounds.principal.as_deref(), "allowed");
             return Ok(bounds);
         }
-        Either::Left((Ok(Ok(Verdict::Unauthorized(reason))), _)) => {
+        Some(Ok(Ok(Verdict::Unauthorized(reason)))) => {
             return Err(Problem::new(Code::Unauthorized, reason));
         }
-        Either::Left((Ok(Ok(Verdict::Forbidden(reason))), _)) => {
+        Some(Ok(Ok(Verdict::Forbidden(reason)))) => {
             return Err(Problem::new(Code::Forbidden, reason));
         }
-        Either::Left((Ok(Err(reason)), _)) => reason,
-        Either::Left((Err(_panic), _)) => "it panicked".into(),
-        Either::Right(_) => format!("it took longer than {patience:?}"),
+        Some(Ok(Err(reason))) => reason,
+        Some(Err(_panic)) => "it panicked".into(),
+        None => format!("it took longer than {patience:?}"),
     };
     tracing::error!(operation = operation.as_str(), %dbid, "the auth hook failed, which denies: {failure}");
     Err(Problem::new(Code::Forbidden, "whether this is allowed could not be found out; try again later"))

@@ -6,14 +6,13 @@ use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::extract::Path;
 use bytes::Bytes;
-use futures_timer::Delay;
-use futures_util::future::{Either, select};
 use http::request::Parts;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
 use super::media::JSON;
+use super::patience::within;
 use super::problem::{Code, Problem};
 use crate::crr::SiteId;
 use crate::store::Dbid;
@@ -182,11 +181,10 @@ pub(super) struct BodyLimit {
 pub(super) async fn bytes(headers: &HeaderMap, body: Body, limit: BodyLimit) -> Result<Bytes, Problem> {
     check_not_encoded(headers)?;
     let BodyLimit { bytes, time } = limit;
-    let collected = Box::pin(Limited::new(body, bytes).collect());
-    match select(collected, Delay::new(time)).await {
-        Either::Left((Ok(collected), _)) => Ok(collected.to_bytes()),
-        Either::Left((Err(error), _)) => Err(broken_off(&*error, bytes, "send smaller batches")),
-        Either::Right(_) => {
+    match within(Limited::new(body, bytes).collect(), time).await {
+        Some(Ok(collected)) => Ok(collected.to_bytes()),
+        Some(Err(error)) => Err(broken_off(&*error, bytes, "send smaller batches")),
+        None => {
             let detail = format!("a body may take {time:?}, and this one had not ended; send smaller batches");
             Err(Problem::new(Code::RequestTimeout, detail))
         }

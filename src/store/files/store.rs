@@ -145,8 +145,7 @@ impl Store {
 impl Shared {
     /// The connections of a database, which is opened where it is not.
     pub(super) async fn open(self: &Arc<Self>, slot: &Arc<Slot>, create: bool) -> Result<Held, Error> {
-        // From now on: who waits for somebody else to open it waits for a place as well.
-        let patience = Delay::new(self.settings.patience);
+        let begun = Instant::now();
         let mut opened = slot.opened.lock().await;
         slot.use_now();
         if let Some(opened) = opened.as_ref().filter(|opened| !opened.is_lost()) {
@@ -155,6 +154,8 @@ impl Shared {
         if let Some(lost) = opened.take() {
             let _ = spawn_blocking(move || drop(lost)).await;
         }
+        // From the beginning on: who waited for somebody else to open it waited for a place as well.
+        let patience = Delay::new(self.settings.patience.saturating_sub(begun.elapsed()));
         let place = self.place(patience).await?;
         let (shared, slot_too) = (self.clone(), slot.clone());
         let open = move || Opened::open(&slot_too, create, &shared.settings, &shared.readers, place);

@@ -39,7 +39,7 @@ pub mod links;
 mod media;
 pub mod observe;
 mod operations;
-mod patience;
+pub(crate) mod patience;
 mod plan;
 pub mod problem;
 mod routes;

@@ -3,12 +3,13 @@
 //! The same bodies run natively and, in a service worker, in wasm.
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
 
-use std::time::Duration;
+mod common;
 
+use common::replicas::{TODO, add, replica, sql, with_schema};
 use crsql_sync::crr::{SiteId, Version};
 use crsql_sync::sync::{
     ApplyError, Batch, Clock, Cursor, MigrateError, MigrationStatus, Outgoing, Page, Range, Ranges, Replica, Request,
-    RequestError, Schema, Since, Sql, SqlLimits, VersionsRequest, Wanted,
+    RequestError, Schema, Since, VersionsRequest, Wanted,
 };
 use rusqlite::Connection;
 #[cfg(target_family = "wasm")]
@@ -17,32 +18,9 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 #[cfg(target_family = "wasm")]
 wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_service_worker);
 
-const TODO: &str = "CREATE TABLE todo (id TEXT PRIMARY KEY NOT NULL, title TEXT, done INTEGER DEFAULT 0);
-                    SELECT crsql_as_crr('todo');";
 /// The same with a column more.
 const DATED: &str = "CREATE TABLE todo (id TEXT PRIMARY KEY NOT NULL, title TEXT, done INTEGER DEFAULT 0, due TEXT);
                      SELECT crsql_as_crr('todo');";
-
-fn replica() -> Replica {
-    with_schema(TODO)
-}
-
-fn with_schema(schema: &str) -> Replica {
-    let mut replica = Replica::open(Connection::open_in_memory().unwrap()).unwrap();
-    replica.create_database_if_not_exists(&Schema::parse(schema).unwrap()).unwrap();
-    replica
-}
-
-fn sql(replica: &mut Replica, sql: &str) -> String {
-    let limits =
-        SqlLimits { rows: 1000, bytes: 1 << 20, time: Duration::from_secs(10), read_only: false, tables: None };
-    let results = replica.sql(&[Sql { sql: sql.into(), params: vec![] }], limits).unwrap();
-    serde_json::to_string(&results[0].rows).unwrap()
-}
-
-fn add(replica: &mut Replica, id: &str) {
-    sql(replica, &format!("INSERT INTO todo (id, title) VALUES ('{id}', 'title of {id}')"));
-}
 
 /// A transaction of many changes.
 fn add_many(replica: &mut Replica, count: usize) {

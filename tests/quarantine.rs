@@ -3,12 +3,13 @@
 //! The same bodies run natively and, in a service worker, in wasm.
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
 
-use std::time::Duration;
+mod common;
 
+use common::replicas::{TODO, add, replica, sql};
 use crsql_sync::crr::{SiteId, Version};
 use crsql_sync::sync::{
-    Batch, Clock, DISCARDED, Outgoing, Page, Range, Ranges, Refusal, Replica, Request, Schema, Since, Sql, SqlLimits,
-    VersionsRequest, Wanted, WhenUnsent,
+    Batch, Clock, DISCARDED, Outgoing, Page, Range, Ranges, Refusal, Replica, Request, Schema, Since, VersionsRequest,
+    Wanted, WhenUnsent,
 };
 use rusqlite::Connection;
 #[cfg(target_family = "wasm")]
@@ -17,31 +18,11 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 #[cfg(target_family = "wasm")]
 wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_service_worker);
 
-const TODO: &str = "CREATE TABLE todo (id TEXT PRIMARY KEY NOT NULL, title TEXT, done INTEGER DEFAULT 0);
-                    SELECT crsql_as_crr('todo');";
-
-fn replica() -> Replica {
-    let mut replica = Replica::open(Connection::open_in_memory().unwrap()).unwrap();
-    replica.create_database_if_not_exists(&Schema::parse(TODO).unwrap()).unwrap();
-    replica
-}
-
 /// A client of `hub`.
 fn client(hub: &Replica) -> Replica {
     let mut client = replica();
     client.set_upstream(hub.site()).unwrap();
     client
-}
-
-fn sql(replica: &mut Replica, sql: &str) -> String {
-    let limits =
-        SqlLimits { rows: 1000, bytes: 1 << 20, time: Duration::from_secs(10), read_only: false, tables: None };
-    let results = replica.sql(&[Sql { sql: sql.into(), params: vec![] }], limits).unwrap();
-    serde_json::to_string(&results[0].rows).unwrap()
-}
-
-fn add(replica: &mut Replica, id: &str) {
-    sql(replica, &format!("INSERT INTO todo (id, title) VALUES ('{id}', 'title of {id}')"));
 }
 
 fn rows(replica: &mut Replica) -> String {

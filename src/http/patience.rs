@@ -7,7 +7,7 @@ use futures_util::future::{Either, select};
 /// What a future gives; `None` when that takes longer than `patience`.
 ///
 /// Most have it at once, and setting a timer takes longer than they do.
-pub(super) async fn within<F: Future>(future: F, patience: Duration) -> Option<F::Output> {
+pub(crate) async fn within<F: Future>(future: F, patience: Duration) -> Option<F::Output> {
     let mut future = Box::pin(future);
     if let Some(output) = (&mut future).now_or_never() {
         return Some(output);

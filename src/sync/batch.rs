@@ -67,6 +67,25 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// One that says nothing.
+    pub(super) fn empty(from: SiteId) -> Self {
+        Self {
+            protocol: Protocol,
+            from,
+            schema: None,
+            schema_text: None,
+            since: None,
+            start: None,
+            end: None,
+            covers: Clock::default(),
+            partial: Vec::new(),
+            more: false,
+            next: None,
+            have: None,
+            changes: Vec::new(),
+        }
+    }
+
     /// Whether it tells the receiver nothing but how far it has come.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty() && self.covers.is_empty() && self.partial.is_empty()

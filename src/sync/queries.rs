@@ -16,8 +16,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, TransactionBehavior};
 use sha2::{Digest, Sha256};
 
-use super::batch::{Batch, Protocol, SchemaHash};
-use super::clock::Clock;
+use super::batch::{Batch, SchemaHash};
 use super::cursor::{Cursor, Since};
 use super::error::{Error, SqlError};
 use super::replica::Replica;
@@ -109,21 +108,8 @@ impl Replica {
         let Answer { changes, left, .. } = answer;
         let site = self.engine.site_id();
         let site = request.tables.as_ref().map_or(site, |tables| tables.view_of(site));
-        let mut batch = Batch {
-            protocol: Protocol,
-            from: site,
-            schema: None,
-            schema_text: None,
-            since: None,
-            start: None,
-            end: None,
-            covers: Clock::default(),
-            partial: Vec::new(),
-            more,
-            next: Some(Since::After(Cursor { site, version })),
-            have: None,
-            changes,
-        };
+        let next = Some(Since::After(Cursor { site, version }));
+        let mut batch = Batch { more, next, changes, ..Batch::empty(site) };
         drop(snapshot);
         self.name_schema(&mut batch, request.schema.as_ref().filter(|_| request.tables.is_none()));
         let (seen, begins) = match &remember {

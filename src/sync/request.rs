@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
-use super::batch::{Batch, Partial, Protocol, SchemaHash};
+use super::batch::{Batch, Partial, SchemaHash};
 use super::clock::Clock;
 use super::cursor::{Cursor, Origin, Place, Since};
 use super::error::{Error, RequestError};
@@ -139,10 +139,6 @@ impl Replica {
         }
         drop(snapshot);
         let mut batch = Batch {
-            protocol: Protocol,
-            from: site,
-            schema: None,
-            schema_text: None,
             since: within.map(|_| request.since),
             start: Some(start),
             end: Some(end),
@@ -150,8 +146,8 @@ impl Replica {
             partial,
             more,
             next: Some(next),
-            have: None,
             changes,
+            ..Batch::empty(site)
         };
         self.name_schema(&mut batch, request.schema.as_ref().filter(|_| request.tables.is_none()));
         Ok(batch)

@@ -84,7 +84,6 @@ mod row;
 use rusqlite::TransactionBehavior;
 
 use super::batch::{Batch, Protocol};
-use super::clock::Clock;
 use super::error::{Error, VerifyError};
 use super::replica::Replica;
 use super::request::Page;
@@ -128,21 +127,8 @@ impl Replica {
         }
         let Answer { nodes, lists, wants, rows, .. } = answer.finish()?;
         transaction.commit().map_err(Error::from)?;
-        let repair = (!rows.is_empty()).then(|| Batch {
-            protocol: Protocol,
-            from: self.site(),
-            schema: self.schema().map(|schema| schema.hash().clone()),
-            schema_text: None,
-            since: None,
-            start: None,
-            end: None,
-            covers: Clock::default(),
-            partial: Vec::new(),
-            more: false,
-            next: None,
-            have: None,
-            changes: rows,
-        });
+        let schema = self.schema().map(|schema| schema.hash().clone());
+        let repair = (!rows.is_empty()).then(|| Batch { schema, changes: rows, ..Batch::empty(self.site()) });
         Ok(Verified { equal, reply: Probe { nodes, lists, wants, repair, ..self.probe(root) } })
     }
 

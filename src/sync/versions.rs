@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use super::batch::{Batch, Partial, Protocol, SchemaHash};
+use super::batch::{Batch, Partial, SchemaHash};
 use super::clock::Clock;
 use super::cursor::Cursor;
 use super::error::Error;
@@ -118,21 +118,7 @@ impl Replica {
         let more = stopped.is_some() || answer.is_short_of_pieces;
         let Answer { changes, partial, .. } = answer;
         drop(snapshot);
-        let mut batch = Batch {
-            protocol: Protocol,
-            from: site,
-            schema: None,
-            schema_text: None,
-            since: None,
-            start: None,
-            end: None,
-            covers,
-            partial,
-            more,
-            next: None,
-            have: None,
-            changes,
-        };
+        let mut batch = Batch { covers, partial, more, changes, ..Batch::empty(site) };
         self.name_schema(&mut batch, request.schema.as_ref());
         Ok(batch)
     }

@@ -5,14 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_timer::Delay;
-use futures_util::future::{Either, select};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 
 use super::failure::{Failure, error};
 use super::{Asked, ByteStream, Config, Credentials, Transport};
 use crate::crr::SiteId;
 use crate::http::SITE_HEADER;
+use crate::http::patience::within;
 use crate::store::Dbid;
 
 /// How long an answer may take to begin, and each further piece of it to come.
@@ -109,9 +108,9 @@ impl Exchange {
         }
         let body = zipped.or(ask.body.as_ref().map(|(body, _)| body)).cloned().unwrap_or_default();
         let request = request.body(body).map_err(Failure::unreachable)?;
-        match select(self.transport.send(request), Delay::new(PATIENCE)).await {
-            Either::Left((response, _)) => response.map_err(Failure::unreachable),
-            Either::Right(_) => Err(Failure::unreachable("no answer in time")),
+        match within(self.transport.send(request), PATIENCE).await {
+            Some(response) => response.map_err(Failure::unreachable),
+            None => Err(Failure::unreachable("no answer in time")),
         }
     }
 
@@ -120,9 +119,9 @@ impl Exchange {
         let Some(identity) = self.config.asks() else { return Ok(Credentials::default()) };
         let unknown = |detail: String| Failure::Unauthorized(error("unauthorized", None, detail));
         let asked = Asked { dbid: self.dbid.clone(), principal: self.principal.clone(), refresh };
-        let credentials = match select(identity.credentials(asked), Delay::new(CREDENTIALS)).await {
-            Either::Left((credentials, _)) => credentials.map_err(unknown)?,
-            Either::Right(_) => return Err(unknown("this host did not say who asks in time".into())),
+        let credentials = match within(identity.credentials(asked), CREDENTIALS).await {
+            Some(credentials) => credentials.map_err(unknown)?,
+            None => return Err(unknown("this host did not say who asks in time".into())),
         };
         match credentials.principal {
             Some(principal) if self.principal.as_deref() != Some(&principal) => Err(Failure::OtherPrincipal(principal)),

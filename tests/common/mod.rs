@@ -3,6 +3,7 @@
 
 pub mod batches;
 pub mod histories;
+pub mod replicas;
 
 use crsql_sync::crr::{Change, Engine, Version, Window};
 use rusqlite::Connection;

@@ -1,24 +1,19 @@
 //! A copy that holds what queries read answers them as the full one does. Native and wasm from one body.
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod generate;
 mod once;
 mod subscribed;
 
-use crsql_sync::sync::{Page, QueriesRequest, Replica, Schema, Sql, SqlLimits};
-use rusqlite::Connection;
+use common::replicas::with_schema as replica;
+use crsql_sync::sync::{Page, QueriesRequest, Replica, Sql, SqlLimits};
 use rusqlite::types::Value;
 use std::time::Duration;
 
 #[cfg(target_family = "wasm")]
 wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_service_worker);
-
-/// A database in memory.
-fn replica(schema: &str) -> Replica {
-    let mut replica = Replica::open(Connection::open_in_memory().unwrap()).unwrap();
-    replica.create_database_if_not_exists(&Schema::parse(schema).unwrap()).unwrap();
-    replica
-}
 
 fn query(sql: &str) -> Sql {
     Sql { sql: sql.to_owned(), params: Vec::new() }

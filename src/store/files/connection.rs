@@ -59,7 +59,6 @@ fn connect(path: &Path, flags: OpenFlags, settings: &Settings) -> Result<Connect
     conn.busy_timeout(settings.busy)?;
     // A negative number is one of KiB.
     conn.pragma_update(None, "cache_size", -i64::try_from(settings.page_cache / 1024).unwrap_or(i64::MAX))?;
-    conn.pragma_update(None, "soft_heap_limit", i64::try_from(settings.memory).unwrap_or(i64::MAX))?;
     // Where a file is mapped into memory, an error of the disk is a signal that ends the process.
     conn.pragma_update(None, "mmap_size", 0)?;
     Ok(conn)

@@ -3,9 +3,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::watch;
-use tokio::task::{JoinError, spawn_blocking};
 
 use super::backup::{self, Progress};
+use super::run::run;
 use super::slots::Slot;
 use super::store::{Shared, closed};
 use super::transfer::Export;
@@ -42,7 +42,7 @@ impl Database {
         let held = self.shared.open(&self.slot, false).await?;
         let mut writer = held.writer.clone().lock_owned().await;
         let slot = self.slot.clone();
-        let run = move || {
+        let work = move || {
             let replica = writer.as_mut().ok_or_else(closed)?;
             let value = f(replica);
             held.check_place()?;
@@ -50,7 +50,7 @@ impl Database {
             let long_log = held.has_long_log().then_some((held, writer));
             Ok::<_, Error>((value, long_log))
         };
-        let (value, long_log) = spawn_blocking(run).await.map_err(broken_off)??;
+        let (value, long_log) = run(work).await??;
         if let Some((held, writer)) = long_log {
             let reads = held.stop_reads().await;
             let cut = move || {
@@ -60,7 +60,7 @@ impl Database {
                 drop(reads);
             };
             // Whatever comes of it, what the call did is done.
-            let _ = spawn_blocking(cut).await;
+            let _ = run(cut).await;
         }
         Ok(value)
     }
@@ -74,12 +74,12 @@ impl Database {
         let turn = held.turns.clone().acquire_owned().await;
         let turn = turn.map_err(|_| closed())?;
         let place = self.shared.readers.place().await.ok_or_else(closed)?;
-        let run = move || {
+        let work = move || {
             let value = held.read(f);
             drop((place, turn));
             value
         };
-        spawn_blocking(run).await.map_err(broken_off)?
+        run(work).await?
     }
 
     /// Copies the database, as it is at one moment, to a new file, while writes go on: their log is not written back until
@@ -93,14 +93,14 @@ impl Database {
         let held = self.shared.open(&self.slot, false).await?;
         let (shared, target) = (self.shared.clone(), path.as_ref().to_owned());
         let copy = move || backup::copy(held.path(), &target, &shared, progress);
-        spawn_blocking(copy).await.map_err(broken_off)?
+        run(copy).await?
     }
 
     /// The database as a file, as it is now. A copy is made first, which takes as much room on the disk.
     pub async fn export(&self) -> Result<Export, Error> {
         let held = self.shared.open(&self.slot, false).await?;
         let shared = self.shared.clone();
-        spawn_blocking(move || Export::new(&held, &shared)).await.map_err(broken_off)?
+        run(move || Export::new(&held, &shared)).await?
     }
 
     /// Where the database is kept.
@@ -112,8 +112,4 @@ impl Database {
     pub fn watch(&self) -> watch::Receiver<Version> {
         self.slot.versions.subscribe()
     }
-}
-
-fn broken_off(error: JoinError) -> Error {
-    Error::Io(format!("the call was broken off: {error}"))
 }

@@ -10,6 +10,7 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use super::connection;
 use super::file_id::FileId;
 use super::readers::{Owner, Readers};
+use super::run::run;
 use super::settings::Settings;
 use super::slots::Slot;
 use super::store::Place;
@@ -138,7 +139,7 @@ impl Opened {
             readers.close(owner);
             writer.map_or(Ok(()), Replica::close)
         };
-        let closed = tokio::task::spawn_blocking(close).await.map_err(|error| Error::Io(error.to_string()))?;
+        let closed = run(close).await?;
         closed.map_err(|error| connection::failure(&self.path, error))
     }
 }

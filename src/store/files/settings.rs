@@ -15,7 +15,7 @@ pub struct Settings {
     /// The page cache of one connection, in bytes.
     pub page_cache: usize,
     /// The memory in bytes that SQLite may have in this process before page caches grow no more, and use their own pages again
-    /// instead. It counts all that SQLite has in the process, also for others, and the store that opened a file last decides.
+    /// instead. It counts all that SQLite has in the process, also for others, and the store that was made last decides.
     pub memory: usize,
     /// The size in bytes from which on a write-ahead log is cut, for which the reads of that database are held up.
     pub wal: u64,

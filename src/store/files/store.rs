@@ -12,8 +12,10 @@ use tokio::task::spawn_blocking;
 
 use super::database::Database;
 use super::folder::Folder;
+use super::memory::limit_caches;
 use super::opened::Opened;
 use super::readers::Readers;
+use super::run::run;
 use super::settings::Settings;
 use super::slots::{Slot, Slots};
 use super::transfer::Import;
@@ -56,6 +58,7 @@ impl Store {
             folder: Folder::take(dir.as_ref())?,
             settings,
         };
+        limit_caches(shared.settings.memory);
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -84,7 +87,7 @@ impl Store {
         }
         let slot = self.shared.slots().get(dbid, || self.shared.folder.file(dbid));
         let shared = self.shared.clone();
-        spawn_blocking(move || Import::new(slot, shared)).await.map_err(|error| Error::Io(error.to_string()))?
+        run(move || Import::new(slot, shared)).await?
     }
 
     async fn database(&self, dbid: &Dbid, create: bool) -> Result<Database, Error> {
@@ -96,7 +99,7 @@ impl Store {
     /// The ids of the databases in the folder, also of those whose creation failed.
     pub async fn list(&self) -> Result<Vec<Dbid>, Error> {
         let shared = self.shared.clone();
-        let found = spawn_blocking(move || shared.folder.list()).await.map_err(|error| Error::Io(error.to_string()))?;
+        let found = run(move || shared.folder.list()).await?;
         found.map_err(|error| Error::Io(error.to_string()))
     }
 
@@ -159,7 +162,7 @@ impl Shared {
         let place = self.place(patience).await?;
         let (shared, slot_too) = (self.clone(), slot.clone());
         let open = move || Opened::open(&slot_too, create, &shared.settings, &shared.readers, place);
-        let new = spawn_blocking(open).await.map_err(|error| Error::Io(error.to_string()))??;
+        let new = run(open).await??;
         let new = Arc::new(new);
         self.slots().opened(slot);
         if self.is_closed() {

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use rusqlite::{Connection, OpenFlags};
-use tokio::task::spawn_blocking;
 
+use super::run::run;
 use super::slots::Slot;
 use super::store::{Held, Shared};
 use super::{backup, folder};
@@ -77,7 +77,7 @@ impl Export {
             let mut bytes = vec![0; wanted];
             file.read_exact(&mut bytes).map(|()| (file, bytes))
         };
-        let (file, bytes) = blocking(read).await?.map_err(failed)?;
+        let (file, bytes) = run(read).await?.map_err(failed)?;
         self.left -= bytes.len() as u64;
         self.file = (self.left > 0).then_some(file);
         Ok((!bytes.is_empty()).then(|| bytes.into()))
@@ -105,7 +105,7 @@ impl Import {
             return Err(Error::Io("an earlier part of the file could not be written".into()));
         };
         let write = move || file.write_all(&bytes).map(|()| file);
-        self.file = Some(blocking(write).await?.map_err(failed)?);
+        self.file = Some(run(write).await?.map_err(failed)?);
         Ok(())
     }
 
@@ -115,7 +115,7 @@ impl Import {
         let Self { file, passing, slot, shared } = self;
         // SQLite opens it anew.
         drop(file);
-        let passing = blocking(move || {
+        let passing = run(move || {
             let conn = passing.open().map_err(|error| Error::InvalidFile(error.to_string()))?;
             let created = transfer::adopt(conn)?;
             File::open(&passing.0).and_then(|file| file.sync_all()).map_err(failed)?;
@@ -140,7 +140,7 @@ impl Import {
             remove_journals(&target);
             fs::rename(&passing.0, &target).and_then(|()| folder::sync(&target)).map_err(failed)
         };
-        blocking(place).await??;
+        run(place).await??;
         Ok(created)
     }
 }
@@ -152,10 +152,6 @@ fn remove_journals(database: &Path) {
         name.push(suffix);
         let _ = fs::remove_file(name);
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
-    spawn_blocking(work).await.map_err(|error| Error::Io(format!("the work was broken off: {error}")))
 }
 
 fn failed(error: io::Error) -> Error {

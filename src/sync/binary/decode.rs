@@ -5,7 +5,7 @@ mod changes;
 use super::reader::{Reader, Result};
 use super::{Field, InvalidBinary, MAGIC, VERSION};
 use crate::crr::{Seq, SiteId, Version};
-use crate::sync::batch::{Batch, Partial, Protocol, SchemaHash};
+use crate::sync::batch::{Batch, Partial, SchemaHash};
 use crate::sync::clock::Clock;
 use crate::sync::cursor::{Cursor, Origin, Place, Since};
 use crate::sync::ranges::{Point, Range, Ranges};
@@ -18,21 +18,7 @@ pub(super) fn batch(bytes: &[u8]) -> Result<Batch> {
     }
     protocol.end()?;
     let sites = Sites::read(fields.required(Field::Sites)?)?;
-    let mut batch = Batch {
-        protocol: Protocol,
-        from: sites.from,
-        schema: None,
-        schema_text: None,
-        since: None,
-        start: None,
-        end: None,
-        covers: Clock::default(),
-        partial: Vec::new(),
-        more: false,
-        next: None,
-        have: None,
-        changes: Vec::new(),
-    };
+    let mut batch = Batch::empty(sites.from);
     let mut columns = Columns(Vec::new());
     while let Some(mut field) = fields.next()? {
         match field.field {

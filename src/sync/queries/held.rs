@@ -2,6 +2,7 @@
 //!
 //! A row may be of several subscriptions. It is forgotten, where that is wanted, when it has left the last of them.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
@@ -12,7 +13,7 @@ use super::super::layout::has_table;
 use super::super::peers::{self, Event};
 use super::super::replica::{Replica, set_setting, setting};
 use super::{QueriesAnswer, RowName};
-use crate::crr::{Change, Engine, RowId, SiteId, Version};
+use crate::crr::{Change, Engine, SiteId, Version, Window};
 
 /// Created with the first answer.
 const TABLES: &str = "
@@ -136,25 +137,26 @@ fn note(conn: &Connection, name: &str, answer: &QueriesAnswer) -> Result<Vec<Row
 
 /// The rows that this copy wrote, that the host has by now, and that are of no subscription: nobody would tell of what becomes of
 /// them. Where a query reads such a row, it comes back with one of the next answers.
-fn written_here(conn: &Connection, engine: &Engine, sent: Version) -> Result<Vec<RowName>, Error> {
-    let known = setting(conn, LOOKED_AT)?.map_or(Ok(Version::ZERO), Version::or_zero)?;
-    let rows: Vec<RowId> = engine.touched(conn, known)?.into_iter().collect();
-    let mut own = Vec::new();
-    engine.changes_of(conn, &rows, Version::ZERO, &mut |_, is_alive, of_row| {
-        if let Some(Change { table, pk, .. }) = of_row.first()
-            && is_alive
-            && of_row.iter().any(|change| change.site == engine.site_id())
-        {
-            own.push(RowName { table: table.clone(), pk: pk.clone() });
+fn written_here(conn: &Connection, engine: &Engine, sent: Version) -> Result<BTreeSet<RowName>, Error> {
+    let since = setting(conn, LOOKED_AT)?.map_or(Ok(Version::ZERO), Version::or_zero)?;
+    let mut own = BTreeSet::new();
+    if sent <= since {
+        return Ok(own);
+    }
+    let window = Window { since, until: sent, exclude: None, newest_first: false };
+    engine.changes(conn, window, &mut |_, Change { table, pk, site, cl, .. }| {
+        // One that was deleted is nobody's to forget.
+        if site == engine.site_id() && cl.get() % 2 == 1 {
+            own.insert(RowName { table, pk });
         }
         ControlFlow::Continue(())
     })?;
     set_setting(conn, LOOKED_AT, &sent.get())?;
     let mut others = conn.prepare_cached(OTHERS)?;
-    let mut of_none = Vec::new();
+    let mut of_none = BTreeSet::new();
     for row in own {
         if !others.exists((&*row.table, &*row.pk, OF_NONE))? {
-            of_none.push(row);
+            of_none.insert(row);
         }
     }
     Ok(of_none)

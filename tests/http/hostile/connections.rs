@@ -200,6 +200,19 @@ async fn who_dribbles_the_head_of_a_request_or_is_idle_is_let_go() {
     victim.end().await;
 }
 
+/// Writes, as `reader` reads, until the other of two event streams is given up. Returns the write.
+async fn write_until_one_is_dropped(victim: &Victim, reader: &mut Reader) -> serde_json::Value {
+    let text = "x".repeat(1 << 20);
+    let write = json!({ "sql": "UPDATE todo SET title = ?1 || done, done = done + 1", "params": [text] });
+    let begun = Instant::now();
+    while streams(victim).await == 2 {
+        victim.post("a/sql", &write).await.ok();
+        reader.batch().await;
+        assert!(begun.elapsed() < Duration::from_secs(20), "it is still waited for");
+    }
+    write
+}
+
 #[tokio::test]
 async fn a_reader_that_takes_nothing_is_dropped_and_the_others_go_on() {
     let victim = Victim::start(&["--limit-stall-time", "1s"]).await;
@@ -211,14 +224,7 @@ async fn a_reader_that_takes_nothing_is_dropped_and_the_others_go_on() {
     let mut stuck = socket.connect(victim.address().parse().unwrap()).await.unwrap();
     stuck.write_all(EVENTS).await.unwrap();
     eventually("both read", || async { streams(&victim).await == 2 }).await;
-    let text = "x".repeat(1 << 20);
-    let write = json!({ "sql": "UPDATE todo SET title = ?1 || done, done = done + 1", "params": [text] });
-    let begun = Instant::now();
-    while streams(&victim).await == 2 {
-        victim.post("a/sql", &write).await.ok();
-        reader.batch().await;
-        assert!(begun.elapsed() < Duration::from_secs(20), "it is still waited for");
-    }
+    let write = write_until_one_is_dropped(&victim, &mut reader).await;
     assert_eq!(streams(&victim).await, 1);
     victim.post("a/sql", &write).await.ok();
     reader.batch().await;
@@ -260,14 +266,7 @@ async fn what_is_not_taken_over_http_2_is_given_up_though_its_connection_lives()
     let stuck = one.get(format!("{}/a/events", victim.process.url)).send().await.unwrap();
     assert_eq!(stuck.version(), reqwest::Version::HTTP_2);
     eventually("both read", || async { streams(&victim).await == 2 }).await;
-    let text = "x".repeat(1 << 20);
-    let write = json!({ "sql": "UPDATE todo SET title = ?1 || done, done = done + 1", "params": [text] });
-    let begun = Instant::now();
-    while streams(&victim).await == 2 {
-        victim.post("a/sql", &write).await.ok();
-        reader.batch().await;
-        assert!(begun.elapsed() < Duration::from_secs(20), "it is still waited for");
-    }
+    write_until_one_is_dropped(&victim, &mut reader).await;
     // An answer, beside which others are taken on the same connection.
     let large =
         other.post(format!("{}/a/sql", victim.process.url)).json(&json!({ "sql": "SELECT hex(zeroblob(7000000))" }));

@@ -14,6 +14,7 @@ import type { Authorize, SyncWorkerConfig as EngineConfig, UpstreamHeaders } fro
 import { engineConfig, normalizePrefix } from "./engine/config.js";
 import { Engine } from "./engine/engine.js";
 import { type Done, type Hello, PROTOCOL, type Restarted, SYNC_TAG, type ToWorker } from "./messages.js";
+import { sleep } from "./time.js";
 import { WasmFile } from "./worker/wasm.js";
 import { askPages } from "./worker/who.js";
 
@@ -86,7 +87,7 @@ export function installSyncWorker(config: SyncWorkerConfig = {}): void {
   self.addEventListener("sync", (event) => {
     if (event.tag !== SYNC_TAG) return;
     backgroundSync = undefined;
-    event.waitUntil(engine.wake().then(() => new Promise((resolve) => setTimeout(resolve, BACKGROUND_SYNC_MS))));
+    event.waitUntil(engine.wake().then(() => sleep(BACKGROUND_SYNC_MS)));
   });
 
   self.addEventListener("error", (event) => engine.onUncaught(event.error));

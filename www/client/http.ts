@@ -5,6 +5,7 @@
 
 import { type Problem, SyncError } from "./errors.js";
 import type { Credentials } from "../messages.js";
+import { sleep } from "../time.js";
 import type { Host } from "./host.js";
 
 /**
@@ -117,29 +118,6 @@ export class Http {
 function headersOf(credentials: Credentials): Record<string, string> {
   const { headers } = credentials;
   return typeof headers === "object" ? headers : (credentials as Record<string, string>);
-}
-
-/** Waits; an abort ends the wait by throwing. */
-export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const stop = () => {
-      clearTimeout(timer);
-      reject(signal?.reason);
-    };
-    const timer = setTimeout(() => {
-      signal?.removeEventListener("abort", stop);
-      resolve();
-    }, ms);
-    if (signal?.aborted) stop();
-    else signal?.addEventListener("abort", stop, { once: true });
-  });
-}
-
-/** What a promise gives, or undefined if it takes too long. */
-export function before<T>(ms: number, promise: Promise<T>): Promise<T | undefined> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<undefined>((resolve) => (timer = setTimeout(resolve, ms)));
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
 /** How long to wait before the next attempt; undefined when there shall be none. */

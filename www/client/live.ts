@@ -3,8 +3,8 @@
  * come while it runs are answered by one more run.
  */
 
+import { sleep } from "../time.js";
 import { SyncError } from "./errors.js";
-import { sleep } from "./http.js";
 import { Listeners, type Stop, type Store } from "./store.js";
 import type { Row } from "./values.js";
 

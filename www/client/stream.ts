@@ -3,9 +3,10 @@
  * network's. So it always goes on from its cursor, which is in the URL: a worker does not see `Last-Event-ID`.
  */
 
+import { before, sleep } from "../time.js";
 import { SyncError } from "./errors.js";
 import type { Host } from "./host.js";
-import { type Http, before, sleep } from "./http.js";
+import type { Http } from "./http.js";
 import { EventParser, type ServerEvent } from "./sse.js";
 
 /** The other side sends a comment every 15 s; two in a row may be late. */

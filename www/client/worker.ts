@@ -1,9 +1,11 @@
 /** The worker as a page sees it: registered, in control of this page, known by its release, updated on request. */
 
+import { ask } from "../ask.js";
 import { type FromWorker, type Hello, type Identity, PROTOCOL, type ToWorker } from "../messages.js";
+import { before } from "../time.js";
 import { SyncError } from "./errors.js";
 import type { Host } from "./host.js";
-import { type Auth, before } from "./http.js";
+import type { Auth } from "./http.js";
 
 /** Where the worker's script is, and how far it reaches. */
 export interface WorkerOptions {
@@ -102,7 +104,7 @@ export class WorkerHost implements Host {
     const { waiting } = this.#registration;
     if (!waiting) return false;
     const taken = new Promise((resolve) => navigator.serviceWorker.addEventListener("controllerchange", resolve, { once: true }));
-    if (active) await ask(active, { type: "crsql-sync:drain" });
+    if (active) await ask(active, { type: "crsql-sync:drain" }, ANSWER_MS);
     post(waiting, { type: "crsql-sync:activate" });
     if ((await before(ANSWER_MS, taken)) === undefined) {
       throw new SyncError("worker_failed", "The new worker did not take over. Close the other tabs of this site, or try again.");
@@ -200,21 +202,13 @@ function installed(worker: ServiceWorker): Promise<void> {
   });
 }
 
-function post(worker: ServiceWorker, message: ToWorker, ports: MessagePort[] = []): void {
-  worker.postMessage(message, ports);
-}
-
-/** Sends a message and waits for the answer; undefined when none comes. */
-function ask<T>(worker: ServiceWorker, message: ToWorker): Promise<T | undefined> {
-  const { port1, port2 } = new MessageChannel();
-  const answer = new Promise<T>((resolve) => (port1.onmessage = (event: MessageEvent<T>) => resolve(event.data)));
-  post(worker, message, [port2]);
-  return before(ANSWER_MS, answer).finally(() => port1.close());
+function post(worker: ServiceWorker, message: ToWorker): void {
+  worker.postMessage(message);
 }
 
 /** Asks a worker who it is; undefined when it is not one of ours. */
 async function greet(worker: ServiceWorker): Promise<Hello | undefined> {
-  const hello = await ask<Hello>(worker, { type: "crsql-sync:hello" });
+  const hello = await ask<Hello>(worker, { type: "crsql-sync:hello" }, ANSWER_MS);
   return hello?.type === "crsql-sync:hello" ? hello : undefined;
 }
 

@@ -128,8 +128,8 @@ impl Engine {
 
     /// One that says which rows queries read, of the tables that `may_read` has.
     ///
-    /// It must be dropped before the connection is closed, and is good until the schema changes.
-    pub fn tracer(&self, conn: &Connection, may_read: &dyn Fn(&str) -> bool) -> Result<Tracer> {
+    /// It is good until the schema changes.
+    pub fn tracer<'c>(&self, conn: &'c Connection, may_read: &dyn Fn(&str) -> bool) -> Result<Tracer<'c>> {
         let state = self.shared.state_for(conn)?;
         flush(conn, state)?;
         Tracer::new(conn, state, may_read)

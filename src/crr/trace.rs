@@ -22,6 +22,7 @@ mod statement;
 mod table;
 
 use std::collections::HashMap;
+use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
@@ -54,11 +55,12 @@ impl From<rusqlite::Error> for TraceError {
 }
 
 /// Runs queries, and says which rows they read.
-pub struct Tracer {
+pub struct Tracer<'c> {
     /// Holds the virtual tables.
     queries: Connection,
     shared: Arc<Mutex<Shared>>,
     refusal: Arc<Mutex<Option<String>>>,
+    replica: PhantomData<&'c Connection>,
 }
 
 /// What the virtual tables share.
@@ -78,8 +80,8 @@ struct Traced {
     columns: Columns,
 }
 
-impl Tracer {
-    pub(super) fn new(conn: &Connection, state: &State, may_read: &dyn Fn(&str) -> bool) -> Result<Self> {
+impl<'c> Tracer<'c> {
+    pub(super) fn new(conn: &'c Connection, state: &State, may_read: &dyn Fn(&str) -> bool) -> Result<Self> {
         let mut tables = HashMap::new();
         for table in state.tables(conn)?.all(conn)?.into_iter().filter(|table| may_read(&table.name)) {
             let traced = Traced {
@@ -89,7 +91,7 @@ impl Tracer {
             };
             tables.insert(table.name.to_string(), Arc::new(traced));
         }
-        // SAFETY: the handle is open, and whoever owns it drops this first.
+        // SAFETY: the handle is open for as long as the borrow of its connection lasts.
         let replica = unsafe { Connection::from_handle(conn.handle()) }?;
         let virtual_tables: Vec<String> = tables
             .keys()
@@ -112,7 +114,7 @@ impl Tracer {
                 Authorization::Deny
             }
         }))?;
-        Ok(Self { queries, shared, refusal })
+        Ok(Self { queries, shared, refusal, replica: PhantomData })
     }
 
     /// Runs one query to its end, and adds the rows that it read to those of earlier ones.

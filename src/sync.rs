@@ -58,7 +58,7 @@ mod waiting;
 
 pub use answers::{InvalidRequestKey, RequestKey};
 pub use apply::Applied;
-pub use batch::{Batch, Partial, SchemaHash};
+pub use batch::{Batch, Partial, RowName, SchemaHash};
 pub use binary::InvalidBinary;
 pub use clock::Clock;
 pub use cursor::{Cursor, InvalidCursor, Origin, Place, Since};
@@ -69,7 +69,7 @@ pub use partials::Piece;
 pub use peers::Peer;
 pub use principal::WhenUnsent;
 pub use quarantine::{DISCARDED, Quarantine, Quarantined, Refusal, Transaction};
-pub use queries::{QueriesAnswer, QueriesRequest, Remember, RowName, Subscribed, SubscriptionId};
+pub use queries::{QueriesRequest, Remember, Subscribed, SubscriptionId};
 pub use ranges::{InvertedRange, Point, Range, Ranges};
 pub use replica::{Created, Replica};
 pub use request::{Page, Request};

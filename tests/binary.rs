@@ -164,9 +164,9 @@ fn other_formats_and_later_forms_are_told_apart() {
 fn fields_of_a_later_version_are_passed_over() {
     let digits = insert().binary;
     let end = digits.len() - 2;
-    // A field of tag 14 before the columns, one of tag 300 after them.
+    // A field of tag 30 before the columns, one of tag 300 after them.
     let columns = digits.find("200100").unwrap();
-    let later = [&digits[..columns], "0e03616263", &digits[columns..end], "ac020161", "00"].concat();
+    let later = [&digits[..columns], "1e03616263", &digits[columns..end], "ac020161", "00"].concat();
     assert_eq!(Batch::from_binary(&hex::decode(later).unwrap()), Ok(insert().batch()));
 }
 

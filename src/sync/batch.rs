@@ -1,6 +1,7 @@
 //! The message that peers exchange.
 
 mod changes;
+mod row_name;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -16,6 +17,7 @@ use super::cursor::{Cursor, Place, Since};
 use super::json::{self, JsonValue};
 use super::ranges::Ranges;
 use crate::crr::{Change, Seq, SiteId, Version};
+pub use row_name::RowName;
 
 /// Changes, and what having merged them lets the receiver claim.
 ///
@@ -61,6 +63,16 @@ pub struct Batch {
     /// What the sender holds of the receiver's versions, so that the receiver can forget what it keeps to not echo them.
     #[serde(default, with = "json::optional_text", skip_serializing_if = "Option::is_none")]
     pub have: Option<Cursor>,
+    /// In an answer to a subscription, its number: the receiver names the one that it merged last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<i64>,
+    /// Whether the subscription begins with this answer: what the receiver had of it before, and is not brought until there is
+    /// no `more`, has left.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub begins: bool,
+    /// Rows that the receiver has, and that the queries of the subscription do not read any more. They are not deleted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<RowName>,
     /// The rows.
     #[serde(default, with = "changes")]
     pub changes: Vec<Change>,
@@ -82,13 +94,16 @@ impl Batch {
             more: false,
             next: None,
             have: None,
+            seen: None,
+            begins: false,
+            left: Vec::new(),
             changes: Vec::new(),
         }
     }
 
     /// Whether it tells the receiver nothing but how far it has come.
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.covers.is_empty() && self.partial.is_empty()
+        self.changes.is_empty() && self.covers.is_empty() && self.partial.is_empty() && self.left.is_empty()
     }
 
     /// The pieces of transactions, each with its changes. An error where two are of one transaction.
@@ -276,6 +291,15 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_to_a_subscription_reads_as_it_was_written() {
+        let batch = read_with(r#""more":false"#, r#""more":false,"seen":7,"begins":true,"left":[["todo","010902"]]"#);
+        let batch = batch.unwrap();
+        assert_eq!((batch.seen, batch.begins), (Some(7), true));
+        assert_eq!(batch.left, [RowName { table: "todo".into(), pk: [1, 9, 2].into() }]);
+        assert_eq!(read(&serde_json::to_string(&batch).unwrap()).unwrap(), batch);
+    }
+
+    #[test]
     fn a_batch_of_the_least_fields_is_empty() {
         let batch = read(r#"{"protocol":1,"from":"9a000000000000000000000000000000"}"#).unwrap();
         assert!(batch.start.is_none() && batch.changes.is_empty());
@@ -315,6 +339,9 @@ mod tests {
             (r#""more":false"#, r#""more":false,"partial":[{"site":"9a","version":1,"seqs":[[0,1]],"last_seq":1}]"#),
             (r#""milk""#, "[]"),
             (r#""todo""#, "null"),
+            (r#""more":false"#, r#""left":[["todo","01090"]]"#),
+            (r#""more":false"#, r#""left":[["todo"]]"#),
+            (r#""more":false"#, r#""seen":"7""#),
         ];
         for (from, to) in spoilt {
             assert!(read_with(from, to).is_err(), "{from} -> {to}");

@@ -101,6 +101,9 @@ fields! {
     More = 11, "more";
     Next = 12, "next";
     Have = 13, "have";
+    Seen = 14, "seen";
+    Begins = 15, "begins";
+    Left = 16, "left";
     // One number for each transaction.
     Authors = 32, "authors";
     Versions = 33, "versions";

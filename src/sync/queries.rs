@@ -10,13 +10,11 @@ mod answer;
 mod held;
 mod memory;
 
-use std::sync::Arc;
-
 use rusqlite::types::Value;
 use rusqlite::{Connection, TransactionBehavior};
 use sha2::{Digest, Sha256};
 
-use super::batch::{Batch, SchemaHash};
+use super::batch::{Batch, RowName, SchemaHash};
 use super::cursor::{Cursor, Since};
 use super::error::{Error, SqlError};
 use super::replica::Replica;
@@ -48,29 +46,6 @@ pub struct QueriesRequest {
     pub most: Page,
 }
 
-/// The rows of queries.
-#[derive(Clone, Debug, PartialEq)]
-pub struct QueriesAnswer {
-    /// Their changes.
-    pub batch: Batch,
-    /// Rows that the asker has and that the queries do not read any more. They are not deleted.
-    pub left: Vec<RowName>,
-    /// The number of this answer, for one to a subscription.
-    pub seen: Option<i64>,
-    /// Whether the subscription begins with it: what its holder had of it before, and is not brought until there is no `more`,
-    /// has left.
-    pub begins: bool,
-}
-
-/// A row by its table and packed primary key.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RowName {
-    /// The table.
-    pub table: Arc<str>,
-    /// The packed primary key.
-    pub pk: Arc<[u8]>,
-}
-
 /// What has to be written down before an answer is sent.
 #[derive(Debug)]
 pub struct Remember {
@@ -89,10 +64,7 @@ impl Replica {
     /// # Errors
     /// [`SqlError::Refused`] for what is no query, reads tables that are not replicated or not allowed, or needs more rows than
     /// fit into one answer.
-    pub fn changes_for_queries(
-        &mut self,
-        request: &QueriesRequest,
-    ) -> Result<(QueriesAnswer, Option<Remember>), SqlError> {
+    pub fn changes_for_queries(&mut self, request: &QueriesRequest) -> Result<(Batch, Option<Remember>), SqlError> {
         // One snapshot: what was read and its changes belong together.
         let snapshot = self.conn.savepoint().map_err(Error::from)?;
         let rows = trace(&self.engine, &snapshot, request)?;
@@ -109,14 +81,12 @@ impl Replica {
         let site = self.engine.site_id();
         let site = request.tables.as_ref().map_or(site, |tables| tables.view_of(site));
         let next = Some(Since::After(Cursor { site, version }));
-        let mut batch = Batch { more, next, changes, ..Batch::empty(site) };
+        let subscription = remember.as_ref().map(|remember| &remember.subscription);
+        let (seen, begins) = (subscription.map(Subscription::next), subscription.is_some_and(Subscription::is_new));
+        let mut batch = Batch { more, next, seen, begins, left, changes, ..Batch::empty(site) };
         drop(snapshot);
         self.name_schema(&mut batch, request.schema.as_ref().filter(|_| request.tables.is_none()));
-        let (seen, begins) = match &remember {
-            Some(Remember { subscription, .. }) => (Some(subscription.next()), subscription.is_new()),
-            None => (None, false),
-        };
-        Ok((QueriesAnswer { batch, left, seen, begins }, remember))
+        Ok((batch, remember))
     }
 
     /// Writes down what an answer brings, at a time in seconds. False where another answer was given to the subscription

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crsql_sync::crr::{CausalLength, Change, ColVersion, Seq, SiteId, Version};
-use crsql_sync::sync::{Batch, Clock, Cursor, Origin, Partial, Place, Point, Range, Ranges, SchemaHash, Since};
+use crsql_sync::sync::{
+    Batch, Clock, Cursor, Origin, Partial, Place, Point, Range, Ranges, RowName, SchemaHash, Since,
+};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -111,9 +113,11 @@ pub fn batch() -> impl Strategy<Value = Batch> {
     let schema = option::of(".{0,9}").prop_map(|text| text.map(|text| schema_hash(&text)));
     let bound = || option::of(number(0).prop_map(|number| Version::or_zero(number).unwrap()));
     let claims = (option::of(since()), bound(), bound(), clock(), vec(partial(), 0..3));
-    let rest = (any::<bool>(), option::of(since()), option::of(cursor()), vec(row(), 0..8));
+    let left = vec((name(), key()).prop_map(|(table, pk)| RowName { table, pk }), 0..3);
+    let answer = (option::of(number(0)), any::<bool>(), left);
+    let rest = (any::<bool>(), option::of(since()), option::of(cursor()), answer, vec(row(), 0..8));
     (site(), schema, option::of(".{0,9}"), claims, rest).prop_map(|(from, schema, schema_text, claims, rest)| {
-        let ((since, start, end, covers, partial), (more, next, have, rows)) = (claims, rest);
+        let ((since, start, end, covers, partial), (more, next, have, (seen, begins, left), rows)) = (claims, rest);
         Batch {
             protocol: Default::default(),
             from,
@@ -127,6 +131,9 @@ pub fn batch() -> impl Strategy<Value = Batch> {
             more,
             next,
             have,
+            seen,
+            begins,
+            left,
             changes: rows.concat(),
         }
     })

@@ -11,9 +11,9 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 /// Sends what `queries` need from one to the other; how many rows that are.
 fn send(full: &mut Replica, queries: &[Sql], copy: &mut Replica) -> Result<usize, SqlError> {
     let (answer, _) = full.changes_for_queries(&asking(queries))?;
-    let mut rows: Vec<_> = answer.batch.changes.iter().map(|change| (&change.table, &change.pk)).collect();
+    let mut rows: Vec<_> = answer.changes.iter().map(|change| (&change.table, &change.pk)).collect();
     rows.dedup();
-    copy.apply_changes(&answer.batch).unwrap();
+    copy.apply_changes(&answer).unwrap();
     Ok(rows.len())
 }
 

@@ -1,6 +1,6 @@
 //! Subscriptions: asking again and again.
 
-use crsql_sync::sync::{QueriesAnswer, Request, SubscriptionId};
+use crsql_sync::sync::{Batch, Request, SubscriptionId};
 use fastrand::Rng;
 
 use super::generate::{Generator, SCHEMA};
@@ -23,7 +23,7 @@ impl Pair {
     }
 
     /// Asks for one subscription; the answer is on its way.
-    fn ask(&mut self, at: usize) -> QueriesAnswer {
+    fn ask(&mut self, at: usize) -> Batch {
         let (name, queries) = self.subscriptions[at].clone();
         let seen = self.copy.subscribed(self.full.site(), &name).unwrap().map(|subscribed| subscribed.seen);
         let id = SubscriptionId { holder: "ann".into(), name: name.into() };
@@ -39,7 +39,7 @@ impl Pair {
         answer
     }
 
-    fn take(&mut self, at: usize, answer: &QueriesAnswer) {
+    fn take(&mut self, at: usize, answer: &Batch) {
         let name = self.subscriptions[at].0.clone();
         self.copy.apply_answer(&name, answer, true).unwrap();
     }
@@ -49,7 +49,7 @@ impl Pair {
         loop {
             let answer = self.ask(at);
             self.take(at, &answer);
-            if !answer.batch.more {
+            if !answer.more {
                 return;
             }
         }

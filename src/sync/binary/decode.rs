@@ -5,7 +5,7 @@ mod changes;
 use super::reader::{Reader, Result};
 use super::{Field, InvalidBinary, MAGIC, VERSION};
 use crate::crr::{Seq, SiteId, Version};
-use crate::sync::batch::{Batch, Partial, SchemaHash};
+use crate::sync::batch::{Batch, Partial, RowName, SchemaHash};
 use crate::sync::clock::Clock;
 use crate::sync::cursor::{Cursor, Origin, Place, Since};
 use crate::sync::ranges::{Point, Range, Ranges};
@@ -32,6 +32,9 @@ pub(super) fn batch(bytes: &[u8]) -> Result<Batch> {
             Field::More => batch.more = true,
             Field::Next => batch.next = Some(sites.since(&mut field)?),
             Field::Have => batch.have = Some(sites.cursor(&mut field)?),
+            Field::Seen => batch.seen = Some(field.counter(Ok)?),
+            Field::Begins => batch.begins = true,
+            Field::Left => batch.left = left(&mut field)?,
             _ => {
                 columns.0.push(field);
                 continue;
@@ -163,6 +166,16 @@ impl Sites {
         }
         Ok(partial)
     }
+}
+
+fn left(field: &mut Reader<'_>) -> Result<Vec<RowName>> {
+    let mut rows = Vec::new();
+    while !field.is_empty() {
+        let table = field.prefixed_text()?.into();
+        let length = field.number()?;
+        rows.push(RowName { table, pk: field.take(length)?.into() });
+    }
+    Ok(rows)
 }
 
 /// Ranges, which in this form can neither be inverted nor overlap nor touch.

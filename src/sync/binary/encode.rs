@@ -8,7 +8,7 @@ use dictionary::Dictionary;
 use super::{Field, MAGIC, VERSION};
 use crate::crr::SiteId;
 use crate::crr::varint::put_unsigned;
-use crate::sync::batch::{Batch, Partial};
+use crate::sync::batch::{Batch, Partial, RowName};
 use crate::sync::clock::Clock;
 use crate::sync::cursor::{Cursor, Since};
 use crate::sync::ranges::{Point, Ranges};
@@ -37,6 +37,9 @@ pub(super) fn batch(batch: &Batch) -> Vec<u8> {
     out.optional(Field::More, batch.more.then_some([]));
     out.optional(Field::Next, next);
     out.optional(Field::Have, have);
+    out.optional(Field::Seen, number(batch.seen));
+    out.optional(Field::Begins, batch.begins.then_some([]));
+    out.column(Field::Left, &left(&batch.left));
     changes.put(&mut out);
     out.end()
 }
@@ -140,6 +143,18 @@ impl Sites {
         }
         bytes
     }
+}
+
+/// `TABLE KEY`, each after its length, for each row
+fn left(rows: &[RowName]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for RowName { table, pk } in rows {
+        for part in [table.as_bytes(), pk] {
+            put_unsigned(&mut bytes, part.len() as u64);
+            bytes.extend_from_slice(part);
+        }
+    }
+    bytes
 }
 
 fn numbers<const N: usize>(numbers: [u64; N]) -> Vec<u8> {

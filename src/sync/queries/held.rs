@@ -8,11 +8,11 @@ use std::ops::ControlFlow;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use super::super::apply::{Applied, apply};
+use super::super::batch::{Batch, RowName};
 use super::super::error::{ApplyError, Error};
 use super::super::layout::has_table;
 use super::super::peers::{self, Event};
 use super::super::replica::{Replica, set_setting, setting};
-use super::{QueriesAnswer, RowName};
 use crate::crr::{Change, Engine, SiteId, Version, Window};
 
 /// Created with the first answer.
@@ -65,11 +65,11 @@ impl Replica {
     /// Merges an answer to this copy's subscription `name`, and writes down what this copy has of it by now: all of it or
     /// nothing. With `forgets` the rows that left all subscriptions are [forgotten](crate::crr::Engine::forget), and those of none
     /// that this copy wrote itself, but for rows with writes that the host does not have yet.
-    pub fn apply_answer(&mut self, name: &str, answer: &QueriesAnswer, forgets: bool) -> Result<Applied, ApplyError> {
-        self.validate(&answer.batch)?;
-        let host = answer.batch.from;
+    pub fn apply_answer(&mut self, name: &str, answer: &Batch, forgets: bool) -> Result<Applied, ApplyError> {
+        self.validate(answer)?;
+        let host = answer.from;
         let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(Error::from)?;
-        let applied = apply(&transaction, &self.engine, self.schema.as_ref(), &answer.batch)?;
+        let applied = apply(&transaction, &self.engine, self.schema.as_ref(), answer)?;
         let mut left = note(&transaction, name, answer)?;
         if forgets {
             let sent = peers::cursor(&transaction, Event::Acknowledged, host)?;
@@ -90,9 +90,9 @@ impl Replica {
 }
 
 /// Writes down what an answer says of a subscription. Returns the rows that are in none any more.
-fn note(conn: &Connection, name: &str, answer: &QueriesAnswer) -> Result<Vec<RowName>, Error> {
+fn note(conn: &Connection, name: &str, answer: &Batch) -> Result<Vec<RowName>, Error> {
     conn.execute_batch(TABLES)?;
-    let (host, whole) = (answer.batch.from, !answer.batch.more);
+    let (host, whole) = (answer.from, !answer.more);
     let id: i64 = conn
         .prepare_cached(
             "INSERT INTO crsql_sync_subscribed (host, name, seen, whole) VALUES (?1, ?2, ?3, ?4)
@@ -105,7 +105,7 @@ fn note(conn: &Connection, name: &str, answer: &QueriesAnswer) -> Result<Vec<Row
     }
     let (mut has, mut remove) = (conn.prepare_cached(ADD)?, conn.prepare_cached(REMOVE)?);
     let mut last = None;
-    for change in &answer.batch.changes {
+    for change in &answer.changes {
         // The changes of a row come together. One that was deleted is nobody's to forget.
         let (row, is_alive) = ((&*change.table, &*change.pk), change.cl.get() % 2 == 1);
         if last != Some(row) {

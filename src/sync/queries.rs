@@ -10,10 +10,6 @@ mod answer;
 mod held;
 mod memory;
 
-use rusqlite::types::Value;
-use rusqlite::{Connection, TransactionBehavior};
-use sha2::{Digest, Sha256};
-
 use super::batch::{Batch, RowName, SchemaHash};
 use super::cursor::{Cursor, Since};
 use super::error::{Error, SqlError};
@@ -21,19 +17,21 @@ use super::replica::Replica;
 use super::request::Page;
 use super::sql::Sql;
 use super::tables::Tables;
-use crate::crr::{Engine, RowId, SiteId, TraceError, Version};
+use crate::crr::{Engine, RowId, SiteId, TraceError};
 use answer::Answer;
 pub use held::Subscribed;
-use memory::Subscription;
-pub use memory::SubscriptionId;
+use memory::{Given, Subscription};
+pub use memory::{Position, SubscriptionId};
+use rusqlite::types::Value;
+use rusqlite::{Connection, TransactionBehavior};
 
 /// Which queries' rows are asked for.
 #[derive(Clone, Debug)]
 pub struct QueriesRequest {
     /// The queries, each with its parameters.
     pub queries: Vec<Sql>,
-    /// The subscription that they are of, and the answer to it that the asker merged last. Without one the rows come whole.
-    pub subscription: Option<(SubscriptionId, Option<i64>)>,
+    /// The subscription that they are of. Without one the rows come whole.
+    pub subscription: Option<SubscriptionRequest>,
     /// The asker: of rows that it has, leave out what this site wrote.
     pub exclude: Option<SiteId>,
     /// The schema of the asker. One that has another is sent the text of ours.
@@ -46,11 +44,25 @@ pub struct QueriesRequest {
     pub most: Page,
 }
 
+/// What a subscription's next answer follows on.
+#[derive(Clone, Debug)]
+pub struct SubscriptionRequest {
+    /// Which subscription.
+    pub id: SubscriptionId,
+    /// How far its holder is; `None` where it has nothing of it.
+    pub position: Option<Position>,
+    /// Whether the holder said so itself. Else it is where it will be once what was sent has arrived.
+    pub is_told: bool,
+    /// The time, in seconds.
+    pub now: i64,
+}
+
 /// What has to be written down before an answer is sent.
 #[derive(Debug)]
 pub struct Remember {
     subscription: Subscription,
-    at: Version,
+    queries: String,
+    is_told: bool,
     entered: Vec<RowId>,
     left: Vec<RowId>,
 }
@@ -69,21 +81,32 @@ impl Replica {
         let snapshot = self.conn.savepoint().map_err(Error::from)?;
         let rows = trace(&self.engine, &snapshot, request)?;
         let version = self.engine.db_version(&snapshot).map_err(Error::from)?;
-        let (answer, more, remember) = match &request.subscription {
-            None => (once(&self.engine, &snapshot, request, &rows)?, false, None),
-            Some((id, seen)) => {
-                let known = Subscription::find(&snapshot, id.clone(), hash(&request.queries), *seen)?;
-                let (answer, remember, more) = news(&self.engine, &snapshot, request, &rows, known, version)?;
-                (answer, more, Some(remember))
-            }
-        };
-        let Answer { changes, left, .. } = answer;
         let site = self.engine.site_id();
         let site = request.tables.as_ref().map_or(site, |tables| tables.view_of(site));
-        let next = Some(Since::After(Cursor { site, version }));
-        let subscription = remember.as_ref().map(|remember| &remember.subscription);
-        let (seen, begins) = (subscription.map(Subscription::next), subscription.is_some_and(Subscription::is_new));
-        let mut batch = Batch { more, next, seen, begins, left, changes, ..Batch::empty(site) };
+        let mut batch = Batch { next: Some(Since::After(Cursor { site, version })), ..Batch::empty(site) };
+        let mut remember = None;
+        let answer = match &request.subscription {
+            None => once(&self.engine, &snapshot, request, &rows)?,
+            Some(asked) => {
+                // A cursor of another copy says nothing here, nor does one that this copy has lost.
+                let is_ours = |position: &Position| position.since.site == site && position.since.version <= version;
+                let position = asked.position.filter(is_ours).map(|position| (position.seen, position.since.version));
+                let known = Subscription::find(&snapshot, asked.id.clone(), position)?;
+                let news = news(&self.engine, &snapshot, request, &rows, known)?;
+                let queries = serde_json::to_string(&request.queries).map_err(|error| refused(request, &error))?;
+                let News { answer, subscription, entered, left, more } = news;
+                let changes_held = !entered.is_empty() || !left.is_empty();
+                batch.more = more;
+                batch.begins = subscription.is_new();
+                batch.seen = Some(subscription.seen());
+                if changes_held || subscription.is_news(&queries, asked.now) {
+                    batch.seen = Some(subscription.next());
+                    remember = Some(Remember { subscription, queries, is_told: asked.is_told, entered, left });
+                }
+                answer
+            }
+        };
+        (batch.changes, batch.left) = (answer.changes, answer.left);
         drop(snapshot);
         self.name_schema(&mut batch, request.schema.as_ref().filter(|_| request.tables.is_none()));
         Ok((batch, remember))
@@ -93,10 +116,15 @@ impl Replica {
     /// meanwhile: then this one must not be sent.
     pub fn remember(&mut self, remember: &Remember, now: i64) -> Result<bool, Error> {
         let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let Remember { subscription, at, entered, left } = remember;
-        let given = subscription.give(&transaction, *at, entered, left, now)?;
+        let Remember { subscription, queries, is_told, entered, left } = remember;
+        let given = subscription.give(&transaction, &Given { queries, is_told: *is_told, entered, left }, now)?;
         transaction.commit()?;
         Ok(given)
+    }
+
+    /// The queries of a subscription; `None` where it is not known.
+    pub fn subscription_queries(&self, id: &SubscriptionId) -> Result<Option<Vec<Sql>>, Error> {
+        memory::queries(&self.conn, id)
     }
 
     /// Forgets a subscription; false where there was none.
@@ -145,51 +173,48 @@ fn once<'a>(
 ) -> Result<Answer<'a>, SqlError> {
     let mut answer = Answer::new(engine, conn);
     if answer.bring(rows, request.most)?.len() < rows.len() {
-        let reason = "the queries need more rows than fit into one answer; subscribe to them".into();
-        return Err(SqlError::Refused { statement: request.queries.len(), reason });
+        return Err(refused(request, &"the queries need more rows than fit into one answer; subscribe to them"));
     }
     Ok(answer)
 }
 
-/// What is new to the holder of a subscription, and whether there is more.
+/// What is new to the holder of a subscription.
+struct News<'a> {
+    answer: Answer<'a>,
+    subscription: Subscription,
+    entered: Vec<RowId>,
+    left: Vec<RowId>,
+    /// Whether more rows enter.
+    more: bool,
+}
+
 fn news<'a>(
     engine: &'a Engine,
     conn: &'a Connection,
     request: &QueriesRequest,
     rows: &[RowId],
-    known: Subscription,
-    at: Version,
-) -> Result<(Answer<'a>, Remember, bool), SqlError> {
+    subscription: Subscription,
+) -> Result<News<'a>, SqlError> {
     let mut answer = Answer::new(engine, conn);
-    let held = known.held(conn)?;
+    let held = subscription.held(conn)?;
     let is_in = |rows: &[RowId], row: &RowId| rows.binary_search(row).is_ok();
     let left: Vec<RowId> = held.iter().copied().filter(|row| !is_in(rows, row)).collect();
     answer.dismiss(&left)?;
     let mut changed: Vec<RowId> = Vec::new();
     if !held.is_empty() {
-        let touched = engine.touched(conn, known.seen_at).map_err(Error::from)?;
+        let touched = engine.touched(conn, subscription.since).map_err(Error::from)?;
         changed.extend(touched.into_iter().filter(|row| is_in(&held, row) && is_in(rows, row)));
     }
-    if !answer.update(&changed, known.seen_at, request.exclude, request.most)? {
+    if !answer.update(&changed, subscription.since, request.exclude, request.most)? {
         // Page by page from the beginning.
-        return news(engine, conn, request, rows, known.anew(), at);
+        return news(engine, conn, request, rows, subscription.anew());
     }
     let entering: Vec<RowId> = rows.iter().copied().filter(|row| !is_in(&held, row)).collect();
     let entered = answer.bring(&entering, request.page)?;
     let more = entered.len() < entering.len();
-    let remember = Remember { at, entered, left, subscription: known };
-    Ok((answer, remember, more))
+    Ok(News { answer, subscription, entered, left, more })
 }
 
-/// What tells queries from others.
-fn hash(queries: &[Sql]) -> [u8; 32] {
-    let mut hasher = Sha256::new();
-    for Sql { sql, params } in queries {
-        for part in std::iter::once(sql.clone()).chain(params.iter().map(|param| format!("{param:?}"))) {
-            hasher.update((part.len() as u64).to_le_bytes());
-            hasher.update(part);
-        }
-        hasher.update(u64::MAX.to_le_bytes());
-    }
-    hasher.finalize().into()
+fn refused(request: &QueriesRequest, reason: &dyn std::fmt::Display) -> SqlError {
+    SqlError::Refused { statement: request.queries.len(), reason: reason.to_string() }
 }

@@ -19,7 +19,7 @@ use super::tables::Tables;
 use super::{outbox, program};
 
 /// One statement and its parameters.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sql {
     /// One statement.

@@ -1,6 +1,6 @@
 //! Subscriptions: asking again and again.
 
-use crsql_sync::sync::{Batch, Request, SubscriptionId};
+use crsql_sync::sync::{Batch, Position, Request, Since, SubscriptionId, SubscriptionRequest};
 use fastrand::Rng;
 
 use super::generate::{Generator, SCHEMA};
@@ -24,24 +24,51 @@ impl Pair {
 
     /// Asks for one subscription; the answer is on its way.
     fn ask(&mut self, at: usize) -> Batch {
+        self.give(at, self.position(at), true)
+    }
+
+    /// Where the copy is.
+    fn position(&self, at: usize) -> Option<Position> {
+        let name = &self.subscriptions[at].0;
+        self.copy.subscribed(self.full.site(), name).unwrap().map(|subscribed| subscribed.position)
+    }
+
+    /// The host's answer to one who is at `position`.
+    fn give(&mut self, at: usize, position: Option<Position>, is_told: bool) -> Batch {
         let (name, queries) = self.subscriptions[at].clone();
-        let seen = self.copy.subscribed(self.full.site(), &name).unwrap().map(|subscribed| subscribed.seen);
         let id = SubscriptionId { holder: "ann".into(), name: name.into() };
         let request = QueriesRequest {
-            subscription: Some((id, seen)),
+            subscription: Some(SubscriptionRequest { id, position, is_told, now: 0 }),
             exclude: Some(self.copy.site()),
             page: self.page,
             most: Page { changes: 50, bytes: usize::MAX },
             ..asking(&queries)
         };
         let (answer, remember) = self.full.changes_for_queries(&request).unwrap();
-        assert!(self.full.remember(&remember.unwrap(), 0).unwrap());
+        if let Some(remember) = remember {
+            assert!(self.full.remember(&remember, 0).unwrap());
+        }
         answer
     }
 
     fn take(&mut self, at: usize, answer: &Batch) {
         let name = self.subscriptions[at].0.clone();
         self.copy.apply_answer(&name, answer, true).unwrap();
+    }
+
+    /// Reads answers from a stream while the host writes; the last ones are lost when it breaks.
+    fn stream(&mut self, at: usize, rng: &mut Rng, writes: impl IntoIterator<Item = String>) {
+        let mut position = self.position(at);
+        let mut answers = vec![self.give(at, position, true)];
+        for sql in writes {
+            let last = &answers[answers.len() - 1];
+            let Some(Since::After(since)) = last.next else { panic!() };
+            position = Some(Position { seen: last.seen.unwrap(), since });
+            write(&mut self.full, &sql);
+            answers.push(self.give(at, position, false));
+        }
+        answers.truncate(rng.usize(..=answers.len()));
+        answers.iter().for_each(|answer| self.take(at, answer));
     }
 
     /// Asks until there is no more.
@@ -101,7 +128,7 @@ fn a_copy_stays_in_step_with_its_queries_through_writes_on_both_sides_lost_answe
         let mut log = Vec::new();
         for _ in 0..rng.usize(1..25) {
             let at = rng.usize(..pair.subscriptions.len());
-            match rng.u32(..12) {
+            match rng.u32(..14) {
                 0..6 => {
                     let sql = generator.write();
                     log.push(format!("full: {sql}"));
@@ -130,6 +157,11 @@ fn a_copy_stays_in_step_with_its_queries_through_writes_on_both_sides_lost_answe
                     let (first, second) = (pair.ask(at), pair.ask(at));
                     pair.take(at, &second);
                     pair.take(at, &first);
+                }
+                11 | 12 => {
+                    let writes: Vec<String> = (0..rng.usize(..6)).map(|_| generator.write()).collect();
+                    log.push(format!("stream {at}: {writes:?}"));
+                    pair.stream(at, &mut rng, writes);
                 }
                 _ => {
                     log.push(format!("take {at}"));

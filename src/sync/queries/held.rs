@@ -9,17 +9,19 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use super::super::apply::{Applied, apply};
 use super::super::batch::{Batch, RowName};
+use super::super::cursor::{Cursor, Since};
 use super::super::error::{ApplyError, Error};
 use super::super::layout::has_table;
 use super::super::peers::{self, Event};
 use super::super::replica::{Replica, set_setting, setting};
+use super::Position;
 use crate::crr::{Change, Engine, SiteId, Version, Window};
 
 /// Created with the first answer.
 const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS crsql_sync_subscribed (
-        id INTEGER PRIMARY KEY, host BLOB NOT NULL, name TEXT NOT NULL, seen INTEGER NOT NULL, whole INTEGER NOT NULL,
-        UNIQUE (host, name)
+        id INTEGER PRIMARY KEY, host BLOB NOT NULL, name TEXT NOT NULL, seen INTEGER NOT NULL, since INTEGER NOT NULL,
+        whole INTEGER NOT NULL, UNIQUE (host, name)
     ) STRICT;
     CREATE TABLE IF NOT EXISTS crsql_sync_subscribed_rows (
         tbl TEXT NOT NULL, pk BLOB NOT NULL, subscription INTEGER NOT NULL, stale INTEGER NOT NULL DEFAULT 0,
@@ -43,8 +45,8 @@ const LOOKED_AT: &str = "sync.partial";
 /// How far a subscription of this copy's is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subscribed {
-    /// The answer that was merged last: to be named with the next request.
-    pub seen: i64,
+    /// To be named with the next request.
+    pub position: Position,
     /// Whether all rows of its queries were there when that was given.
     pub whole: bool,
 }
@@ -55,11 +57,13 @@ impl Replica {
         if !has_table(&self.conn, "crsql_sync_subscribed_rows")? {
             return Ok(None);
         }
-        let mut find =
-            self.conn.prepare_cached("SELECT seen, whole FROM crsql_sync_subscribed WHERE host = ?1 AND name = ?2")?;
-        let found =
-            find.query_row((host.as_bytes(), name), |row| Ok(Subscribed { seen: row.get(0)?, whole: row.get(1)? }));
-        Ok(found.optional()?)
+        let mut find = self
+            .conn
+            .prepare_cached("SELECT seen, since, whole FROM crsql_sync_subscribed WHERE host = ?1 AND name = ?2")?;
+        let found = find.query_row((host.as_bytes(), name), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+        let Some((seen, since, whole)) = found.optional()? else { return Ok(None) };
+        let since = Cursor { site: host, version: Version::or_zero(since)? };
+        Ok(Some(Subscribed { position: Position { seen, since }, whole }))
     }
 
     /// Merges an answer to this copy's subscription `name`, and writes down what this copy has of it by now: all of it or
@@ -93,12 +97,16 @@ impl Replica {
 fn note(conn: &Connection, name: &str, answer: &Batch) -> Result<Vec<RowName>, Error> {
     conn.execute_batch(TABLES)?;
     let (host, whole) = (answer.from, !answer.more);
+    let since = match answer.next {
+        Some(Since::After(Cursor { site, version })) if site == host => version,
+        _ => Version::ZERO,
+    };
     let id: i64 = conn
         .prepare_cached(
-            "INSERT INTO crsql_sync_subscribed (host, name, seen, whole) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT DO UPDATE SET seen = excluded.seen, whole = excluded.whole RETURNING id",
+            "INSERT INTO crsql_sync_subscribed (host, name, seen, since, whole) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT DO UPDATE SET seen = excluded.seen, since = excluded.since, whole = excluded.whole RETURNING id",
         )?
-        .query_row((host.as_bytes(), name, answer.seen.unwrap_or(0), whole), |row| row.get(0))?;
+        .query_row((host.as_bytes(), name, answer.seen.unwrap_or(0), since.get(), whole), |row| row.get(0))?;
     if answer.begins {
         conn.prepare_cached("UPDATE crsql_sync_subscribed_rows SET stale = 1 WHERE subscription = ?1")?
             .execute([id])?;

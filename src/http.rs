@@ -16,8 +16,10 @@
 //! | apply | `POST /{dbid}/changes` |
 //! | get | `GET /{dbid}/changes?since=&until=&limit=&exclude=` |
 //! | request | `POST /{dbid}/changes/request` |
+//! | query | `POST /{dbid}/changes/query` |
+//! | end | `DELETE /{dbid}/changes/query?subscription=` |
 //! | verify | `POST /{dbid}/verify` |
-//! | events | `GET /{dbid}/events?since=` |
+//! | events | `GET /{dbid}/events?since=`, `GET /{dbid}/events?subscription=` |
 //! | ticket | `POST /{dbid}/ticket`: lets in the events' reader that cannot set a header |
 //! | status | `GET /{dbid}/status` |
 //! | sql | `POST /{dbid}/sql`, where it is switched on |
@@ -34,7 +36,6 @@ mod drain;
 mod events;
 mod expiry;
 mod extract;
-mod frames;
 pub mod links;
 mod media;
 pub mod observe;
@@ -43,6 +44,7 @@ pub(crate) mod patience;
 mod plan;
 pub mod problem;
 mod routes;
+mod subscription;
 mod tickets;
 
 pub use app::{App, Builder, Limits};

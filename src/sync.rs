@@ -69,7 +69,9 @@ pub use partials::Piece;
 pub use peers::Peer;
 pub use principal::WhenUnsent;
 pub use quarantine::{DISCARDED, Quarantine, Quarantined, Refusal, Transaction};
-pub use queries::{Position, QueriesRequest, Remember, Subscribed, SubscriptionId, SubscriptionRequest};
+pub use queries::{
+    InvalidPosition, Position, QueriesRequest, Remember, Subscribed, SubscriptionId, SubscriptionRequest,
+};
 pub use ranges::{InvertedRange, Point, Range, Ranges};
 pub use replica::{Created, Replica};
 pub use request::{Page, Request};

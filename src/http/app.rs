@@ -5,21 +5,21 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::handler::Handler;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post, put};
+use axum::routing::{any, delete, get, post, put};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use tokio::sync::Semaphore;
 
 use super::auth::{Access, Authorize, Operation, Verdict};
-use super::frames::AllFrames;
+use super::events::{self, AllFrames};
 use super::links::Links;
 use super::operations::{
-    apply, create, file, get as get_changes, migrate, request, sql, status, ticket, upstream, verify,
+    apply, create, file, get as get_changes, migrate, query, request, sql, status, ticket, upstream, verify,
 };
 use super::problem::{Code, Problem};
 use super::tickets::Tickets;
-use super::{Drain, Routes, batches, events};
+use super::{Drain, Routes, batches};
 use crate::store::Store;
 use crate::sync::Page;
 
@@ -69,11 +69,19 @@ pub struct Limits {
     pub page_changes: usize,
     /// The bytes of one batch.
     pub page_bytes: usize,
+    /// The changes of one answer to queries that are not subscribed to: it has no pages.
+    pub query_changes: usize,
+    /// The bytes of one such answer.
+    pub query_bytes: usize,
+    /// How many subscriptions one caller may have. Those that were used longest ago are forgotten.
+    pub subscriptions: usize,
+    /// How long a subscription is remembered that nobody uses.
+    pub subscription: Duration,
     /// The rows of one `sql` request's results, together.
     pub sql_rows: usize,
     /// The bytes of one `sql` request's results, together.
     pub sql_bytes: usize,
-    /// How long one `sql` request may run.
+    /// How long one `sql` request may run, and the queries of a subscription each time.
     pub sql_time: Duration,
     /// How long merging a batch may take.
     pub apply_time: Duration,
@@ -95,6 +103,10 @@ impl Default for Limits {
             file: 1 << 30,
             page_changes: 10_000,
             page_bytes: 4 << 20,
+            query_changes: 1_000_000,
+            query_bytes: 64 << 20,
+            subscriptions: 1_000,
+            subscription: Duration::from_secs(7 * 24 * 60 * 60),
             sql_rows: 10_000,
             sql_bytes: 16 << 20,
             sql_time: Duration::from_secs(5),
@@ -211,6 +223,11 @@ impl Builder {
                 &path(Operation::RequestChanges),
                 post(at(|given, request| Box::pin(request::handle(given, request)))),
             )
+            .route(
+                &path(Operation::ChangesForQueries),
+                post(at(|given, request| Box::pin(query::handle(given, request)))),
+            )
+            .route(&path(Operation::EndSubscription), delete(at(|given, request| Box::pin(query::end(given, request)))))
             .route(&path(Operation::Verify), post(at(|given, request| Box::pin(verify::handle(given, request)))))
             .route(&path(Operation::Events), get(at(|given, request| Box::pin(events::handle(given, request)))))
             .route(&path(Operation::Ticket), post(at(|given, request| Box::pin(ticket::handle(given, request)))))

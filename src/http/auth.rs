@@ -37,6 +37,10 @@ pub enum Operation {
     GetChanges,
     /// `requestChanges`
     RequestChanges,
+    /// `getChangesForQueries`
+    ChangesForQueries,
+    /// Ending a subscription to queries.
+    EndSubscription,
     /// `verify`
     Verify,
     /// `startSSE`
@@ -64,6 +68,8 @@ impl Operation {
             Self::ApplyChanges => "applyChanges",
             Self::GetChanges => "getChanges",
             Self::RequestChanges => "requestChanges",
+            Self::ChangesForQueries => "getChangesForQueries",
+            Self::EndSubscription => "endSubscription",
             Self::Verify => "verify",
             Self::Events => "startSSE",
             Self::Ticket => "ticket",

@@ -1,10 +1,15 @@
 //! The event stream: batches as they come to be.
 //!
 //! The stream is pulled. A batch is read from the database when the host takes it, and the next one not before that was
-//! taken, so a slow reader has at most one batch in memory and gets larger ones. Readers that stand at the same place
-//! [share](frames) it. A reader's position is the cursor in each event's `id`: a stream may break anywhere.
+//! taken, so a slow reader has at most one batch in memory and gets larger ones. A reader's position is in each event's
+//! `id`: a stream may break anywhere. What is read is all [changes] or those of a [subscription](queries).
+
+mod changes;
+mod frames;
+mod queries;
 
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,13 +28,13 @@ use super::app::Settings;
 use super::auth::ended;
 use super::call::Call;
 use super::expiry::Expiry;
-use super::extract;
-use super::frames::{self, Frame, Frames};
 use super::observe::Observer;
 use super::problem::{Code, Problem};
 use crate::crr::Version;
-use crate::store::Database;
-use crate::sync::{self, Batch};
+use crate::sync::Batch;
+use changes::Changes;
+pub(super) use frames::AllFrames;
+use queries::Queries;
 
 /// Writes that follow an event this closely are sent together, when this time is over.
 const JOIN: Duration = Duration::from_millis(10);
@@ -42,30 +47,25 @@ pub(super) async fn handle(State(settings): State<Settings>, request: Request) -
     let (parts, _) = request.into_parts();
     let call = Call::new(settings, parts).await?;
     let bounds = call.enter_stream().await?;
-    let request = sync::Request {
-        exclude: call.query.exclude()?.or(call.site),
-        tables: bounds.tables,
-        schema: call.query.schema()?,
-        page: call.settings.limits.page(call.query.limit()?),
-        ..sync::Request::after(extract::stream_start(call.headers(), &call.query)?)
-    };
+    let expiry = Expiry::at(bounds.expires);
     let place = call.settings.streams.clone().try_acquire_owned().map_err(|_| {
         let detail = format!("{} event streams are open here, and no more may be", call.settings.limits.streams);
         Problem::new(Code::Unavailable, detail)
     })?;
     let database = call.open().await?;
+    let versions = database.watch();
+    let source = match call.query.subscription()? {
+        Some(name) => Source::Queries(Queries::open(&call, bounds, database, name).await?),
+        None => Source::Changes(Changes::open(&call, bounds, database)?),
+    };
     let mut feed = Feed {
         _place: place,
-        frames: call.settings.frames.of(&call.dbid),
-        versions: database.watch(),
+        source,
+        versions,
         draining: call.settings.drain.subscribe(),
-        expiry: Expiry::at(bounds.expires),
+        expiry,
         heartbeat: Delay::new(call.settings.limits.heartbeat),
         interval: call.settings.limits.heartbeat,
-        database,
-        request,
-        more: false,
-        unsaid: None,
         heard: None,
         sent: None,
         observer: call.observer,
@@ -86,22 +86,63 @@ pub(super) async fn handle(State(settings): State<Settings>, request: Request) -
     Ok(response)
 }
 
+/// What a stream brings.
+enum Source {
+    Changes(Changes),
+    Queries(Queries),
+}
+
+/// What was read from a source.
+struct Next {
+    /// Nothing where there is nothing that the reader lacks.
+    event: Option<Bytes>,
+    /// How many changes it brings.
+    changes: usize,
+}
+
+impl Source {
+    /// The next batch, with everything up to version `at` in it as far as it goes. The reader is taken to have it.
+    async fn read(&mut self, at: Version) -> Result<Next, Problem> {
+        match self {
+            Self::Changes(changes) => changes.read(at).await,
+            Self::Queries(queries) => queries.read().await,
+        }
+    }
+
+    /// Whether the last batch stopped at a limit.
+    fn has_more(&self) -> bool {
+        match self {
+            Self::Changes(changes) => changes.has_more(),
+            Self::Queries(queries) => queries.has_more(),
+        }
+    }
+
+    /// Whether its reader shall come back and say what it has.
+    fn is_long(&self) -> bool {
+        match self {
+            Self::Changes(_) => false,
+            Self::Queries(queries) => queries.is_long(),
+        }
+    }
+
+    /// What a reader that has heard nothing for long is told of its position.
+    fn unsaid(&mut self) -> Option<Bytes> {
+        match self {
+            Self::Changes(changes) => changes.unsaid(),
+            Self::Queries(queries) => queries.unsaid(),
+        }
+    }
+}
+
 struct Feed {
     _place: OwnedSemaphorePermit,
-    database: Database,
-    frames: Arc<Frames>,
+    source: Source,
     versions: watch::Receiver<Version>,
     draining: watch::Receiver<bool>,
     /// When the reader must come back with a new token.
     expiry: Expiry,
     heartbeat: Delay,
     interval: Duration,
-    /// Where the reader is.
-    request: sync::Request,
-    /// Whether the last batch stopped at a limit.
-    more: bool,
-    /// A batch without changes, whose cursor the reader was not told yet.
-    unsaid: Option<Arc<Batch>>,
     /// When the stream heard of what it reads next.
     heard: Option<Instant>,
     /// When the last batch with changes was read.
@@ -111,10 +152,10 @@ struct Feed {
 }
 
 enum Phase {
-    /// The first frame was read, and nothing was sent.
-    First(Frame),
-    /// The first frame is to be sent.
-    Second(Frame),
+    /// The first batch was read, and nothing was sent.
+    First(Option<Bytes>),
+    /// The first batch is to be sent.
+    Second(Option<Bytes>),
     Running,
     Ended,
 }
@@ -132,13 +173,13 @@ impl Feed {
     /// The next event; `None` at the end.
     async fn next(&mut self) -> Option<Bytes> {
         match std::mem::replace(&mut self.phase, Phase::Running) {
-            Phase::First(frame) => {
-                self.phase = Phase::Second(frame);
+            Phase::First(event) => {
+                self.phase = Phase::Second(event);
                 return Some(Bytes::from_static(PRELUDE));
             }
-            Phase::Second(frame) => {
-                if let Some(event) = self.take(frame) {
-                    return Some(event);
+            Phase::Second(event) => {
+                if event.is_some() {
+                    return event;
                 }
             }
             Phase::Running => {}
@@ -149,11 +190,11 @@ impl Feed {
         }
         loop {
             let draining = *self.draining.borrow();
-            let woken = if draining {
+            let woken = if draining || self.source.is_long() {
                 Woken::Draining
             } else if self.expiry.has_come() {
                 Woken::Expired
-            } else if self.more {
+            } else if self.source.has_more() {
                 Woken::More
             } else {
                 self.wait().await
@@ -175,11 +216,8 @@ impl Feed {
                 Woken::Expired => return Some(self.end_with(&ended())),
             }
             match self.read().await {
-                Ok(frame) => {
-                    if let Some(event) = self.take(frame) {
-                        return Some(event);
-                    }
-                }
+                Ok(None) => {}
+                Ok(event) => return event,
                 Err(problem) => return Some(self.end_with(&problem)),
             }
         }
@@ -204,57 +242,31 @@ impl Feed {
         problem_event(problem)
     }
 
-    async fn read(&mut self) -> Result<Frame, Problem> {
+    /// The next event, unless there is nothing that the reader lacks.
+    async fn read(&mut self) -> Result<Option<Bytes>, Problem> {
         // Before the read: what is committed during it is seen by it, or wakes the next wait.
         let at = *self.versions.borrow_and_update();
-        self.frames.read(&self.database, &self.request, at).await
-    }
-
-    /// Moves on over a frame, and returns its event unless it brings nothing.
-    fn take(&mut self, frame: Frame) -> Option<Bytes> {
+        let Next { event, changes } = self.source.read(at).await?;
         let heard = self.heard.take();
-        let Frame { batch, event, .. } = frame;
-        let moved = batch.next.is_some_and(|next| next != self.request.since);
-        self.more = batch.more;
-        self.request.since = batch.next.unwrap_or(self.request.since);
-        let unsaid = self.unsaid.take();
-        if batch.is_empty() {
-            // The reader's cursor can wait for the next sign of life: there is nothing that it lacks.
-            self.unsaid = match unsaid {
-                Some(unsaid) => Some(Arc::new(joined(&unsaid, &batch))),
-                None => moved.then_some(batch),
-            };
-            return None;
+        if event.is_some() {
+            self.heartbeat.reset(self.interval);
+            self.sent = Some(Instant::now());
+            self.observer.sent(changes, heard.map(|heard| heard.elapsed()));
         }
-        self.heartbeat.reset(self.interval);
-        self.sent = Some(Instant::now());
-        self.observer.sent(batch.changes.len(), heard.map(|heard| heard.elapsed()));
-        Some(match unsaid {
-            Some(unsaid) if (unsaid.since, unsaid.start) != (batch.since, batch.start) => {
-                batch_event(&joined(&unsaid, &batch))
-            }
-            _ => event,
-        })
+        Ok(event)
     }
 
     fn sign_of_life(&mut self) -> Bytes {
         self.heartbeat.reset(self.interval);
-        // Whoever shared them came by.
-        self.frames.clear();
-        match self.unsaid.take() {
-            Some(batch) => batch_event(&batch),
-            None => Bytes::from_static(b":\n\n"),
-        }
+        self.source.unsaid().unwrap_or(Bytes::from_static(b":\n\n"))
     }
 }
 
-/// `batch` with the beginning of the one before it, which brings nothing.
-fn joined(empty: &Batch, batch: &Batch) -> Batch {
-    Batch { since: empty.since, start: empty.start, ..batch.clone() }
-}
-
-fn batch_event(batch: &Batch) -> Bytes {
-    frames::event(batch).unwrap_or_else(|problem| problem_event(&problem))
+/// The event that brings a batch, after which its reader is at `id`.
+fn batch_event(id: &dyn Display, batch: &Batch) -> Result<Bytes, Problem> {
+    // The JSON has no line break in it, so it is one line of data.
+    let json = serde_json::to_string(batch).map_err(|error| Problem::internal(&error))?;
+    Ok(format!("event: batch\nid: {id}\ndata: {json}\n\n").into())
 }
 
 fn problem_event(problem: &Problem) -> Bytes {

@@ -16,7 +16,7 @@ use super::patience::within;
 use super::problem::{Code, Problem};
 use crate::crr::SiteId;
 use crate::store::Dbid;
-use crate::sync::{Cursor, InvalidRequestKey, RequestKey, SchemaHash, Since};
+use crate::sync::{Cursor, InvalidRequestKey, Position, RequestKey, SchemaHash, Since};
 
 /// The header in which a caller says which site it is.
 pub const SITE_HEADER: &str = "crsql-site";
@@ -70,6 +70,11 @@ impl Query {
     /// What lets in a reader of an event stream that cannot set a header.
     pub(super) fn ticket(&self) -> Result<Option<&str>, Problem> {
         self.get("ticket")
+    }
+
+    /// The subscription that is meant.
+    pub(super) fn subscription(&self) -> Result<Option<&str>, Problem> {
+        self.get("subscription")
     }
 
     /// The schema that the caller has.
@@ -130,6 +135,19 @@ pub(super) fn stream_start(headers: &HeaderMap, query: &Query) -> Result<Since, 
     let last = last.to_str().ok().and_then(|text| text.parse::<Since>().ok());
     let last = last.ok_or_else(|| invalid(LAST_EVENT_ID, "is the id of an event of this stream"))?;
     Ok(if last.is_later_than(&since) { last } else { since })
+}
+
+/// Where a stream of a subscription begins: after what was read last, or else where the URL says.
+pub(super) fn subscription_start(headers: &HeaderMap, query: &Query) -> Result<Option<Position>, Problem> {
+    if let Some(last) = headers.get(LAST_EVENT_ID).filter(|value| !value.is_empty()) {
+        let last = last.to_str().ok().and_then(|text| text.parse().ok());
+        return last.map(Some).ok_or_else(|| invalid(LAST_EVENT_ID, "is the id of an event of this stream"));
+    }
+    match (query.parsed("seen")?, query.parsed("since")?) {
+        (Some(seen), Some(since)) => Ok(Some(Position { seen, since })),
+        (None, None) => Ok(None),
+        _ => Err(invalid("seen", "belongs together with `since`: an answer's `seen` and `next`")),
+    }
 }
 
 /// A body of JSON. `code` is for one that is JSON, and not what was expected.

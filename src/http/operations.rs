@@ -5,6 +5,7 @@ pub(super) mod create;
 pub(super) mod file;
 pub(super) mod get;
 pub(super) mod migrate;
+pub(super) mod query;
 pub(super) mod request;
 pub(super) mod sql;
 pub(super) mod status;

@@ -28,12 +28,14 @@ struct Route {
 pub struct InvalidRoutes(String);
 
 /// The operations with their methods and names.
-const DEFAULT: [(Operation, &str, &str); 13] = [
+const DEFAULT: [(Operation, &str, &str); 15] = [
     (Operation::Create, "PUT", ""),
     (Operation::Migrate, "POST", "migrate"),
     (Operation::ApplyChanges, "POST", "changes"),
     (Operation::GetChanges, "GET", "changes"),
     (Operation::RequestChanges, "POST", "changes/request"),
+    (Operation::ChangesForQueries, "POST", "changes/query"),
+    (Operation::EndSubscription, "DELETE", "changes/query"),
     (Operation::Verify, "POST", "verify"),
     (Operation::Events, "GET", "events"),
     (Operation::Ticket, "POST", "ticket"),

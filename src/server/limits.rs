@@ -59,6 +59,22 @@ pub(super) struct LimitOptions {
     #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = size)]
     limit_page_bytes: usize,
 
+    /// The number of changes in one answer to queries that are not subscribed to
+    #[arg(long, value_name = "NUMBER", default_value = "1000000")]
+    limit_query_changes: NonZeroUsize,
+
+    /// The size of one such answer
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
+    limit_query_bytes: usize,
+
+    /// How many subscriptions to queries one caller may have
+    #[arg(long, value_name = "NUMBER", default_value = "1000")]
+    limit_subscriptions: NonZeroUsize,
+
+    /// How long a subscription is remembered that nobody uses
+    #[arg(long, value_name = "TIME", default_value = "7days", value_parser = time)]
+    limit_subscription: Duration,
+
     /// The rows of one SQL request's results
     #[arg(long, value_name = "NUMBER", default_value = "10000")]
     limit_sql_rows: NonZeroUsize,
@@ -98,6 +114,10 @@ impl LimitOptions {
             file: self.limit_file,
             page_changes: self.limit_page_changes.get(),
             page_bytes: self.limit_page_bytes,
+            query_changes: self.limit_query_changes.get(),
+            query_bytes: self.limit_query_bytes,
+            subscriptions: self.limit_subscriptions.get(),
+            subscription: self.limit_subscription,
             sql_rows: self.limit_sql_rows.get(),
             sql_bytes: self.limit_sql_bytes,
             sql_time: self.limit_sql_time,

@@ -9,6 +9,7 @@
 mod answer;
 mod held;
 mod memory;
+mod position;
 
 use super::batch::{Batch, RowName, SchemaHash};
 use super::cursor::{Cursor, Since};
@@ -20,8 +21,9 @@ use super::tables::Tables;
 use crate::crr::{Engine, RowId, SiteId, TraceError};
 use answer::Answer;
 pub use held::Subscribed;
+pub use memory::SubscriptionId;
 use memory::{Given, Subscription};
-pub use memory::{Position, SubscriptionId};
+pub use position::{InvalidPosition, Position};
 use rusqlite::types::Value;
 use rusqlite::{Connection, TransactionBehavior};
 

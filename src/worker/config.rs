@@ -45,6 +45,10 @@ struct GivenLimits {
     file: Option<usize>,
     page_changes: Option<usize>,
     page_bytes: Option<usize>,
+    query_changes: Option<usize>,
+    query_bytes: Option<usize>,
+    subscriptions: Option<usize>,
+    subscription_ms: Option<u32>,
     sql_rows: Option<usize>,
     sql_bytes: Option<usize>,
     sql_time_ms: Option<u32>,
@@ -132,6 +136,10 @@ impl GivenLimits {
         limits.file = self.file.unwrap_or(limits.file);
         limits.page_changes = self.page_changes.unwrap_or(limits.page_changes);
         limits.page_bytes = self.page_bytes.unwrap_or(limits.page_bytes);
+        limits.query_changes = self.query_changes.unwrap_or(limits.query_changes);
+        limits.query_bytes = self.query_bytes.unwrap_or(limits.query_bytes);
+        limits.subscriptions = self.subscriptions.unwrap_or(limits.subscriptions);
+        limits.subscription = millis(self.subscription_ms, limits.subscription);
         limits.sql_rows = self.sql_rows.unwrap_or(limits.sql_rows);
         limits.sql_bytes = self.sql_bytes.unwrap_or(limits.sql_bytes);
         limits.sql_time = millis(self.sql_time_ms, limits.sql_time);

@@ -29,6 +29,7 @@ mod openapi;
 mod operations;
 mod process;
 mod proxy;
+mod query;
 mod request;
 mod stopping;
 mod support;

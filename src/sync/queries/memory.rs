@@ -10,7 +10,6 @@
 
 use rusqlite::{Connection, OptionalExtension, named_params};
 
-use super::super::cursor::Cursor;
 use super::super::error::Error;
 use super::super::layout::has_table;
 use super::super::sql::Sql;
@@ -40,15 +39,6 @@ pub struct SubscriptionId {
     pub holder: Box<str>,
     /// Its name.
     pub name: Box<str>,
-}
-
-/// How far the holder of a subscription is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Position {
-    /// The number of the answer that it merged last.
-    pub seen: i64,
-    /// Where that answer said to go on: it has the changes of its rows up to there.
-    pub since: Cursor,
 }
 
 /// A subscription as its holder has it.

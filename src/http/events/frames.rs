@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use bytes::Bytes;
 use tokio::sync::OnceCell;
 
-use super::problem::Problem;
 use crate::crr::{SiteId, Version};
+use crate::http::problem::Problem;
 use crate::store::{Database, Dbid};
 use crate::sync::{Batch, Request, Since};
 
@@ -24,11 +24,11 @@ const LARGE: usize = 256 << 10;
 
 /// The frames of all databases that are being read.
 #[derive(Clone, Default)]
-pub(super) struct AllFrames(Arc<Mutex<HashMap<Dbid, Weak<Frames>>>>);
+pub(in crate::http) struct AllFrames(Arc<Mutex<HashMap<Dbid, Weak<Frames>>>>);
 
 impl AllFrames {
     /// Those of one database. They go with the last reader.
-    pub(super) fn of(&self, dbid: &Dbid) -> Arc<Frames> {
+    pub(in crate::http) fn of(&self, dbid: &Dbid) -> Arc<Frames> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(frames) = all.get(dbid).and_then(Weak::upgrade) {
             return frames;
@@ -42,7 +42,7 @@ impl AllFrames {
 
 /// The newest frames of one database.
 #[derive(Default)]
-pub(super) struct Frames(Mutex<VecDeque<Slot>>);
+pub(in crate::http) struct Frames(Mutex<VecDeque<Slot>>);
 
 /// A frame that was asked for. Whoever asks first reads it; the others wait for that.
 #[derive(Clone)]
@@ -122,8 +122,5 @@ impl Frame {
 
 /// The event that brings a batch.
 pub(super) fn event(batch: &Batch) -> Result<Bytes, Problem> {
-    let id = batch.next.unwrap_or(Since::Beginning);
-    // The JSON has no line break in it, so it is one line of data.
-    let json = serde_json::to_string(batch).map_err(|error| Problem::internal(&error))?;
-    Ok(format!("event: batch\nid: {id}\ndata: {json}\n\n").into())
+    super::batch_event(&batch.next.unwrap_or(Since::Beginning), batch)
 }

@@ -7,9 +7,10 @@ import changes from "./changes.mjs";
 import { Client } from "./client.mjs";
 import databases from "./databases.mjs";
 import events from "./events.mjs";
+import queries from "./queries.mjs";
 import requests from "./requests.mjs";
 
-const tests = { ...databases, ...changes, ...events, ...requests };
+const tests = { ...databases, ...changes, ...events, ...queries, ...requests };
 
 export const names = Object.keys(tests);
 

@@ -6,6 +6,8 @@
 //!   end is the acknowledged cursor in it.
 //! - *Pull* catches up by pages, then follows the event stream; a batch and the received cursor are one transaction.
 //!
+//! A partial copy does not pull: it subscribes to queries, each of which is followed by itself.
+//!
 //! A link ends an attempt at the first failure, waits, and makes another; nothing is lost by ending one anywhere. After a
 //! failure that another attempt may cure it waits by exponential back-off with full jitter, and as long as the upstream
 //! asks; after a refusal, long, and the refusal is shown in the status. A transaction that is refused is held back, and the others
@@ -24,6 +26,7 @@ mod push;
 mod registry;
 mod retry_after;
 mod state;
+mod subscriptions;
 mod transport;
 mod watchdog;
 

@@ -15,7 +15,7 @@ use super::auth::{Access, Authorize, Operation, Verdict};
 use super::events::{self, AllFrames};
 use super::links::Links;
 use super::operations::{
-    apply, create, file, get as get_changes, migrate, query, request, sql, status, ticket, upstream, verify,
+    apply, create, file, get as get_changes, migrate, query, request, sql, status, subscriptions, ticket, upstream, verify,
 };
 use super::problem::{Code, Problem};
 use super::tickets::Tickets;
@@ -247,6 +247,10 @@ impl Builder {
                 &path(Operation::Upstream),
                 put(at(|given, request| Box::pin(upstream::handle(given, request)))),
             );
+            let one = at(|given, request| Box::pin(subscriptions::handle(given, request)));
+            router = router
+                .route(&routes.subscriptions(), get(at(|given, request| Box::pin(subscriptions::list(given, request)))))
+                .route(&format!("{}/{{id}}", routes.subscriptions()), get(one.clone()).put(one.clone()).delete(one));
         }
         let router = router.method_not_allowed_fallback(method_not_allowed).fallback(no_route);
         match routes.as_prefix() {

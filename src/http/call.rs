@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::app::Settings;
 use super::auth::{self, Access, Bounds, Operation, PeerAddr};
-use super::extract::{self, BodyLimit, Query};
+use super::extract::{self, BodyLimit, Names, Query};
 use super::observe::{Observed, Observer};
 use super::problem::{Code, Problem};
 use crate::crr::SiteId;
@@ -19,6 +19,7 @@ use crate::store::{Database, Dbid};
 pub(super) struct Call {
     pub(super) settings: Settings,
     pub(super) dbid: Dbid,
+    pub(super) names: Names,
     pub(super) query: Query,
     /// The site that the caller says it is.
     pub(super) site: Option<SiteId>,
@@ -29,11 +30,12 @@ pub(super) struct Call {
 impl Call {
     /// Reads what every operation needs from the head of the request.
     pub(super) async fn new(settings: Settings, mut parts: Parts) -> Result<Self, Problem> {
-        let dbid = extract::dbid(&mut parts).await?;
+        let names = Names::of(&mut parts).await;
+        let dbid = names.dbid()?;
         let query = Query::of(&parts);
         let site = extract::site(&parts.headers, &query)?;
         let observer = Observed::of(&parts.extensions);
-        Ok(Self { settings, dbid, query, site, observer, parts })
+        Ok(Self { settings, dbid, names, query, site, observer, parts })
     }
 
     /// Asks the auth hook.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::FromRequestParts;
-use axum::extract::Path;
+use axum::extract::RawPathParams;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, header};
@@ -22,14 +22,37 @@ use crate::sync::{Cursor, InvalidRequestKey, Position, RequestKey, SchemaHash, S
 pub const SITE_HEADER: &str = "crsql-site";
 /// The header in which a reader of an event stream says what it read last.
 const LAST_EVENT_ID: &str = "last-event-id";
+/// The longest name of a subscription.
+const LONGEST_SUBSCRIPTION: usize = 64;
 /// The header that names a request, so that it is carried out once (draft-ietf-httpapi-idempotency-key-header).
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-/// The database id of the path.
-pub(super) async fn dbid(parts: &mut Parts) -> Result<Dbid, Problem> {
-    let path = Path::<String>::from_request_parts(parts, &()).await;
-    let text = path.map(|Path(text)| text).unwrap_or_default();
-    Dbid::new(&text).map_err(|error| Problem::new(Code::InvalidDbid, error.to_string()))
+/// The names in the path.
+pub(super) struct Names(Option<RawPathParams>);
+
+impl Names {
+    pub(super) async fn of(parts: &mut Parts) -> Self {
+        Self(RawPathParams::from_request_parts(parts, &()).await.ok())
+    }
+
+    fn get(&self, name: &str) -> &str {
+        let mut names = self.0.iter().flatten();
+        names.find(|(other, _)| *other == name).map_or("", |(_, value)| value)
+    }
+
+    pub(super) fn dbid(&self) -> Result<Dbid, Problem> {
+        Dbid::new(self.get("dbid")).map_err(|error| Problem::new(Code::InvalidDbid, error.to_string()))
+    }
+
+    /// The name of a subscription.
+    pub(super) fn subscription(&self) -> Result<&str, Problem> {
+        let id = self.get("id");
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'~' | b'-');
+        if id.is_empty() || id.len() > LONGEST_SUBSCRIPTION || !id.bytes().all(allowed) {
+            return Err(invalid("id", "is 1 to 64 letters, digits, points, hyphens, underscores and tildes"));
+        }
+        Ok(id)
+    }
 }
 
 /// The parameters of the URL. Unknown ones are ignored; one that stands twice is refused.

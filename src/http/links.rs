@@ -1,5 +1,7 @@
 //! What the operations need to know of the links to an upstream, which are made in a room above this one.
 
+use std::collections::BTreeMap;
+
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 
@@ -16,6 +18,9 @@ pub trait Links: Send + Sync + 'static {
 
     /// Changes what a link does; the database remembers it.
     fn set(&self, database: &Database, settings: LinkSettings) -> BoxFuture<'_, Result<(), store::Error>>;
+
+    /// Has a link look up in the database what it is to subscribe to.
+    fn resubscribe(&self, database: &Database);
 }
 
 /// What a link is told to do. What is left out stays as it is.
@@ -46,6 +51,9 @@ pub struct LinkStatus {
     pub synced_at: Option<i64>,
     /// How far this attempt has caught up with the upstream; `None` before it begins to.
     pub progress: Option<Progress>,
+    /// Of subscriptions that the upstream refuses, why.
+    #[serde(skip)]
+    pub refused: BTreeMap<String, LinkError>,
 }
 
 /// How far a link has caught up, in the upstream's local versions.

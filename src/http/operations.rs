@@ -9,6 +9,7 @@ pub(super) mod query;
 pub(super) mod request;
 pub(super) mod sql;
 pub(super) mod status;
+pub(super) mod subscriptions;
 pub(super) mod ticket;
 pub(super) mod upstream;
 pub(super) mod verify;

@@ -304,6 +304,7 @@ impl From<CreateError> for Problem {
         match error {
             CreateError::InvalidSchema(reason) => Self::new(Code::InvalidSchema, reason),
             CreateError::SchemaMismatch { schema } => Self::new(Code::SchemaMismatch, text).of_schema(schema),
+            CreateError::NotPartial => Self::new(Code::DatabaseExists, text),
             CreateError::Replica(error) => error.into(),
         }
     }

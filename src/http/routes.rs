@@ -12,6 +12,8 @@ use super::auth::Operation;
 pub struct Routes {
     prefix: String,
     names: Vec<Route>,
+    /// Below `/{dbid}`, where what is subscribed to at the upstream stands.
+    subscriptions: String,
 }
 
 /// An operation, its method, and its name below `/{dbid}`; one with an empty name stands at `/{dbid}` itself.
@@ -46,10 +48,13 @@ const DEFAULT: [(Operation, &str, &str); 15] = [
     (Operation::ImportFile, "PUT", "file"),
 ];
 
+/// A part of the operation `upstream` with routes of its own.
+const SUBSCRIPTIONS: &str = "upstream/subscriptions";
+
 impl Default for Routes {
     fn default() -> Self {
         let route = |(operation, method, name): (_, _, &str)| Route { operation, method, name: name.into() };
-        Self { prefix: "/sync".into(), names: DEFAULT.map(route).into() }
+        Self { prefix: "/sync".into(), names: DEFAULT.map(route).into(), subscriptions: SUBSCRIPTIONS.into() }
     }
 }
 
@@ -73,7 +78,9 @@ impl Routes {
             known.as_str() == operation || (!default.is_empty() && *default == operation)
         };
         let meant: Vec<Operation> = DEFAULT.iter().filter(is_meant).map(|(operation, ..)| *operation).collect();
-        if meant.is_empty() {
+        if operation == SUBSCRIPTIONS {
+            name.clone_into(&mut self.subscriptions);
+        } else if meant.is_empty() {
             let names = DEFAULT.map(|(operation, ..)| operation.as_str());
             return Err(InvalidRoutes(format!("there is no operation {operation:?} but {}", names.join(", "))));
         }
@@ -81,7 +88,7 @@ impl Routes {
             name.clone_into(&mut route.name);
         }
         let place = |route: &Route| (route.method, route.name.clone());
-        let mut taken = HashSet::new();
+        let mut taken = HashSet::from([("GET", self.subscriptions.clone())]);
         if self.names.iter().all(|route| taken.insert(place(route))) {
             Ok(self)
         } else {
@@ -96,7 +103,16 @@ impl Routes {
 
     /// Each operation with its method and its path below the prefix, where `{dbid}` stands for the database's id.
     pub fn iter(&self) -> impl Iterator<Item = (Operation, &'static str, String)> {
-        self.names.iter().map(|route| (route.operation, route.method, self.path(route.operation)))
+        let one = format!("{}/{{id}}", self.subscriptions());
+        let of_upstream = [("GET", self.subscriptions()), ("GET", one.clone()), ("PUT", one.clone()), ("DELETE", one)];
+        let of_upstream = of_upstream.into_iter().map(|(method, path)| (Operation::Upstream, method, path));
+        let operations = self.names.iter().map(|route| (route.operation, route.method, self.path(route.operation)));
+        operations.chain(of_upstream)
+    }
+
+    /// Where all subscriptions to the upstream stand, below the prefix. Each of them stands below that.
+    pub(super) fn subscriptions(&self) -> String {
+        format!("/{{dbid}}/{}", self.subscriptions)
     }
 
     /// The path of an operation below the prefix, for axum.
@@ -143,6 +159,8 @@ mod tests {
         assert_eq!(one.path(Operation::GetChanges), "/{dbid}/changes");
         let created = Routes::default().rename("createDatabaseIfNotExists", "create").unwrap();
         assert_eq!(created.path(Operation::Create), "/{dbid}/create");
+        let subscribed = Routes::default().rename("upstream/subscriptions", "wanted").unwrap();
+        assert_eq!(subscribed.subscriptions(), "/{dbid}/wanted");
         let one_path_two_methods = Routes::default().rename("getChanges", "sql").unwrap();
         assert_eq!(one_path_two_methods.path(Operation::GetChanges), one_path_two_methods.path(Operation::Sql));
     }
@@ -158,5 +176,7 @@ mod tests {
         assert!(routes().rename("verify", "sql").is_err());
         assert!(routes().rename("", "x").is_err());
         assert!(routes().rename("nothing", "x").is_err());
+        assert!(routes().rename("getChanges", "upstream/subscriptions").is_err());
+        assert!(routes().rename("upstream/subscriptions", "status").is_err());
     }
 }

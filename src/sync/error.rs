@@ -47,6 +47,9 @@ pub enum CreateError {
         /// The schema that it has.
         schema: SchemaHash,
     },
+    /// The database exists as a full copy, which can not become a partial one.
+    #[error("the database is here already, with everything that its upstream has: a partial copy needs another name")]
+    NotPartial,
     /// The database failed.
     #[error(transparent)]
     Replica(#[from] Error),
@@ -76,7 +79,9 @@ impl From<CreateError> for MigrateError {
             CreateError::Replica(error) => Self::Replica(error),
             CreateError::InvalidSchema(reason) => Self::InvalidSchema(reason),
             // Only for a database that is there, which is migrated.
-            error @ CreateError::SchemaMismatch { .. } => Self::InvalidSchema(error.to_string()),
+            error @ (CreateError::SchemaMismatch { .. } | CreateError::NotPartial) => {
+                Self::InvalidSchema(error.to_string())
+            }
         }
     }
 }

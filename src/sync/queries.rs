@@ -7,9 +7,10 @@
 //! Such batches claim nothing: a copy of some rows has no transaction of which it could be sure that it is whole.
 
 mod answer;
-mod held;
+pub(super) mod held;
 mod memory;
 mod position;
+mod wanted;
 
 use super::batch::{Batch, RowName, SchemaHash};
 use super::cursor::{Cursor, Since};
@@ -26,6 +27,7 @@ use memory::{Given, Subscription};
 pub use position::{InvalidPosition, Position};
 use rusqlite::types::Value;
 use rusqlite::{Connection, TransactionBehavior};
+pub use wanted::{Subscribing, WantedQueries};
 
 /// Which queries' rows are asked for.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use super::error::{CreateError, Error};
 use super::outbox::Span;
 use super::request::Cut;
 use super::schema::{self, Schema};
-use super::{layout, schemas};
+use super::{layout, schemas, upstream};
 use crate::crr::{Engine, SiteId, Version};
 
 /// One copy of a database, alone on its connection.
@@ -117,9 +117,21 @@ impl Replica {
 
     /// Creates the tables of `schema`, or sees that they are there.
     pub fn create_database_if_not_exists(&mut self, schema: &Schema) -> Result<Created, CreateError> {
+        self.create(schema, false)
+    }
+
+    /// The same for a copy that holds the rows of its subscriptions only.
+    pub fn create_partial_if_not_exists(&mut self, schema: &Schema) -> Result<Created, CreateError> {
+        self.create(schema, true)
+    }
+
+    fn create(&mut self, schema: &Schema, partial: bool) -> Result<Created, CreateError> {
         if let Some(recorded) = &self.schema {
             if recorded.hash != schema.hash {
                 return Err(CreateError::SchemaMismatch { schema: recorded.hash.clone() });
+            }
+            if partial && !self.is_partial()? {
+                return Err(CreateError::NotPartial);
             }
             return Ok(Created { created: false, schema: schema.hash.clone(), at: self.at()? });
         }
@@ -131,6 +143,9 @@ impl Replica {
         }
         self.engine.set_merge_equal_values(&transaction, true).map_err(Error::from)?;
         record_schema(&transaction, schema)?;
+        if partial {
+            upstream::set_partial(&transaction)?;
+        }
         transaction.commit().map_err(Error::from)?;
         self.schema = Some(schema.clone());
         Ok(Created { created: true, schema: schema.hash.clone(), at: self.at()? })

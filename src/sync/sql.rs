@@ -25,7 +25,7 @@ pub struct Sql {
     /// One statement.
     pub sql: String,
     /// The values of `?1`, `?2`, …
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub params: Vec<JsonValue>,
 }
 

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::error::Error;
+use super::queries::held;
 use super::replica::{Replica, set_setting, setting, unset};
 use super::{by_name, quarantine};
 use crate::crr::{Ordinal, SiteId};
@@ -16,7 +17,15 @@ const SYNCED_AT: &str = "sync.synced_at";
 /// Until when the upstream asked to be left alone, in milliseconds since 1970.
 const NOT_BEFORE: &str = "sync.not_before";
 
+/// Present where this copy holds the rows of its subscriptions only.
+const PARTIAL: &str = "sync.partial";
+
 impl Replica {
+    /// Whether this copy holds the rows of its subscriptions only, and not everything that its upstream has.
+    pub fn is_partial(&self) -> Result<bool, Error> {
+        Ok(setting::<bool>(&self.conn, PARTIAL)?.unwrap_or(false))
+    }
+
     /// The upstream's site, from the last time it answered.
     pub fn upstream(&self) -> Result<Option<SiteId>, Error> {
         site(&self.conn)
@@ -29,6 +38,9 @@ impl Replica {
             return Ok(());
         }
         let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if let Some(before) = before {
+            held::move_to(&transaction, before, site)?;
+        }
         let before = match before {
             Some(before) => self.engine.ordinal_or_new(&transaction, before)?,
             None => Ordinal::SELF,
@@ -73,6 +85,11 @@ impl Replica {
             None => unset(&self.conn, NOT_BEFORE),
         }
     }
+}
+
+/// Makes the copy a partial one. For one that has nothing yet: what a full copy claims does not fit one that forgets rows.
+pub(super) fn set_partial(conn: &Connection) -> Result<(), Error> {
+    set_setting(conn, PARTIAL, &true)
 }
 
 /// The upstream's site.

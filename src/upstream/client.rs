@@ -15,7 +15,7 @@ use super::failure::Failure;
 use super::watchdog::Watchdog;
 use crate::crr::SiteId;
 use crate::http::BATCH_MEDIA_TYPE;
-use crate::sync::{Batch, Clock, Cursor, Schema, SchemaHash, Since, json};
+use crate::sync::{Batch, Clock, Cursor, Schema, SchemaHash, Since, Sql, WantedQueries, json};
 
 /// How long an event stream may be silent; the upstream shows a sign of life three times as often.
 const SILENCE: Duration = Duration::from_secs(45);
@@ -37,6 +37,19 @@ pub(super) struct Client {
 struct Creation<'a> {
     schema: &'a str,
 }
+
+/// What is asked of `changesForQueries`.
+#[derive(Serialize)]
+struct Subscription<'a> {
+    queries: &'a [Sql],
+    subscription: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seen: Option<i64>,
+    schema: &'a SchemaHash,
+}
+
+/// An event stream, event by event.
+pub(super) type Events = BoxStream<'static, Result<Event, Failure>>;
 
 /// What the upstream is.
 #[derive(Clone, Debug, Deserialize)]
@@ -142,12 +155,11 @@ impl Client {
     }
 
     /// Opens the event stream after `since`.
-    pub(super) async fn events(
-        &self,
-        since: Since,
-        schema: &SchemaHash,
-    ) -> Result<BoxStream<'static, Result<Event, Failure>>, Failure> {
-        let path = format!("/events?since={since}&schema={schema}");
+    pub(super) async fn events(&self, since: Since, schema: &SchemaHash) -> Result<Events, Failure> {
+        self.stream(format!("/events?since={since}&schema={schema}")).await
+    }
+
+    async fn stream(&self, path: String) -> Result<Events, Failure> {
         let response = self.exchange.send(Ask { method: Method::GET, path, accept: EVENTS, body: None }).await?;
         let response = success(response).await?;
         if media_type(&response) != EVENTS {
@@ -158,6 +170,39 @@ impl Client {
             .map(|event| event.map_err(Failure::unreachable))
             .filter_map(|event| async { read_event(event) })
             .boxed())
+    }
+
+    /// Asks what is new of a subscription since the answer `seen`, and says how many bytes that took.
+    pub(super) async fn subscribe(
+        &self,
+        wanted: &WantedQueries,
+        seen: Option<i64>,
+        schema: &SchemaHash,
+    ) -> Result<(Batch, usize), Failure> {
+        let WantedQueries { name, queries, .. } = wanted;
+        let subscription = self.subscription(name);
+        let body = Subscription { queries, subscription, seen, schema };
+        let body = serde_json::to_vec(&body).map_err(Failure::again)?;
+        let path = "/changes/query".into();
+        let ask = Ask { method: Method::POST, path, accept: BATCHES, body: Some((body.into(), JSON)) };
+        read_batch(self.exchange.send(ask).await?).await
+    }
+
+    /// Opens the event stream of a subscription that the upstream knows, after the answer `seen`.
+    pub(super) async fn subscription_events(&self, name: &str, seen: i64) -> Result<Events, Failure> {
+        self.stream(format!("/events?subscription={}&seen={seen}", self.subscription(name))).await
+    }
+
+    /// Ends a subscription.
+    pub(super) async fn unsubscribe(&self, name: &str) -> Result<(), Failure> {
+        let path = format!("/changes/query?subscription={}", self.subscription(name));
+        let ask = Ask { method: Method::DELETE, path, accept: JSON, body: None };
+        success(self.exchange.send(ask).await?).await.map(drop)
+    }
+
+    /// The name of a subscription at the upstream: other copies of the same principal may have one of the same name.
+    fn subscription(&self, name: &str) -> String {
+        format!("{}.{name}", self.exchange.site())
     }
 
     async fn json<T: serde::de::DeserializeOwned>(

@@ -17,6 +17,7 @@ use super::client::{Client, Remote};
 use super::exchange::Exchange;
 use super::failure::{Failure, error};
 use super::state::{self, Direction, State};
+use super::subscriptions::Subscriptions;
 use super::{Config, Transport};
 use crate::crr::SiteId;
 use crate::http::links::{LinkError, LinkSettings, LinkState};
@@ -36,6 +37,7 @@ pub(super) struct Link {
     transport: Arc<dyn Transport>,
     wake: Arc<Notify>,
     settings: watch::Receiver<()>,
+    pub(super) subscriptions: watch::Receiver<()>,
     backoff: Mutex<Backoff>,
 }
 
@@ -44,6 +46,7 @@ pub(super) struct Handle {
     pub(super) state: Arc<State>,
     wake: Arc<Notify>,
     settings: watch::Sender<()>,
+    subscriptions: watch::Sender<()>,
 }
 
 impl Handle {
@@ -57,6 +60,11 @@ impl Handle {
     pub(super) fn restart(&self, orders: Orders) {
         orders.show(&self.state);
         self.settings.send_replace(());
+    }
+
+    /// Has the link look up what it is to subscribe to.
+    pub(super) fn resubscribe(&self) {
+        self.subscriptions.send_replace(());
     }
 }
 
@@ -131,10 +139,12 @@ impl Link {
     pub(super) fn new(database: Database, config: Config, transport: Arc<dyn Transport>) -> (Self, Handle) {
         let state = Arc::new(State::new(config.url(database.dbid())));
         let wake = Arc::new(Notify::new());
-        let (sender, settings) = watch::channel(());
-        let handle = Handle { state: state.clone(), wake: wake.clone(), settings: sender };
+        let (to_settings, settings) = watch::channel(());
+        let (to_subscriptions, subscriptions) = watch::channel(());
+        let handle =
+            Handle { state: state.clone(), wake: wake.clone(), settings: to_settings, subscriptions: to_subscriptions };
         let backoff = Mutex::new(Backoff::new(0));
-        (Self { database, state, config, transport, wake, settings, backoff }, handle)
+        (Self { database, state, config, transport, wake, settings, subscriptions, backoff }, handle)
     }
 
     /// Keeps the database in step with the upstream until the host drops the handle.
@@ -231,7 +241,9 @@ impl Link {
         principal: Option<String>,
         online: &mut Option<Instant>,
     ) -> Result<std::convert::Infallible, Failure> {
-        let (site, schema) = self.database.call(|replica| (replica.site(), replica.schema().cloned())).await?;
+        let read = |replica: &mut Replica| (replica.site(), replica.schema().cloned(), replica.is_partial());
+        let (site, schema, partial) = self.database.call(read).await?;
+        let partial = partial?;
         let schema = schema.ok_or_else(|| Failure::again("the database has no schema yet"))?;
         let exchange = Exchange::new(self.transport.clone(), &self.config, self.database.dbid(), site, principal);
         let client = Client::new(exchange);
@@ -244,8 +256,10 @@ impl Link {
         self.database.call(move |replica| replica.set_upstream(site)).await??;
         self.state.online();
         *online = Some(Instant::now());
-        let session = Session { link: self, client, upstream, schema, known: Mutex::default() };
-        match try_join(session.push(), session.pull()).await {
+        let (known, subscriptions) = (Mutex::default(), Subscriptions::default());
+        let session = Session { link: self, client, upstream, schema, known, subscriptions };
+        let pull = async { if partial { session.subscribe().await } else { session.pull().await } };
+        match try_join(session.push(), pull).await {
             Ok((never, _)) => Ok(never),
             Err(Failure::CursorLost) => {
                 self.database.call(move |replica| replica.begin_again(site)).await??;
@@ -272,6 +286,12 @@ impl Link {
         self.state.set_refused(direction, None);
     }
 
+    /// How long a subscription that was refused waits.
+    pub(super) async fn sit_out_subscription(&self) {
+        let delay = self.backoff().slow();
+        self.sleep(delay).await;
+    }
+
     /// Waits, unless the host says that now is a good time.
     async fn sleep(&self, delay: Duration) {
         select(Box::pin(self.wake.notified()), Delay::new(delay)).await;
@@ -287,6 +307,7 @@ pub(super) struct Session<'a> {
     pub(super) schema: Schema,
     /// What the upstream holds, as far as it was asked for and told since.
     known: Mutex<Clock>,
+    pub(super) subscriptions: Subscriptions,
 }
 
 impl Session<'_> {

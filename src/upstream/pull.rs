@@ -13,7 +13,7 @@ use crate::http::links::Progress;
 use crate::sync::{Batch, Clock, Replica, Since};
 
 /// How long merging a batch may take: triggers of the application run with it.
-const MERGE: Duration = Duration::from_secs(60);
+pub(super) const MERGE: Duration = Duration::from_secs(60);
 
 impl Session<'_> {
     /// Catches up by pages, which get through wherever HTTP does, and stays current by the event stream.

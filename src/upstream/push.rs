@@ -78,6 +78,7 @@ impl Session<'_> {
                 }
                 Ok(_) => {
                     link.database.call(move |replica| replica.acknowledge(site, next)).await??;
+                    self.subscriptions.sent.notify_one();
                     (push.acknowledged, push.read) = (next, next);
                     widen(&mut push.page);
                 }

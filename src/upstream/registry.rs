@@ -108,4 +108,11 @@ impl Links for Upstream {
         }
         .boxed()
     }
+
+    fn resubscribe(&self, database: &Database) {
+        self.attend(database);
+        if let Some(link) = self.links().get(database.dbid()) {
+            link.handle.resubscribe();
+        }
+    }
 }

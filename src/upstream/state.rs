@@ -1,9 +1,11 @@
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use web_time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::http::links::{LinkError, LinkState, LinkStatus, Progress};
+use crate::sync::WantedQueries;
 
 /// What a link is doing, for whoever asks.
 pub(super) struct State {
@@ -19,6 +21,8 @@ struct Now {
     retry_at: Option<Instant>,
     /// Refusals of single directions, while the other may go on.
     refused: [Option<LinkError>; 2],
+    /// Subscriptions that were refused, while others go on.
+    subscriptions: BTreeMap<String, LinkError>,
     /// The directions that have nothing to do but to wait for something new.
     at_rest: [bool; 2],
     progress: Option<Progress>,
@@ -118,6 +122,20 @@ impl State {
         (!before && now.is_in_step()).then(self::now)
     }
 
+    /// A subscription was refused, or is followed.
+    pub(super) fn set_subscription(&self, name: &str, refused: Option<LinkError>) {
+        let mut now = self.now();
+        match refused {
+            Some(error) => now.subscriptions.insert(name.to_owned(), error),
+            None => now.subscriptions.remove(name),
+        };
+    }
+
+    /// Only these subscriptions are wanted.
+    pub(super) fn keep_subscriptions(&self, wanted: &[WantedQueries]) {
+        self.now().subscriptions.retain(|name, _| wanted.iter().any(|wanted| wanted.name == *name));
+    }
+
     /// What a batch of the upstream brought.
     pub(super) fn progress(&self, step: impl FnOnce(&mut Progress)) {
         let mut now = self.now();
@@ -147,6 +165,7 @@ impl State {
             principal: now.principal.clone(),
             synced_at,
             progress: now.progress,
+            refused: now.subscriptions.clone(),
         }
     }
 }

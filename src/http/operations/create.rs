@@ -10,11 +10,14 @@ use crate::http::call::{Call, answer};
 use crate::http::plan::Plan;
 use crate::http::problem::{Code, Problem};
 use crate::store::{self, Database};
-use crate::sync::{Created, Cursor, Schema, SchemaHash, json};
+use crate::sync::{Created, Cursor, Replica, Schema, SchemaHash, json};
 
 #[derive(Deserialize)]
 struct Body {
     schema: String,
+    /// Whether it is to hold the rows of its subscriptions only.
+    #[serde(default)]
+    partial: bool,
 }
 
 /// What is answered once the database has its schema.
@@ -37,11 +40,19 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
     let (parts, body) = request.into_parts();
     let call = Call::new(settings, parts).await?;
     let bounds = call.enter(Operation::Create, Vec::new()).await?;
-    let Body { schema } = call.json(body, Code::InvalidRequest).await?;
+    let Body { schema, partial } = call.json(body, Code::InvalidRequest).await?;
+    if partial && call.settings.links.is_none() {
+        let reason = "there is no upstream that a partial copy could subscribe to";
+        return Err(Problem::new(Code::InvalidRequest, reason));
+    }
     // Before there is a file: what is no schema leaves nothing behind.
     let schema = store::run(move || Schema::parse(&schema)).await??;
     let database = open(&call, &bounds).await?;
-    let created = database.call(move |replica| replica.create_database_if_not_exists(&schema)).await??;
+    let create = move |replica: &mut Replica| match partial {
+        true => replica.create_partial_if_not_exists(&schema),
+        false => replica.create_database_if_not_exists(&schema),
+    };
+    let created = database.call(create).await??;
     call.attend(&database);
     self::created(&bounds, created)
 }

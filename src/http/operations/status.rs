@@ -3,6 +3,7 @@ use axum::response::Response;
 use http::StatusCode;
 use serde::Serialize;
 
+use super::subscriptions::Subscription;
 use crate::crr::SiteId;
 use crate::http::app::Settings;
 use crate::http::auth::{Bounds, Operation};
@@ -10,7 +11,7 @@ use crate::http::call::{Call, answer};
 use crate::http::links::LinkStatus;
 use crate::http::problem::Problem;
 use crate::store::{Database, Kept};
-use crate::sync::{self, Clock, Cursor, SchemaHash, json};
+use crate::sync::{self, Clock, Cursor, Replica, SchemaHash, json};
 
 /// What a database tells of itself.
 #[derive(Serialize)]
@@ -32,6 +33,9 @@ struct Answer {
     peers: Vec<Peer>,
     unsent: Unsent,
     quarantined: Quarantined,
+    /// What a partial copy subscribes to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subscriptions: Option<Vec<Subscription>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream: Option<LinkStatus>,
 }
@@ -103,6 +107,9 @@ pub(super) async fn respond(call: &Call, bounds: &Bounds, database: &Database) -
     let clock = if wants_clock { Some(database.read(|replica| replica.clock()).await??) } else { None };
     let storage = database.kept().await?;
     let upstream = call.settings.links.as_ref().and_then(|links| links.status(database.dbid()));
+    let subscribing = |replica: &mut Replica| replica.is_partial()?.then(|| replica.subscribing()).transpose();
+    let subscriptions = database.read(subscribing).await??;
+    let subscriptions = subscriptions.map(|all| Subscription::list(all, upstream.as_ref()));
     let at = bounds.seen_at(status.at);
     let peers = status.peers.into_iter().map(|peer| Peer {
         site: peer.site,
@@ -126,6 +133,7 @@ pub(super) async fn respond(call: &Call, bounds: &Bounds, database: &Database) -
             count: quarantined.count,
             transactions: quarantined.transactions.into_iter().map(HeldBack::from).collect(),
         },
+        subscriptions,
         upstream,
     };
     answer(StatusCode::OK, &answered)

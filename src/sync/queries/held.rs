@@ -14,6 +14,7 @@ use super::super::error::{ApplyError, Error};
 use super::super::layout::has_table;
 use super::super::peers::{self, Event};
 use super::super::replica::{Replica, set_setting, setting};
+use super::super::schema::Schema;
 use super::Position;
 use crate::crr::{Change, Engine, SiteId, Version, Window};
 
@@ -67,30 +68,114 @@ impl Replica {
     }
 
     /// Merges an answer to this copy's subscription `name`, and writes down what this copy has of it by now: all of it or
-    /// nothing. With `forgets` the rows that left all subscriptions are [forgotten](crate::crr::Engine::forget), and those of none
-    /// that this copy wrote itself, but for rows with writes that the host does not have yet.
+    /// nothing. With `forgets` the rows that left all subscriptions are [forgotten](crate::crr::Engine::forget), but for those with
+    /// writes that the host does not have yet: see [`forget_sent`](Self::forget_sent).
     pub fn apply_answer(&mut self, name: &str, answer: &Batch, forgets: bool) -> Result<Applied, ApplyError> {
         self.validate(answer)?;
-        let host = answer.from;
         let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(Error::from)?;
-        let applied = apply(&transaction, &self.engine, self.schema.as_ref(), answer)?;
-        let mut left = note(&transaction, name, answer)?;
-        if forgets {
-            let sent = peers::cursor(&transaction, Event::Acknowledged, host)?;
-            left.extend(written_here(&transaction, &self.engine, sent)?);
-            for RowName { table, pk } in left {
-                let forgot = self.engine.forget(&transaction, &table, &pk, sent).map_err(Error::from)?;
-                let note = if forgot { REMOVE } else { ADD };
-                transaction
-                    .prepare_cached(note)
-                    .map_err(Error::from)?
-                    .execute((&*table, &*pk, OF_NONE))
-                    .map_err(Error::from)?;
-            }
-        }
+        let applied = merge(&transaction, &self.engine, self.schema.as_ref(), name, answer, forgets)?;
         transaction.commit().map_err(Error::from)?;
         Ok(applied)
     }
+
+    /// Forgets the rows that left all subscriptions and wait until the host has their writes, which it has up to `sent`; with `own`
+    /// also those that this copy wrote itself up to there, and that are of no subscription: nobody would tell of what becomes of
+    /// them.
+    ///
+    /// Best called a while after the host acknowledged that much, when it has answered to it: a row that a query reads, and that
+    /// is forgotten before the answer says so, is away until then.
+    pub fn forget_sent(&mut self, sent: Since, own: bool) -> Result<(), Error> {
+        let Since::After(Cursor { version: sent, .. }) = sent else { return Ok(()) };
+        let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(TABLES)?;
+        let mut rows = of_subscription(&transaction, OF_NONE, false)?;
+        if own {
+            rows.extend(written_here(&transaction, &self.engine, sent)?);
+        }
+        forget(&transaction, &self.engine, rows, sent)?;
+        transaction.commit()?;
+        Ok(())
+    }
+}
+
+/// What [`Replica::apply_answer`] does, within its transaction.
+pub(super) fn merge(
+    conn: &Connection,
+    engine: &Engine,
+    schema: Option<&Schema>,
+    name: &str,
+    answer: &Batch,
+    forgets: bool,
+) -> Result<Applied, ApplyError> {
+    let applied = apply(conn, engine, schema, answer)?;
+    let left = note(conn, name, answer)?;
+    if forgets {
+        let sent = peers::cursor(conn, Event::Acknowledged, answer.from)?;
+        forget(conn, engine, left, sent)?;
+    }
+    Ok(applied)
+}
+
+/// Ends what this copy has of a subscription `name` to the copy `host`.
+pub(super) fn release(
+    conn: &Connection,
+    engine: &Engine,
+    host: SiteId,
+    name: &str,
+    forgets: bool,
+) -> Result<(), Error> {
+    if !has_table(conn, "crsql_sync_subscribed_rows")? {
+        return Ok(());
+    }
+    let id: Option<i64> = conn
+        .prepare_cached("DELETE FROM crsql_sync_subscribed WHERE host = ?1 AND name = ?2 RETURNING id")?
+        .query_row((host.as_bytes(), name), |row| row.get(0))
+        .optional()?;
+    let Some(id) = id else { return Ok(()) };
+    let mut rows = of_subscription(conn, id, false)?;
+    rows.extend(of_subscription(conn, id, true)?);
+    let left = leave(conn, id, rows)?;
+    if forgets {
+        forget(conn, engine, left, peers::cursor(conn, Event::Acknowledged, host)?)?;
+    }
+    Ok(())
+}
+
+/// Has the subscriptions to one copy be to another, which takes its place. They begin anew there.
+pub(in crate::sync) fn move_to(conn: &Connection, from: SiteId, to: SiteId) -> Result<(), Error> {
+    if has_table(conn, "crsql_sync_subscribed_rows")? {
+        conn.execute(
+            "UPDATE OR IGNORE crsql_sync_subscribed SET host = ?2, seen = 0, whole = 0 WHERE host = ?1",
+            (from.as_bytes(), to.as_bytes()),
+        )?;
+    }
+    Ok(())
+}
+
+/// How many rows are here of the subscription `name`.
+pub(super) fn count(conn: &Connection, host: SiteId, name: &str) -> Result<u64, Error> {
+    if !has_table(conn, "crsql_sync_subscribed_rows")? {
+        return Ok(0);
+    }
+    let mut count = conn.prepare_cached(
+        "SELECT count(*) FROM crsql_sync_subscribed_rows
+         WHERE subscription = (SELECT id FROM crsql_sync_subscribed WHERE host = ?1 AND name = ?2)",
+    )?;
+    Ok(count.query_row((host.as_bytes(), name), |row| row.get::<_, i64>(0))?.unsigned_abs())
+}
+
+/// Forgets rows, but for those with writes that were not sent. These are noted, to be tried again.
+fn forget(
+    conn: &Connection,
+    engine: &Engine,
+    rows: impl IntoIterator<Item = RowName>,
+    sent: Version,
+) -> Result<(), Error> {
+    for RowName { table, pk } in rows {
+        let note = if engine.forget(conn, &table, &pk, sent)? { REMOVE } else { ADD };
+        conn.prepare_cached(note)?.execute((&*table, &*pk, OF_NONE))?;
+    }
+    Ok(())
 }
 
 /// Writes down what an answer says of a subscription. Returns the rows that are in none any more.
@@ -126,14 +211,18 @@ fn note(conn: &Connection, name: &str, answer: &Batch) -> Result<Vec<RowName>, E
     if whole {
         gone.extend(of_subscription(conn, id, true)?);
     }
-    for row in &gone {
+    gone.extend(of_subscription(conn, OF_NONE, false)?);
+    leave(conn, id, gone)
+}
+
+/// Notes that rows are not of a subscription any more. Returns those that are in none.
+fn leave(conn: &Connection, id: i64, rows: Vec<RowName>) -> Result<Vec<RowName>, Error> {
+    let (mut remove, mut others) = (conn.prepare_cached(REMOVE)?, conn.prepare_cached(OTHERS)?);
+    for row in &rows {
         remove.execute((&*row.table, &*row.pk, id))?;
     }
-    gone.extend(of_subscription(conn, OF_NONE, false)?);
-    let mut others = conn
-        .prepare_cached("SELECT 1 FROM crsql_sync_subscribed_rows WHERE tbl = ?1 AND pk = ?2 AND subscription <> ?3")?;
     let mut left = Vec::new();
-    for row in gone {
+    for row in rows {
         if others.exists((&*row.table, &*row.pk, OF_NONE))? {
             remove.execute((&*row.table, &*row.pk, OF_NONE))?;
         } else {

@@ -1,0 +1,163 @@
+//! What a partial copy subscribes to at its upstream: the list that its link follows.
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+
+use super::super::apply::Applied;
+use super::super::batch::Batch;
+use super::super::error::{ApplyError, Error};
+use super::super::layout::has_table;
+use super::super::replica::Replica;
+use super::super::sql::Sql;
+use super::held;
+
+/// Created with the first subscription. One without queries has ended, and the upstream is still to be told.
+const TABLE: &str = "
+    CREATE TABLE IF NOT EXISTS crsql_sync_wanted (
+        name TEXT PRIMARY KEY, queries TEXT, forgets INTEGER NOT NULL, complete INTEGER NOT NULL
+    ) STRICT";
+
+/// A subscription that this copy wants.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WantedQueries {
+    /// Its name, of this copy's choice.
+    pub name: String,
+    /// Its queries.
+    pub queries: Vec<Sql>,
+    /// Whether rows that have left it, and are of no other one, are [forgotten](crate::crr::Engine::forget).
+    pub forgets: bool,
+}
+
+/// A wanted subscription, and how far it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Subscribing {
+    /// What is wanted.
+    pub wanted: WantedQueries,
+    /// Whether all rows of its queries have been here.
+    pub complete: bool,
+    /// How many rows of it are here.
+    pub rows: u64,
+}
+
+impl WantedQueries {
+    /// The queries as they are written down.
+    fn text(&self) -> Result<String, Error> {
+        serde_json::to_string(&self.queries).map_err(|_| Error::Corrupt("a parameter of a query has no JSON"))
+    }
+}
+
+impl Replica {
+    /// Adds a subscription to those that are wanted, or changes it.
+    pub fn subscribe(&mut self, wanted: &WantedQueries) -> Result<(), Error> {
+        let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(TABLE)?;
+        transaction
+            .prepare_cached(
+                "INSERT INTO crsql_sync_wanted (name, queries, forgets, complete) VALUES (?1, ?2, ?3, FALSE)
+                 ON CONFLICT DO UPDATE SET forgets = excluded.forgets, queries = excluded.queries,
+                   complete = complete AND queries IS excluded.queries",
+            )?
+            .execute((&wanted.name, wanted.text()?, wanted.forgets))?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Ends a subscription; false where there is none. Its rows stay, or, where it forgets, go like those that left.
+    pub fn unsubscribe(&mut self, name: &str) -> Result<bool, Error> {
+        if !has_any(&self.conn)? {
+            return Ok(false);
+        }
+        let upstream = self.upstream()?;
+        let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let forgets: Option<bool> = transaction
+            .prepare_cached(
+                "UPDATE crsql_sync_wanted SET queries = NULL, complete = FALSE
+                 WHERE name = ?1 AND queries IS NOT NULL RETURNING forgets",
+            )?
+            .query_row([name], |row| row.get(0))
+            .optional()?;
+        if let (Some(forgets), Some(upstream)) = (forgets, upstream) {
+            held::release(&transaction, &self.engine, upstream, name, forgets)?;
+        }
+        transaction.commit()?;
+        Ok(forgets.is_some())
+    }
+
+    /// The subscriptions that are wanted, by name.
+    pub fn wanted(&self) -> Result<Vec<WantedQueries>, Error> {
+        if !has_any(&self.conn)? {
+            return Ok(Vec::new());
+        }
+        let mut select = self.conn.prepare_cached(
+            "SELECT name, queries, forgets FROM crsql_sync_wanted WHERE queries IS NOT NULL ORDER BY name",
+        )?;
+        let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        let wanted = |(name, queries, forgets): (String, String, bool)| {
+            let queries = serde_json::from_str(&queries);
+            let queries = queries.map_err(|_| Error::Corrupt("a wanted subscription does not read as one"))?;
+            Ok(WantedQueries { name, queries, forgets })
+        };
+        rows.map(|row| wanted(row?)).collect()
+    }
+
+    /// The subscriptions that are wanted, and how far each is.
+    pub fn subscribing(&self) -> Result<Vec<Subscribing>, Error> {
+        let wanted = self.wanted()?;
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let upstream = self.upstream()?;
+        let mut find = self.conn.prepare_cached("SELECT complete FROM crsql_sync_wanted WHERE name = ?1")?;
+        wanted
+            .into_iter()
+            .map(|wanted| {
+                let complete = find.query_row([&wanted.name], |row| row.get(0))?;
+                let rows = upstream.map_or(Ok(0), |host| held::count(&self.conn, host, &wanted.name))?;
+                Ok(Subscribing { wanted, complete, rows })
+            })
+            .collect()
+    }
+
+    /// The subscriptions that ended here, which the upstream was not told of yet.
+    pub fn ended_subscriptions(&self) -> Result<Vec<String>, Error> {
+        if !has_any(&self.conn)? {
+            return Ok(Vec::new());
+        }
+        let mut select = self.conn.prepare_cached("SELECT name FROM crsql_sync_wanted WHERE queries IS NULL")?;
+        let names = select.query_map([], |row| row.get(0))?;
+        Ok(names.collect::<Result<_, _>>()?)
+    }
+
+    /// Records that the upstream was told that a subscription ended.
+    pub fn set_ended(&mut self, name: &str) -> Result<(), Error> {
+        self.conn
+            .prepare_cached("DELETE FROM crsql_sync_wanted WHERE name = ?1 AND queries IS NULL")?
+            .execute([name])?;
+        Ok(())
+    }
+
+    /// Merges an answer to a wanted subscription, as [`apply_answer`](Self::apply_answer) does. `None`, and nothing done, where
+    /// it is not wanted any more, or with other queries.
+    pub fn apply_wanted(&mut self, wanted: &WantedQueries, answer: &Batch) -> Result<Option<Applied>, ApplyError> {
+        self.validate(answer)?;
+        let WantedQueries { name, forgets, .. } = wanted;
+        let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(Error::from)?;
+        if !advance(&transaction, wanted, !answer.more)? {
+            return Ok(None);
+        }
+        let applied = held::merge(&transaction, &self.engine, self.schema.as_ref(), name, answer, *forgets)?;
+        transaction.commit().map_err(Error::from)?;
+        Ok(Some(applied))
+    }
+}
+
+/// Writes down whether all rows of a subscription came. False where it is not wanted any more.
+fn advance(conn: &Connection, wanted: &WantedQueries, complete: bool) -> Result<bool, Error> {
+    let mut update = conn
+        .prepare_cached("UPDATE crsql_sync_wanted SET complete = complete OR ?3 WHERE name = ?1 AND queries IS ?2")?;
+    Ok(update.execute((&wanted.name, wanted.text()?, complete))? > 0)
+}
+
+/// Whether there ever was a subscription.
+fn has_any(conn: &Connection) -> Result<bool, Error> {
+    has_table(conn, "crsql_sync_wanted")
+}

@@ -41,9 +41,6 @@ use crate::upstream::Upstream;
 #[wasm_bindgen(typescript_custom_section)]
 const TYPES: &str = include_str!("worker/types.d.ts");
 
-/// The name under which the databases are stored.
-const STORAGE: &str = "crsql-sync";
-
 /// How many databases are looked at together when a worker starts. One that another worker still has is waited for.
 const RESUMED_AT_ONCE: usize = 8;
 
@@ -80,7 +77,7 @@ impl SyncWorker {
         log::to_console();
         let config = Config::from_js(&config)?;
         let host = Rc::new(Host {
-            store: Store::new(STORAGE),
+            store: Store::new(config.storage()),
             upstream: config.upstream().map(|upstream| Upstream::new(upstream, fetch::Fetch, Arc::new(spawn_local))),
             serving: RefCell::new(Serving { router: Router::new(), drain: Drain::new() }),
             config,

@@ -31,6 +31,7 @@ export type { LiveState, LiveStore } from "./client/live.js";
 export type * from "./client/operations.js";
 export type { SyncState, SyncStatus } from "./client/status.js";
 export type { Stop, Store } from "./client/store.js";
+export type { SubscribeOptions, Subscription, SubscriptionStatus } from "./client/subscription.js";
 export { type Input, type JsonValue, Real, type Row, type Value, real } from "./client/values.js";
 export { wipe } from "./client/wipe.js";
 export { type WorkerOptions, unregister } from "./client/worker.js";
@@ -44,6 +45,11 @@ export interface ConnectOptions {
   dbid: string;
   /** Its schema: CREATE statements and `SELECT crsql_as_crr(…)`. Created if it is not there. */
   schema: string;
+  /**
+   * Whether this copy holds the rows only that it subscribes to, and not everything that its upstream has. Decided when it is
+   * created; one that is there already stays what it is.
+   */
+  partial?: boolean;
   /**
    * Says who the user is, by headers for every request; of a worker that asks pages, also for those to the upstream. Asked
    * again, with `refresh`, after an answer of 401.
@@ -67,10 +73,10 @@ const WITHOUT_WORKER = ["no_service_worker", "not_controlled"];
 
 /** Gets hold of whoever answers, and opens the database, which is created if it is not there. */
 export async function connect(options: ConnectOptions): Promise<Database> {
-  const { url = "/sync", dbid, schema, auth, signal } = options;
+  const { url = "/sync", dbid, schema, auth, partial, signal } = options;
   const host = await findHost(options);
   const base = new URL(`${url.replace(/\/+$/, "")}/${encodeURIComponent(dbid)}`, location.href);
-  const database = new Database(dbid, schema, host, base, auth);
+  const database = new Database(dbid, schema, host, base, auth, partial);
   try {
     signal?.throwIfAborted();
     await database.create(signal ? { signal } : {});

@@ -3,12 +3,13 @@
  *
  *     const { rows = [], error } = useQuery<Todo>(db, "SELECT * FROM todo WHERE list = ?", [list]);
  *     const { state, unsent } = useStatus(db);
+ *     const { state } = useSubscription(db, [["SELECT * FROM todo WHERE list = ?", [list]]]);
  *
  * @module
  */
 
-import { useMemo, useSyncExternalStore } from "react";
-import type { Database, Input, LiveState, Row, SyncStatus } from "./client.js";
+import { useEffect, useMemo, useState, useSyncExternalStore } from "react";
+import type { Database, Input, LiveState, Row, Statement, SubscribeOptions, Subscription, SubscriptionStatus, SyncStatus } from "./client.js";
 
 /** What {@link useQuery} gives. */
 export interface QueryState<R extends Row = Row> extends LiveState<R> {
@@ -33,4 +34,27 @@ export function useQuery<R extends Row = Row>(db: Database, sql: string, params:
 export function useStatus(db: Database): SyncStatus {
   const get = () => db.status.current;
   return useSyncExternalStore(db.status.subscribe, get, get);
+}
+
+const PENDING: SubscriptionStatus = { state: "pending", rows: 0, error: null };
+/** How long a subscription outlives its component: the next one may want the same. */
+const LINGER_MS = 1_000;
+
+/**
+ * Has a partial copy hold the rows of queries while the component is mounted. Components and tabs with the same queries share a
+ * subscription. What shall be there without a network is better subscribed to once, beside `connect`.
+ */
+export function useSubscription(db: Database, queries: string | readonly Statement[], options: Omit<SubscribeOptions, "signal"> = {}): SubscriptionStatus {
+  const [subscription, setSubscription] = useState<Subscription>();
+  const { id, forget } = options;
+  // The queries are another array at each rendering, but seldom others.
+  const key = db.subscriptionId(queries);
+  useEffect(() => {
+    const subscription = db.subscribe(queries, options);
+    setSubscription(subscription);
+    return () => void setTimeout(() => subscription[Symbol.dispose](), LINGER_MS);
+  }, [db, key, id, forget]);
+  const subscribe = useMemo(() => (callback: () => void) => subscription?.status.subscribe(callback) ?? (() => {}), [subscription]);
+  const get = () => subscription?.status.current ?? PENDING;
+  return useSyncExternalStore(subscribe, get, get);
 }

@@ -8,6 +8,7 @@ use wasm_bindgen::{JsCast, JsValue};
 
 use super::credentials;
 use crate::http::{Limits, Routes};
+use crate::store::Dbid;
 use crate::upstream;
 
 /// The settings, checked.
@@ -17,7 +18,11 @@ pub(super) struct Config {
     upstream: Option<upstream::Config>,
     sql: bool,
     files: bool,
+    storage: String,
 }
+
+/// What the names of stored databases begin with.
+const STORAGE: &str = "crsql-sync";
 
 /// The settings as JavaScript gives them; see `types.d.ts`. A misspelt one is an error, not ignored.
 #[derive(Default, Deserialize)]
@@ -33,6 +38,7 @@ struct Given {
     limits: GivenLimits,
     sql: Option<bool>,
     files: bool,
+    storage: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -75,6 +81,7 @@ impl Config {
             },
             sql: given.sql.unwrap_or(true),
             files: given.files,
+            storage: given.storage()?,
         })
     }
 
@@ -97,6 +104,11 @@ impl Config {
     pub(super) fn files(&self) -> bool {
         self.files
     }
+
+    /// The name under which the databases are stored.
+    pub(super) fn storage(&self) -> &str {
+        &self.storage
+    }
 }
 
 impl Given {
@@ -109,6 +121,16 @@ impl Given {
             routes = routes.rename(operation, name).map_err(invalid)?;
         }
         Ok(routes)
+    }
+
+    fn storage(&self) -> Result<String, JsValue> {
+        match &self.storage {
+            None => Ok(STORAGE.into()),
+            Some(name) => match Dbid::new(name) {
+                Ok(name) => Ok(format!("{STORAGE}/{name}")),
+                Err(_) => Err(invalid("storage is a name of letters, digits, points, underscores and hyphens")),
+            },
+        }
     }
 
     fn upstream(&self) -> Result<Option<upstream::Config>, JsValue> {

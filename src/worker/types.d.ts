@@ -17,6 +17,8 @@ export interface SyncWorkerConfig {
   sql?: boolean;
   /** Whether pages may read databases as files, and make databases of files; false unless given. */
   files?: boolean;
+  /** A name under which the databases are stored apart from those of other workers of this site. */
+  storage?: string;
 }
 
 /**

@@ -27,6 +27,7 @@ mod migrate;
 mod observed;
 mod openapi;
 mod operations;
+mod partial;
 mod process;
 mod proxy;
 mod query;

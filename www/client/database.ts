@@ -7,6 +7,7 @@ import type { Applied, CallOptions, ChangesAfter, ChangesRequest, Created, LinkS
 import { StatusStore, type SyncStatus } from "./status.js";
 import { Listeners, type Stop, type Store, safely } from "./store.js";
 import { EventStream } from "./stream.js";
+import { type SubscribeOptions, Subscription, idOf } from "./subscription.js";
 import { type Input, type Row, type Value, decode, encode } from "./values.js";
 
 /** What one statement gave. */
@@ -40,6 +41,8 @@ export class Database {
   readonly status: Store<SyncStatus>;
   readonly #host: Host;
   readonly #http: Http;
+  readonly #base: URL;
+  readonly #isPartial: boolean;
   readonly #status: StatusStore;
   readonly #closed = new AbortController();
   readonly #batches = new Listeners<Batch>();
@@ -52,10 +55,13 @@ export class Database {
   #at = "0";
 
   /** @internal */
-  constructor(dbid: string, schema: string, host: Host, base: URL, auth: Auth | undefined) {
+  constructor(dbid: string, schema: string, host: Host, base: URL, auth: Auth | undefined, partial = false) {
     this.dbid = dbid;
     this.#schema = schema;
     this.#host = host;
+    this.#base = base;
+    // A server has everything.
+    this.#isPartial = partial && host.mode !== "server";
     this.#http = new Http(host, base, auth);
     this.status = this.#status = new StatusStore(host.mode, () => this.getStatus());
     const { signal } = this.#closed;
@@ -89,9 +95,8 @@ export class Database {
 
   /** Runs statements as one transaction: all of them, or none. */
   async batch<R extends Row = Row>(statements: readonly Statement[], options: CallOptions = {}): Promise<Result<R>[]> {
-    const list = statements.map((statement) => (typeof statement === "string" ? ([statement] as const) : statement));
-    const body = list.map(([sql, params = []]) => ({ sql, params: params.map(encode) }));
-    const writes = !list.every(([sql]) => isRead(sql));
+    const body = toJson(statements);
+    const writes = !body.every(({ sql }) => isRead(sql));
     // Under its key a write is done once, however often it is asked for: by us when an answer broke off, or by the
     // browser, which sends a request again when the worker dies that was answering it.
     const key = writes ? globalThis.crypto?.randomUUID?.() : undefined;
@@ -154,19 +159,31 @@ export class Database {
   }
 
   /** Tells of every batch of changes from now on, whoever wrote them. {@link readChanges} reads it. */
-  subscribe(callback: (batch: Batch) => void, { signal }: CallOptions = {}): Stop {
-    const stop = this.#batches.add(callback, () => this.#rest());
-    this.#follow();
-    signal?.addEventListener("abort", stop, { once: true });
-    if (signal?.aborted) stop();
-    return stop;
+  subscribe(callback: (batch: Batch) => void, options?: CallOptions): Stop;
+  /**
+   * Has a copy that was connected to with `partial` hold the rows that these queries read, and keeps them up to date: `watch`
+   * shows them. The copy remembers it until {@link Subscription.unsubscribe}, or until `signal` is aborted.
+   */
+  subscribe(queries: string | readonly Statement[], options?: SubscribeOptions): Subscription;
+  subscribe(what: ((batch: Batch) => void) | string | readonly Statement[], options: SubscribeOptions = {}): Stop | Subscription {
+    const { signal } = options;
+    const started = typeof what === "function" ? this.#listen(what) : this.#subscribe(what, options);
+    const end = () => started[Symbol.dispose]();
+    signal?.addEventListener("abort", end, { once: true });
+    if (signal?.aborted) end();
+    return started;
+  }
+
+  /** The id that {@link subscribe} gives to these queries. */
+  subscriptionId(queries: string | readonly Statement[]): string {
+    return idOf(JSON.stringify(toJson(queries)));
   }
 
   // The operations of the protocol.
 
   /** Creates the database if it is not there. {@link connect} has done so. */
   async create(options: CallOptions = {}): Promise<Created> {
-    const created = await this.#call<Created>({ method: "PUT", path: "", body: { schema: this.#schema } }, options);
+    const created = await this.#call<Created>({ method: "PUT", path: "", body: { schema: this.#schema, ...(this.#isPartial ? { partial: true } : {}) } }, options);
     this.#at = created.at;
     this.#schemaHash = created.schema;
     return created;
@@ -261,6 +278,18 @@ export class Database {
     this.close();
   }
 
+  #listen(callback: (batch: Batch) => void): Stop {
+    const stop = this.#batches.add(callback, () => this.#rest());
+    this.#follow();
+    return stop;
+  }
+
+  #subscribe(what: string | readonly Statement[], { id, forget }: SubscribeOptions): Subscription {
+    const queries = toJson(what);
+    const body = this.mode === "server" ? undefined : { queries, forget };
+    return new Subscription(id ?? this.subscriptionId(what), body, this.#base, (call) => this.#call(call, {}), this.status);
+  }
+
   #start(key: string, body: object): LiveQuery {
     const ended = new AbortController();
     const signal = AbortSignal.any([ended.signal, this.#closed.signal]);
@@ -328,6 +357,12 @@ export class Database {
 /** Only what cannot write may be repeated without a thought. `WITH` can write, so it does not count. */
 function isRead(sql: string): boolean {
   return /^\s*(SELECT|VALUES)\b/i.test(sql);
+}
+
+function toJson(statements: string | readonly Statement[]): { sql: string; params: unknown[] }[] {
+  const list = typeof statements === "string" ? [statements] : statements;
+  const pairs = list.map((statement) => (typeof statement === "string" ? ([statement] as const) : statement));
+  return pairs.map(([sql, params = []]) => ({ sql, params: params.map(encode) }));
 }
 
 function toRow<R extends Row>(columns: string[], row: unknown[]): R {

@@ -15,7 +15,7 @@ import type { Host } from "./host.js";
 export type Auth = (asked: { refresh: boolean }) => Credentials | Promise<Credentials>;
 
 export interface Call {
-  method?: "GET" | "PUT" | "POST";
+  method?: "GET" | "PUT" | "POST" | "DELETE";
   /** Below the database's URL, such as `/changes`. */
   path: string;
   query?: object | undefined;
@@ -70,6 +70,7 @@ export class Http {
 
   async #attempt<T>(call: Call): Promise<T> {
     const response = await this.#send(call, "application/json");
+    if (response.status === 204) return undefined as T;
     let body: string;
     try {
       body = await response.text();

@@ -101,6 +101,19 @@ export interface HeldBack {
  */
 export type Storage = "persisted" | "best-effort" | "memory";
 
+/** What a partial copy subscribes to, and how far it is. */
+export interface SubscriptionDocument {
+  id: string;
+  /** Whether rows that its queries read no more leave this copy. */
+  forget: boolean;
+  /** Whether all rows of its queries have been here. */
+  complete: boolean;
+  /** How many of them are here now. */
+  rows: number;
+  /** Why the upstream refuses it. */
+  error: { status: number | null; code: string; detail: string } | null;
+}
+
 /** What a database says about itself. */
 export interface StatusDocument {
   /** This copy's site id, 32 hexadecimal digits. */
@@ -123,6 +136,8 @@ export interface StatusDocument {
   unsent: { changes: number; since: number | null };
   /** How many own transactions the upstream refused, and the first of them. */
   quarantined: { count: number; transactions: HeldBack[] };
+  /** Of a partial copy, what it subscribes to. */
+  subscriptions?: SubscriptionDocument[];
   /** The link to the upstream, where one is configured. */
   upstream?: {
     url: string;

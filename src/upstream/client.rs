@@ -15,7 +15,7 @@ use super::failure::Failure;
 use super::watchdog::Watchdog;
 use crate::crr::SiteId;
 use crate::http::BATCH_MEDIA_TYPE;
-use crate::sync::{Batch, Clock, Cursor, Schema, SchemaHash, Since, Sql, WantedQueries, json};
+use crate::sync::{Batch, Clock, Cursor, Position, Schema, SchemaHash, Since, Sql, WantedQueries, json};
 
 /// How long an event stream may be silent; the upstream shows a sign of life three times as often.
 const SILENCE: Duration = Duration::from_secs(45);
@@ -38,13 +38,15 @@ struct Creation<'a> {
     schema: &'a str,
 }
 
-/// What is asked of `changesForQueries`.
+/// What is asked of `getChangesForQueries`.
 #[derive(Serialize)]
 struct Subscription<'a> {
     queries: &'a [Sql],
-    subscription: String,
+    subscription: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     seen: Option<i64>,
+    #[serde(with = "json::optional_text", skip_serializing_if = "Option::is_none")]
+    since: Option<Cursor>,
     schema: &'a SchemaHash,
 }
 
@@ -172,37 +174,37 @@ impl Client {
             .boxed())
     }
 
-    /// Asks what is new of a subscription since the answer `seen`, and says how many bytes that took.
+    /// Asks what is new of a subscription.
     pub(super) async fn subscribe(
         &self,
         wanted: &WantedQueries,
-        seen: Option<i64>,
+        position: Option<Position>,
         schema: &SchemaHash,
-    ) -> Result<(Batch, usize), Failure> {
-        let WantedQueries { name, queries, .. } = wanted;
-        let subscription = self.subscription(name);
-        let body = Subscription { queries, subscription, seen, schema };
+    ) -> Result<Batch, Failure> {
+        let WantedQueries { name: subscription, queries, .. } = wanted;
+        let (seen, since) = (position.map(|at| at.seen), position.map(|at| at.since));
+        let body = Subscription { queries, subscription, seen, since, schema };
         let body = serde_json::to_vec(&body).map_err(Failure::again)?;
         let path = "/changes/query".into();
         let ask = Ask { method: Method::POST, path, accept: BATCHES, body: Some((body.into(), JSON)) };
-        read_batch(self.exchange.send(ask).await?).await
+        Ok(read_batch(self.exchange.send(ask).await?).await?.0)
     }
 
-    /// Opens the event stream of a subscription that the upstream knows, after the answer `seen`.
-    pub(super) async fn subscription_events(&self, name: &str, seen: i64) -> Result<Events, Failure> {
-        self.stream(format!("/events?subscription={}&seen={seen}", self.subscription(name))).await
+    /// Opens the event stream of a subscription that the upstream knows.
+    pub(super) async fn subscription_events(
+        &self,
+        name: &str,
+        Position { seen, since }: Position,
+        schema: &SchemaHash,
+    ) -> Result<Events, Failure> {
+        self.stream(format!("/events?subscription={name}&seen={seen}&since={since}&schema={schema}")).await
     }
 
     /// Ends a subscription.
     pub(super) async fn unsubscribe(&self, name: &str) -> Result<(), Failure> {
-        let path = format!("/changes/query?subscription={}", self.subscription(name));
+        let path = format!("/changes/query?subscription={name}");
         let ask = Ask { method: Method::DELETE, path, accept: JSON, body: None };
         success(self.exchange.send(ask).await?).await.map(drop)
-    }
-
-    /// The name of a subscription at the upstream: other copies of the same principal may have one of the same name.
-    fn subscription(&self, name: &str) -> String {
-        format!("{}.{name}", self.exchange.site())
     }
 
     async fn json<T: serde::de::DeserializeOwned>(

@@ -57,11 +57,6 @@ impl Exchange {
         Self { transport, config, dbid, site, principal, takes_gzip }
     }
 
-    /// In whose name it asks.
-    pub(super) fn site(&self) -> SiteId {
-        self.site
-    }
-
     /// Sends a request, and once more with other credentials where it is answered 401.
     pub(super) async fn send(&self, ask: Ask) -> Result<Response<ByteStream>, Failure> {
         let zipped = self.zip(&ask).await;

@@ -21,7 +21,7 @@ use super::failure::Failure;
 use super::link::Session;
 use super::pull::MERGE;
 use super::state::Direction;
-use crate::sync::{Batch, Replica, WantedQueries};
+use crate::sync::{Batch, Position, Replica, WantedQueries};
 
 /// How many subscriptions of a database have an event stream. Browsers open six connections to a host that speaks HTTP/1.1, and
 /// writes need one.
@@ -135,44 +135,42 @@ impl Session<'_> {
 
     async fn catch_up_and_follow(&self, wanted: &WantedQueries) -> Result<Infallible, Failure> {
         loop {
-            let seen = self.catch_up(wanted).await?;
+            self.catch_up(wanted).await?;
             self.link.state.set_subscription(&wanted.name, None);
             if self.subscriptions.behind().remove(&wanted.name) {
                 self.set_at_rest().await?;
             }
             match self.subscriptions.streams.try_acquire() {
-                Ok(_stream) => return self.follow_stream(wanted, seen).await,
+                Ok(_stream) => return self.follow_stream(wanted).await,
                 Err(_) => Delay::new(ASK).await,
             }
         }
     }
 
-    /// Asks until there is no more. Returns the number of the last answer.
-    async fn catch_up(&self, wanted: &WantedQueries) -> Result<i64, Failure> {
-        let (site, schema) = (self.upstream.site, self.schema.hash());
-        let name = wanted.name.clone();
-        let subscribed = self.link.database.read(move |replica| replica.subscribed(site, &name)).await??;
-        let mut seen = subscribed.map(|subscribed| subscribed.seen).filter(|seen| *seen > 0);
+    /// Asks until there is no more.
+    async fn catch_up(&self, wanted: &WantedQueries) -> Result<(), Failure> {
         loop {
-            let (answer, _) = self.client.subscribe(wanted, seen, schema).await?;
-            let (more, number) = (answer.more, answer.seen);
-            let Some(number) = number else {
-                return Err(Failure::not_a_sync_server(200, "an answer to a subscription has no number"));
-            };
+            let position = self.position(wanted).await?;
+            let answer = self.client.subscribe(wanted, position, self.schema.hash()).await?;
+            let more = answer.more;
             self.merge_answer(wanted, answer).await?;
             if !more {
-                return Ok(number);
+                return Ok(());
             }
-            seen = Some(number);
         }
     }
 
-    async fn follow_stream(&self, wanted: &WantedQueries, seen: i64) -> Result<Infallible, Failure> {
-        let mut events = match self.client.subscription_events(&wanted.name, seen).await {
-            // It lost the subscription since it answered.
-            Err(Failure::CursorLost) => return Err(Failure::again("the upstream does not know the subscription")),
-            events => events?,
-        };
+    /// How far it is.
+    async fn position(&self, wanted: &WantedQueries) -> Result<Option<Position>, Failure> {
+        let (site, name) = (self.upstream.site, wanted.name.clone());
+        let subscribed = self.link.database.read(move |replica| replica.subscribed(site, &name)).await??;
+        Ok(subscribed.map(|subscribed| subscribed.position).filter(|position| position.seen > 0))
+    }
+
+    async fn follow_stream(&self, wanted: &WantedQueries) -> Result<Infallible, Failure> {
+        let unknown = || Failure::again("the upstream does not know the subscription any more");
+        let position = self.position(wanted).await?.ok_or_else(unknown)?;
+        let mut events = self.client.subscription_events(&wanted.name, position, self.schema.hash()).await?;
         while let Some(event) = events.next().await {
             match event? {
                 Event::Batch(answer) => self.merge_answer(wanted, *answer).await?,

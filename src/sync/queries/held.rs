@@ -145,7 +145,7 @@ pub(super) fn release(
 pub(in crate::sync) fn move_to(conn: &Connection, from: SiteId, to: SiteId) -> Result<(), Error> {
     if has_table(conn, "crsql_sync_subscribed_rows")? {
         conn.execute(
-            "UPDATE OR IGNORE crsql_sync_subscribed SET host = ?2, seen = 0, whole = 0 WHERE host = ?1",
+            "UPDATE OR IGNORE crsql_sync_subscribed SET host = ?2, seen = 0, since = 0, whole = 0 WHERE host = ?1",
             (from.as_bytes(), to.as_bytes()),
         )?;
     }

@@ -68,7 +68,14 @@ async function demo() {
     root: www,
     define,
     plugins: [gluePlugin()],
-    build: { outDir: dist, emptyOutDir: true, copyPublicDir: false, target: "es2022", modulePreload: false },
+    build: {
+      outDir: dist,
+      emptyOutDir: true,
+      copyPublicDir: false,
+      target: "es2022",
+      modulePreload: false,
+      rolldownOptions: { input: ["index.html", "team/index.html", "team/ann/index.html", "team/ben/index.html"].map((page) => path.join(www, page)) },
+    },
   });
   const files = readdirSync(dist, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
@@ -77,7 +84,7 @@ async function demo() {
   const contents = createHash("sha256");
   for (const file of files) contents.update(file).update(readFileSync(path.join(dist, file)));
   // Its address is the folder's.
-  const shell = files.map((file) => "/" + file.replaceAll(path.sep, "/").replace(/^index\.html$/, ""));
+  const shell = files.map((file) => "/" + file.replaceAll(path.sep, "/").replace(/(^|\/)index\.html$/, "$1"));
   const build_ = contents.digest("hex").slice(0, 16);
   await library("demo/sw.ts", "sw.js", { outDir: dist, define: { __SHELL__: JSON.stringify(shell), __BUILD__: JSON.stringify(build_) } });
   copyFileSync(path.join(pkg, wasmFile), path.join(dist, wasmFile));

@@ -164,14 +164,16 @@ async function register(container: ServiceWorkerContainer, options: WorkerOption
 }
 
 async function control(container: ServiceWorkerContainer, registration: ServiceWorkerRegistration, url: string): Promise<ServiceWorker> {
-  if (container.controller) return container.controller;
+  // The page may be another one's so far, whose scope is wider.
+  const isControlled = () => container.controller && (container.controller === registration.active || !location.href.startsWith(registration.scope));
+  if (container.controller && isControlled()) return container.controller;
   if (!location.href.startsWith(registration.scope)) {
     throw new SyncError("not_controlled", `The worker serves ${registration.scope}, and this page is not below it. Move the script to a higher folder, or name a \`scope\` and send the header Service-Worker-Allowed.`);
   }
   const changed = new Promise<void>((resolve) => container.addEventListener("controllerchange", () => resolve(), { once: true }));
   const active = await activated(registration, url);
   // It claims the pages of its scope when it is activated. This page may have been opened in between.
-  if (!container.controller) post(active, { type: "crsql-sync:claim" });
+  if (!isControlled()) post(active, { type: "crsql-sync:claim" });
   await before(ANSWER_MS, changed);
   if (container.controller) return container.controller;
   throw new SyncError("not_controlled", "The browser keeps this page away from its worker, as it does after a reload with shift. Reload the page normally.");

@@ -3,6 +3,7 @@
 import "./demo.css";
 import { type Database, SyncError, type SyncStatus, connect } from "../client.js";
 import { ListView, type Item } from "./list.js";
+import { STATES } from "./states.js";
 
 const SCHEMA = `
   CREATE TABLE todo (
@@ -13,19 +14,6 @@ const SCHEMA = `
   );
   SELECT crsql_as_crr('todo');
 `;
-
-const STATES: Record<SyncStatus["state"], string> = {
-  starting: "Starting",
-  unavailable: "Not available",
-  online: "Online",
-  connecting: "Connecting",
-  offline: "Offline",
-  paused: "Network cut",
-  refused: "Refused by the server",
-  unauthorized: "Not signed in",
-  principal_changed: "Somebody else is signed in",
-  local: "Only in this browser",
-};
 
 const get = <E extends HTMLElement>(id: string) => document.getElementById(id) as E;
 const network = get<HTMLInputElement>("network");

@@ -9,7 +9,9 @@ import { installSyncWorker } from "../worker.js";
 
 declare const self: ServiceWorkerGlobalScope;
 
-installSyncWorker({ prefix: "/sync", upstream: "/sync" });
+// Two people on one page have a worker each, and a storage of their own.
+const storage = new URL(self.location.href).searchParams.get("storage");
+installSyncWorker({ prefix: "/sync", upstream: "/sync", ...(storage ? { storage } : {}) });
 
 /** One cache for each build: a shell of mixed releases is worse than an old one. */
 const CACHE_PREFIX = "demo-shell:";

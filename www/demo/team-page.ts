@@ -1,0 +1,4 @@
+/** The page around the two. */
+
+import "./demo.css";
+import "./team.css";

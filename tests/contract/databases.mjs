@@ -60,4 +60,36 @@ export default {
     ok(status.size.bytes > 0);
     ok(!("clock" in (await client.get("GET", "/status"))), "the clock is for those who ask");
   },
+
+  async "a new copy of an upstream can be a partial one, which holds what it subscribes to"(client) {
+    const full = client.other();
+    await full.create();
+    const created = await client.call("PUT", "", { body: { schema: TODO, partial: true } });
+    const { upstream } = await full.get("GET", "/status");
+    if (!upstream) {
+      problem(created, 400, "invalid_request");
+      problem(await client.call("GET", "/status"), 404, "not_found");
+      problem(await full.call("GET", "/upstream/subscriptions"), 404, "not_found");
+      return;
+    }
+    equal(created.status, 201);
+    problem(await full.call("PUT", "", { body: { schema: TODO, partial: true } }), 409, "database_exists");
+    const queries = [{ sql: "SELECT * FROM todo WHERE done = ?", params: [0] }];
+    problem(await full.call("PUT", "/upstream/subscriptions/open", { body: { queries } }), 400, "invalid_request");
+    problem(await client.call("PUT", "/upstream/subscriptions/open", { body: { queries: [] } }), 400, "invalid_request");
+    problem(await client.call("GET", "/upstream/subscriptions/open"), 404, "not_found");
+    await client.add("milk");
+    let one = await client.get("PUT", "/upstream/subscriptions/open", { body: { queries, forget: false } });
+    equal([one.id, one.forget, one.error], ["open", false, null]);
+    for (let tries = 0; !one.complete && tries < 200; tries++) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      one = await client.get("GET", "/upstream/subscriptions/open");
+    }
+    ok(one.complete, "it did not get complete");
+    equal(await client.ids(), ["milk"]);
+    equal((await client.get("GET", "/upstream/subscriptions")).subscriptions.map(({ id }) => id), ["open"]);
+    equal((await client.get("GET", "/status")).subscriptions.length, 1);
+    for (let twice = 0; twice < 2; twice++) equal((await client.call("DELETE", "/upstream/subscriptions/open")).status, 204);
+    problem(await client.call("GET", "/upstream/subscriptions/open"), 404, "not_found");
+  },
 };

@@ -3,7 +3,7 @@
 import { StrictMode, createElement as h, memo, useState } from "react";
 import { createRoot } from "react-dom/client";
 import { connect } from "crsql-sync";
-import { useQuery, useStatus } from "crsql-sync/react";
+import { useQuery, useStatus, useSubscription } from "crsql-sync/react";
 
 const schema = "CREATE TABLE todo (id TEXT PRIMARY KEY NOT NULL, list TEXT, title TEXT); SELECT crsql_as_crr('todo')";
 
@@ -32,12 +32,20 @@ function Status({ db }) {
   return h("p", { id: "status" }, `${state} ${unsent.changes}`);
 }
 
-function App({ db }) {
+function Subscribed({ db, list }) {
+  const { state, rows } = useSubscription(db, [["SELECT * FROM todo WHERE list = ?", [list]]]);
+  const { rows: held = [] } = useQuery(db, "SELECT title FROM todo ORDER BY title");
+  return h("p", { id: "subscribed" }, `${state} ${rows}: ${held.map(({ title }) => title)}`);
+}
+
+function App({ db, partial }) {
   const [shown, setShown] = useState({ a: true, b: true, list: "home" });
   Object.assign(globalThis, { show: (change) => setShown((shown) => ({ ...shown, ...change })) });
-  return [shown.a && h(List, { key: "a", id: "a", db, list: shown.list }), shown.b && h(List, { key: "b", id: "b", db, list: "home" }), h(Broken, { key: "c", db }), h(Status, { key: "s", db })];
+  return [shown.a && h(List, { key: "a", id: "a", db, list: shown.list }), shown.b && h(List, { key: "b", id: "b", db, list: "home" }), h(Broken, { key: "c", db }), h(Status, { key: "s", db }), shown.subscribed && h(Subscribed, { key: "p", db: partial, list: shown.subscribed })];
 }
 
 const db = await connect({ dbid: "react", schema, worker: "/crsql-sync-sw.js?upstream=/sync" });
-Object.assign(globalThis, { db, drawn, lib: {} });
-createRoot(document.getElementById("root")).render(h(StrictMode, null, h(App, { db })));
+// The other end of the same worker's upstream: a server's database, which this browser has some rows of.
+const partial = await connect({ dbid: "partial", schema, worker: "/crsql-sync-sw.js?upstream=/sync", partial: true });
+Object.assign(globalThis, { db, partial, drawn, lib: {} });
+createRoot(document.getElementById("root")).render(h(StrictMode, null, h(App, { db, partial })));

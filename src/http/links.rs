@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use futures_util::future::BoxFuture;
 use serde::Serialize;
+use tokio::sync::watch;
 
 use crate::store::{self, Database, Dbid};
 use crate::sync::WhenUnsent;
@@ -21,6 +22,9 @@ pub trait Links: Send + Sync + 'static {
 
     /// Has a link look up in the database what it is to subscribe to.
     fn resubscribe(&self, database: &Database);
+
+    /// Tells when rows leave a partial copy, of which no change tells. `None` where there is no link.
+    fn forgotten(&self, dbid: &Dbid) -> Option<watch::Receiver<()>>;
 }
 
 /// What a link is told to do. What is left out stays as it is.

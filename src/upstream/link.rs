@@ -65,6 +65,8 @@ impl Handle {
     /// Has the link look up what it is to subscribe to.
     pub(super) fn resubscribe(&self) {
         self.subscriptions.send_replace(());
+        // The rows of one that ended may have gone with it.
+        self.state.forgot();
     }
 }
 

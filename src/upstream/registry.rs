@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use tokio::sync::watch;
 
 use super::link::{Handle, Link, Orders};
 use super::{Config, Transport};
@@ -114,5 +115,9 @@ impl Links for Upstream {
         if let Some(link) = self.links().get(database.dbid()) {
             link.handle.resubscribe();
         }
+    }
+
+    fn forgotten(&self, dbid: &Dbid) -> Option<watch::Receiver<()>> {
+        self.links().get(dbid).map(|link| link.handle.state.forgotten())
     }
 }

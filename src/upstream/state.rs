@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use web_time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::http::links::{LinkError, LinkState, LinkStatus, Progress};
@@ -11,6 +12,7 @@ use crate::sync::WantedQueries;
 pub(super) struct State {
     url: String,
     now: Mutex<Now>,
+    forgotten: watch::Sender<()>,
 }
 
 #[derive(Default)]
@@ -54,7 +56,17 @@ impl Now {
 
 impl State {
     pub(super) fn new(url: String) -> Self {
-        Self { url, now: Mutex::default() }
+        Self { url, now: Mutex::default(), forgotten: watch::Sender::new(()) }
+    }
+
+    /// Rows have left the database.
+    pub(super) fn forgot(&self) {
+        self.forgotten.send_replace(());
+    }
+
+    /// Tells of rows that leave the database.
+    pub(super) fn forgotten(&self) -> watch::Receiver<()> {
+        self.forgotten.subscribe()
     }
 
     fn now(&self) -> MutexGuard<'_, Now> {

@@ -188,7 +188,9 @@ impl Session<'_> {
         let (wanted, schema) = (wanted.clone(), answer.schema.clone());
         let merge =
             move |replica: &mut Replica| replica.within(MERGE, |replica| replica.apply_wanted(&wanted, &answer));
-        self.link.database.call(merge).await??;
+        if self.link.database.call(merge).await?? {
+            self.link.state.forgot();
+        }
         if schema.is_some() && schema != self.upstream.schema {
             return Err(Failure::again("the upstream has another schema than when the link began"));
         }
@@ -205,7 +207,9 @@ impl Session<'_> {
                 let own = replica.wanted()?.iter().any(|wanted| wanted.forgets);
                 replica.forget_sent(sent, own)
             };
-            self.link.database.call(forget_sent).await??;
+            if self.link.database.call(forget_sent).await?? {
+                self.link.state.forgot();
+            }
             self.subscriptions.sent.notified().await;
         }
     }

@@ -318,6 +318,12 @@ export class Database {
     this.#closed.signal.throwIfAborted();
     this.#stream ??= new EventStream(this.#at, this.#http, this.#host, {
       batch: (json) => this.#take(JSON.parse(json) as Batch),
+      // Nobody tells of rows that left while there was no stream.
+      opened: () => this.#isPartial && this.#refresh(() => true),
+      forgotten: () => {
+        this.#status.refresh();
+        this.#refresh(() => true);
+      },
       reset: async () => {
         await this.create();
         this.#status.refresh();

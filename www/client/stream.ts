@@ -21,6 +21,10 @@ const TAKEOVER_MS = 1_000;
 export interface StreamHandlers {
   /** A batch of changes, as JSON. */
   batch(json: string): void;
+  /** The stream stands. */
+  opened(): void;
+  /** Rows left the copy, of which no change tells. */
+  forgotten(): void;
   /** What came before is void: the database is another one than the cursor spoke of. Returns where to begin. */
   reset(): Promise<string>;
 }
@@ -78,6 +82,7 @@ export class EventStream {
     const { signal } = this.#interrupt;
     const body = await this.#http.open({ path: "/events", query: { since: this.#cursor }, signal });
     const reader = body.getReader();
+    this.#handlers.opened();
     const parser = new EventParser();
     // A stream of this very page does not end with the request.
     const cancel = () => void reader.cancel().catch(() => {});
@@ -105,6 +110,8 @@ export class EventStream {
       this.#handlers.batch(data);
       // Only after the batch was taken: a cursor must not run ahead of what was seen.
       if (id) this.#cursor = id;
+    } else if (event === "forgotten") {
+      this.#handlers.forgotten();
     } else if (event === "problem") {
       const problem = JSON.parse(data) as { code?: string; detail?: string; title?: string };
       throw new SyncError(problem.code ?? "internal", problem.detail ?? problem.title ?? "The stream failed.", { problem });

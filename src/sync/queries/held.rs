@@ -73,32 +73,32 @@ impl Replica {
     pub fn apply_answer(&mut self, name: &str, answer: &Batch, forgets: bool) -> Result<Applied, ApplyError> {
         self.validate(answer)?;
         let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(Error::from)?;
-        let applied = merge(&transaction, &self.engine, self.schema.as_ref(), name, answer, forgets)?;
+        let (applied, _) = merge(&transaction, &self.engine, self.schema.as_ref(), name, answer, forgets)?;
         transaction.commit().map_err(Error::from)?;
         Ok(applied)
     }
 
     /// Forgets the rows that left all subscriptions and wait until the host has their writes, which it has up to `sent`; with `own`
     /// also those that this copy wrote itself up to there, and that are of no subscription: nobody would tell of what becomes of
-    /// them.
+    /// them. Returns whether there were any.
     ///
     /// Best called a while after the host acknowledged that much, when it has answered to it: a row that a query reads, and that
     /// is forgotten before the answer says so, is away until then.
-    pub fn forget_sent(&mut self, sent: Since, own: bool) -> Result<(), Error> {
-        let Since::After(Cursor { version: sent, .. }) = sent else { return Ok(()) };
+    pub fn forget_sent(&mut self, sent: Since, own: bool) -> Result<bool, Error> {
+        let Since::After(Cursor { version: sent, .. }) = sent else { return Ok(false) };
         let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(TABLES)?;
         let mut rows = of_subscription(&transaction, OF_NONE, false)?;
         if own {
             rows.extend(written_here(&transaction, &self.engine, sent)?);
         }
-        forget(&transaction, &self.engine, rows, sent)?;
+        let forgot = forget(&transaction, &self.engine, rows, sent)?;
         transaction.commit()?;
-        Ok(())
+        Ok(forgot)
     }
 }
 
-/// What [`Replica::apply_answer`] does, within its transaction.
+/// What [`Replica::apply_answer`] does, within its transaction; also returns whether rows were forgotten.
 pub(super) fn merge(
     conn: &Connection,
     engine: &Engine,
@@ -106,14 +106,12 @@ pub(super) fn merge(
     name: &str,
     answer: &Batch,
     forgets: bool,
-) -> Result<Applied, ApplyError> {
+) -> Result<(Applied, bool), ApplyError> {
     let applied = apply(conn, engine, schema, answer)?;
     let left = note(conn, name, answer)?;
-    if forgets {
-        let sent = peers::cursor(conn, Event::Acknowledged, answer.from)?;
-        forget(conn, engine, left, sent)?;
-    }
-    Ok(applied)
+    let sent = peers::cursor(conn, Event::Acknowledged, answer.from)?;
+    let forgot = forgets && forget(conn, engine, left, sent)?;
+    Ok((applied, forgot))
 }
 
 /// Ends what this copy has of a subscription `name` to the copy `host`.
@@ -164,18 +162,22 @@ pub(super) fn count(conn: &Connection, host: SiteId, name: &str) -> Result<u64, 
     Ok(count.query_row((host.as_bytes(), name), |row| row.get::<_, i64>(0))?.unsigned_abs())
 }
 
-/// Forgets rows, but for those with writes that were not sent. These are noted, to be tried again.
+/// Forgets rows, but for those with writes that were not sent. These are noted, to be tried again. Returns whether there were
+/// any to forget.
 fn forget(
     conn: &Connection,
     engine: &Engine,
     rows: impl IntoIterator<Item = RowName>,
     sent: Version,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
+    let mut any = false;
     for RowName { table, pk } in rows {
-        let note = if engine.forget(conn, &table, &pk, sent)? { REMOVE } else { ADD };
+        let forgot = engine.forget(conn, &table, &pk, sent)?;
+        let note = if forgot { REMOVE } else { ADD };
         conn.prepare_cached(note)?.execute((&*table, &*pk, OF_NONE))?;
+        any |= forgot;
     }
-    Ok(())
+    Ok(any)
 }
 
 /// Writes down what an answer says of a subscription. Returns the rows that are in none any more.

@@ -2,7 +2,6 @@
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
-use super::super::apply::Applied;
 use super::super::batch::Batch;
 use super::super::error::{ApplyError, Error};
 use super::super::layout::has_table;
@@ -135,18 +134,18 @@ impl Replica {
         Ok(())
     }
 
-    /// Merges an answer to a wanted subscription, as [`apply_answer`](Self::apply_answer) does. `None`, and nothing done, where
-    /// it is not wanted any more, or with other queries.
-    pub fn apply_wanted(&mut self, wanted: &WantedQueries, answer: &Batch) -> Result<Option<Applied>, ApplyError> {
+    /// Merges an answer to a wanted subscription, as [`apply_answer`](Self::apply_answer) does, unless it is not wanted any more,
+    /// or with other queries. Returns whether rows were forgotten.
+    pub fn apply_wanted(&mut self, wanted: &WantedQueries, answer: &Batch) -> Result<bool, ApplyError> {
         self.validate(answer)?;
         let WantedQueries { name, forgets, .. } = wanted;
         let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(Error::from)?;
         if !advance(&transaction, wanted, !answer.more)? {
-            return Ok(None);
+            return Ok(false);
         }
-        let applied = held::merge(&transaction, &self.engine, self.schema.as_ref(), name, answer, *forgets)?;
+        let (_, forgot) = held::merge(&transaction, &self.engine, self.schema.as_ref(), name, answer, *forgets)?;
         transaction.commit().map_err(Error::from)?;
-        Ok(Some(applied))
+        Ok(forgot)
     }
 }
 

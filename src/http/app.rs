@@ -15,7 +15,8 @@ use super::auth::{Access, Authorize, Operation, Verdict};
 use super::events::{self, AllFrames};
 use super::links::Links;
 use super::operations::{
-    apply, create, file, get as get_changes, migrate, query, request, sql, status, subscriptions, ticket, upstream, verify,
+    apply, create, file, get as get_changes, migrate, query, request, sql, status, subscriptions, ticket, upstream,
+    verify,
 };
 use super::problem::{Code, Problem};
 use super::tickets::Tickets;

@@ -10,6 +10,7 @@ mod queries;
 
 use std::convert::Infallible;
 use std::fmt::Display;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,6 +63,7 @@ pub(super) async fn handle(State(settings): State<Settings>, request: Request) -
         _place: place,
         source,
         versions,
+        forgotten: call.settings.links.as_ref().and_then(|links| links.forgotten(&call.dbid)),
         draining: call.settings.drain.subscribe(),
         expiry,
         heartbeat: Delay::new(call.settings.limits.heartbeat),
@@ -138,6 +140,8 @@ struct Feed {
     _place: OwnedSemaphorePermit,
     source: Source,
     versions: watch::Receiver<Version>,
+    /// Of rows that leave a partial copy no change tells.
+    forgotten: Option<watch::Receiver<()>>,
     draining: watch::Receiver<bool>,
     /// When the reader must come back with a new token.
     expiry: Expiry,
@@ -164,6 +168,7 @@ enum Phase {
 enum Woken {
     More,
     Written,
+    Forgotten,
     Silent,
     Draining,
     Expired,
@@ -208,6 +213,7 @@ impl Feed {
                         Delay::new(rest).await;
                     }
                 }
+                Woken::Forgotten => return Some(Bytes::from_static(b"event: forgotten\ndata: {}\n\n")),
                 Woken::Silent => return Some(self.sign_of_life()),
                 Woken::Draining => {
                     self.phase = Phase::Ended;
@@ -225,14 +231,21 @@ impl Feed {
 
     async fn wait(&mut self) -> Woken {
         let written = Box::pin(self.versions.changed());
+        let forgotten = Box::pin(async {
+            match &mut self.forgotten {
+                Some(forgotten) if forgotten.changed().await.is_ok() => {}
+                _ => pending().await,
+            }
+        });
         let draining = Box::pin(self.draining.wait_for(|draining| *draining));
         let ending = select(draining, Box::pin(self.expiry.comes()));
-        match select(ending, select(written, &mut self.heartbeat)).await {
+        match select(ending, select(select(written, forgotten), &mut self.heartbeat)).await {
             Either::Left((Either::Left(_), _)) => Woken::Draining,
             Either::Left((Either::Right(_), _)) => Woken::Expired,
-            Either::Right((Either::Left((Ok(()), _)), _)) => Woken::Written,
+            Either::Right((Either::Left((Either::Left((Ok(()), _)), _)), _)) => Woken::Written,
             // The database is gone from under the stream: what reads it next finds another.
-            Either::Right((Either::Left((Err(_), _)), _)) => Woken::Draining,
+            Either::Right((Either::Left((Either::Left((Err(_), _)), _)), _)) => Woken::Draining,
+            Either::Right((Either::Left((Either::Right(_), _)), _)) => Woken::Forgotten,
             Either::Right((Either::Right(_), _)) => Woken::Silent,
         }
     }

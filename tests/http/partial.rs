@@ -279,6 +279,23 @@ async fn a_subscription_that_ends_takes_along_the_rows_that_no_other_one_reads()
 }
 
 #[tokio::test]
+async fn readers_of_events_are_told_of_rows_that_are_forgotten() {
+    let hub = hub().await;
+    add(&hub, "1", "boat").await;
+    let copy = copy_of(&hub).await;
+    subscribe(&copy, "mine", json!([{ "sql": "SELECT * FROM task WHERE project = 'boat'" }])).await;
+    has(&copy, &["1"]).await;
+    let since = copy.at("a").await;
+    let mut events = copy.request(Method::GET, &format!("/a/events?since={since}")).send().await.unwrap();
+    let mut heard = String::new();
+    hub.sql("a", "UPDATE task SET project = 'house'").await;
+    while !heard.contains("event: forgotten\ndata: {}\n\n") {
+        heard += &String::from_utf8_lossy(&events.chunk().await.unwrap().unwrap());
+    }
+    assert!(tasks(&copy).await.is_empty());
+}
+
+#[tokio::test]
 async fn many_rows_come_in_pages_and_many_subscriptions_are_all_followed() {
     let hub = hub().await;
     let fill = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12000)

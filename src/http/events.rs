@@ -232,9 +232,12 @@ impl Feed {
     async fn wait(&mut self) -> Woken {
         let written = Box::pin(self.versions.changed());
         let forgotten = Box::pin(async {
-            match &mut self.forgotten {
-                Some(forgotten) if forgotten.changed().await.is_ok() => {}
-                _ => pending().await,
+            let told = match &mut self.forgotten {
+                Some(forgotten) => forgotten.changed().await.is_ok(),
+                None => false,
+            };
+            if !told {
+                pending::<()>().await;
             }
         });
         let draining = Box::pin(self.draining.wait_for(|draining| *draining));

@@ -74,8 +74,17 @@ describe("a partial copy", () => {
   });
 
   test("forgets rows that leave, which stay at the server, and gets them back whole", async () => {
+    const shows = (count) => stage.page.waitForFunction((count) => globalThis.shown?.length === count, count, { timeout: 10_000 });
+    await stage.page.evaluate(() => void (globalThis.stop = globalThis.db.watch("SELECT id FROM task", [], (rows) => (globalThis.shown = rows))));
+    await shows(6);
+    // Of rows that only leave no change tells.
+    await sql("UPDATE task SET project = 'sea' WHERE id = '2'");
+    await shows(5);
+    await sql("UPDATE task SET project = 'tree' WHERE id = '2'");
+    await shows(6);
     await sql("DELETE FROM member WHERE project = 'tree'");
-    await has(["3", "6", "9"]);
+    await shows(3);
+    await stage.page.evaluate(() => globalThis.stop());
     assert.equal((await sql("SELECT id FROM task")).length, 9);
     await sql("INSERT INTO member VALUES ('tree', 'ann')");
     await has(["2", "3", "5", "6", "8", "9"]);

@@ -287,7 +287,7 @@ export class Database {
   #subscribe(what: string | readonly Statement[], { id, forget }: SubscribeOptions): Subscription {
     const queries = toJson(what);
     const body = this.mode === "server" ? undefined : { queries, forget };
-    return new Subscription(id ?? this.subscriptionId(what), body, this.#base, (call) => this.#call(call, {}), this.status);
+    return new Subscription(id ?? this.subscriptionId(what), body, this.#base, (call) => this.#call(call, {}), this.status, this.#closed.signal);
   }
 
   #start(key: string, body: object): LiveQuery {

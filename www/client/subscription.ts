@@ -47,7 +47,7 @@ export class Subscription {
   #current: SubscriptionStatus = { state: "pending", rows: 0, error: null };
 
   /** @internal */
-  constructor(id: string, body: unknown, url: URL, call: <T>(call: Call) => Promise<T>, database: Store<SyncStatus>) {
+  constructor(id: string, body: unknown, url: URL, call: <T>(call: Call) => Promise<T>, database: Store<SyncStatus>, closed: AbortSignal) {
     this.id = id;
     this.#call = call;
     this.#lock = `crsql-sync:subscription ${url.href} ${id}`;
@@ -55,6 +55,8 @@ export class Subscription {
     this.ready = this.#start(body);
     // Whoever does not ask is not told.
     this.ready.catch(() => {});
+    // The copy goes on with it.
+    closed.addEventListener("abort", () => this.#ended.abort(closed.reason));
   }
 
   /** Ends it, unless another tab uses it. Its rows leave this copy, unless it was not to forget them, or another one has them. */
@@ -105,7 +107,10 @@ export class Subscription {
     if (body === undefined) return void this.#take({ id: this.id, forget: false, complete: true, rows: 0, error: null });
     const { signal } = this.#ended;
     await new Promise<void>((resolve, reject) => {
-      const hold = () => (resolve(), new Promise<void>((release) => signal.addEventListener("abort", () => release())));
+      const hold = () => {
+        resolve();
+        if (!signal.aborted) return new Promise<void>((release) => signal.addEventListener("abort", () => release()));
+      };
       this.#held = navigator.locks.request(this.#lock, { mode: "shared" }, hold).catch(reject);
     });
     signal.throwIfAborted();

@@ -4,18 +4,22 @@
 //! engine's own: what they write is noted before the write that fired them. So where there are any, what the notes come to is
 //! [held against the table](Writes::settle).
 
+mod hints;
+mod moves;
+
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::super::clock::{ColumnId, RowClock, SELF, Stamp};
-use super::super::journal::{COLUMNS_PER_WORD, Journal, Kind};
-use super::super::log::{self, Touched};
+use super::super::journal::{COLUMNS_PER_WORD, Kind};
+use super::super::log::Touched;
 use super::super::rows::{Clocked, Rows};
 use super::super::state::State;
-use super::super::table::{Table, TableId};
+use super::super::table::Table;
 use super::super::{CausalLength, Result, Version, pack};
 use super::cells::{CellWrite, CellWrites, add_writes, after};
+use hints::Hints;
 
 /// Replays events against the rows that they name. Each row is read once, and written once by [`finish`](Self::finish).
 pub(super) struct Writes<'c> {
@@ -188,64 +192,6 @@ impl<'c> Writes<'c> {
         Ok(())
     }
 
-    fn change_pk(&mut self, key: i64, old_key: i64, pk: Vec<u8>, old_pk: &[u8]) -> Result<()> {
-        self.hints.forget(old_key);
-        let moved = self.take_or_new(old_key)?;
-        let victim = self.take_replaced(key, Some(&pk))?;
-        let tombstone = if victim.is_none() { self.stored.find_packed_tombstone(&pk)? } else { None };
-        let beaten = |column| victim.as_ref().and_then(|row| row.clock.get(column)).map(|stamp| stamp.col_version);
-        let mut clock = RowClock::default();
-        for (column, stamp) in moved.clock.iter().filter(|(column, _)| *column != ColumnId::SENTINEL) {
-            // Over a live row the moved cell must beat the one that it replaces, or copies that merge it would differ.
-            let col_version = beaten(column).map_or(stamp.col_version, |beaten| after(stamp.col_version.max(beaten)));
-            clock.set(column, self.stamp(col_version, self.state.take_seqs(1)));
-        }
-        if victim.is_some() || tombstone.is_some() {
-            // The row that was here may have cells, here or elsewhere, which the moved one has not: they are beaten too.
-            for column in self.table.columns.iter().map(|column| column.id) {
-                if clock.get(column).is_none() {
-                    let col_version = after(beaten(column).unwrap_or(0));
-                    clock.set(column, self.stamp(col_version, self.state.take_seqs(1)));
-                }
-            }
-        }
-        self.bury(old_key, Some(&moved), old_pk)?;
-        let (cl, number) = match (victim, tombstone) {
-            (Some(victim), _) => {
-                let cl = victim.clock.sentinel().map_or(Ok(1), |stamp| incarnation(stamp.col_version, 2))?;
-                (cl, victim.number)
-            }
-            (None, Some(tombstone)) => {
-                self.stored.exhume(tombstone.number)?;
-                (incarnation(tombstone.stamp.col_version, 1)?, tombstone.number)
-            }
-            (None, None) => (1, self.new_number(key)?),
-        };
-        clock.set(ColumnId::SENTINEL, self.stamp(cl, self.state.take_seqs(1)));
-        self.put(key, Some(Clocked { clock, number }));
-        Ok(())
-    }
-
-    /// The rowid changed and the primary key did not: it is the same row elsewhere.
-    fn change_rowid(&mut self, key: i64, old_key: i64) -> Result<()> {
-        self.hints.forget(old_key);
-        let Some(row) = self.take(old_key)? else { return Ok(()) };
-        self.stored.keep_number(row.number);
-        // What the log says of the old key is true of the new one.
-        let entry = Touched { table: self.table.id, tombstone: false, key };
-        let mut touched = false;
-        for version in row.clock.versions() {
-            // This transaction's is written at its end.
-            if version == self.version {
-                touched = true;
-            } else {
-                log::add(self.stored.conn, version, entry)?;
-            }
-        }
-        self.rows.insert(key, Row::Known { clocked: Some(row), changed: true, touched });
-        Ok(())
-    }
-
     /// A row that was not tracked took the place of another, whose clock stays with the primary key.
     fn insert_untracked(&mut self, key: i64, pk: &[u8]) -> Result<()> {
         if self.table.key.follows_pk() {
@@ -397,41 +343,6 @@ impl<'c> Writes<'c> {
             self.stored.store(key, &row)?;
         }
         Ok(())
-    }
-}
-
-/// The rows that are about to be replaced, by the primary key of the write that will, and by their keys.
-#[derive(Default)]
-struct Hints {
-    by_pk: HashMap<Vec<u8>, i64>,
-    by_key: HashMap<i64, Vec<u8>>,
-}
-
-impl Hints {
-    fn add(&mut self, pk: Vec<u8>, key: i64) {
-        self.forget(key);
-        self.by_pk.insert(pk.clone(), key);
-        self.by_key.insert(key, pk);
-    }
-
-    fn take(&mut self, pk: &[u8]) -> Option<i64> {
-        let key = self.by_pk.remove(pk)?;
-        self.by_key.remove(&key);
-        Some(key)
-    }
-
-    /// Leaves what was not used to the next flush: this one may have come in the middle of a statement.
-    fn keep(self, journal: &mut Journal, table: TableId) {
-        for (pk, key) in self.by_pk {
-            journal.push_hint(table, key, pk);
-        }
-    }
-
-    /// The row with `key` is gone, so no later write can be replacing it.
-    fn forget(&mut self, key: i64) {
-        if let Some(pk) = self.by_key.remove(&key) {
-            self.by_pk.remove(&pk);
-        }
     }
 }
 

@@ -3,21 +3,20 @@
 //! The same bodies run natively and, in a service worker, in wasm.
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use common::replicas::{replica, run};
 use crsql_sync::crr::Version;
 use crsql_sync::sync::session::{Config, Hello, LinkId, Message, Output, Session};
-use crsql_sync::sync::{Clock, Page, Replica, Request, Schema, Since, Sql, SqlLimits, VersionsRequest, Wanted};
-use rusqlite::Connection;
+use crsql_sync::sync::{Clock, Page, Replica, Request, Since, VersionsRequest, Wanted};
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 #[cfg(target_family = "wasm")]
 wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_service_worker);
-
-const TODO: &str = "CREATE TABLE todo (id TEXT PRIMARY KEY NOT NULL, title TEXT, done INTEGER DEFAULT 0);
-                    SELECT crsql_as_crr('todo');";
 
 struct Node {
     replica: Replica,
@@ -51,11 +50,7 @@ struct World {
 
 impl World {
     fn new(count: usize, config: Config, seed: u64) -> Self {
-        let node = |_| {
-            let mut replica = Replica::open(Connection::open_in_memory().unwrap()).unwrap();
-            replica.create_database_if_not_exists(&Schema::parse(TODO).unwrap()).unwrap();
-            Node { replica, session: Session::new(config), wake_at: None }
-        };
+        let node = |_| Node { replica: replica(), session: Session::new(config), wake_at: None };
         Self {
             nodes: (0..count).map(node).collect(),
             air: BTreeMap::new(),
@@ -97,9 +92,7 @@ impl World {
 
     fn run(&mut self, node: usize, sql: &str) {
         let Node { replica, session, .. } = &mut self.nodes[node];
-        let limits =
-            SqlLimits { rows: 1000, bytes: 1 << 20, time: Duration::from_secs(10), read_only: false, tables: None };
-        replica.sql(&[Sql { sql: sql.into(), params: vec![] }], limits).unwrap();
+        run(replica, sql);
         let output = session.written(replica, self.now).unwrap();
         self.sent_by(node, output);
     }
@@ -365,9 +358,7 @@ fn a_claim_that_was_added_when_a_batch_was_sent_again_is_repeated_if_the_first_o
     let (site, merge) = (replica.site(), Version::new(1).unwrap());
     // The number of a merge is claimed with the next transaction. That one does not fit in the page.
     assert!(!first.covers.contains(site, merge));
-    let limits = SqlLimits { rows: 10, bytes: 1000, time: Duration::from_secs(10), read_only: false, tables: None };
-    let insert = "INSERT INTO todo (id, title) VALUES ('b', 'x')";
-    replica.sql(&[Sql { sql: insert.into(), params: vec![] }], limits).unwrap();
+    run(replica, "INSERT INTO todo (id, title) VALUES ('b', 'x')");
     now += config.patience;
     let again = batch(&session.wake(replica, now).unwrap());
     assert_eq!(again.end, first.end);

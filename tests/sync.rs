@@ -3,12 +3,15 @@
 //! The same bodies run natively and, in a service worker, in wasm.
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod common;
+
 use std::time::Duration;
 
+use common::replicas::{TODO, add, empty, limits, replica, run, sql, try_sql};
 use crsql_sync::crr::{SiteId, Version};
 use crsql_sync::sync::{
-    ApplyError, Batch, CreateError, Cursor, Error, Outgoing, Page, Replica, Request, RequestError, RequestKey,
-    ResultSet, Schema, Since, Sql, SqlError, SqlLimits,
+    ApplyError, Batch, CreateError, Cursor, Error, Outgoing, Page, Replica, Request, RequestError, RequestKey, Schema,
+    Since, Sql, SqlError, SqlLimits,
 };
 use rusqlite::Connection;
 #[cfg(target_family = "wasm")]
@@ -17,38 +20,8 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 #[cfg(target_family = "wasm")]
 wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_service_worker);
 
-const TODO: &str = "CREATE TABLE todo (id TEXT PRIMARY KEY NOT NULL, title TEXT, done INTEGER DEFAULT 0);
-                    SELECT crsql_as_crr('todo');";
-
-fn empty() -> Replica {
-    Replica::open(Connection::open_in_memory().unwrap()).unwrap()
-}
-
-fn replica() -> Replica {
-    let mut replica = empty();
-    replica.create_database_if_not_exists(&Schema::parse(TODO).unwrap()).unwrap();
-    replica
-}
-
-fn limits() -> SqlLimits {
-    SqlLimits { rows: 1000, bytes: 1 << 20, time: Duration::from_secs(10), read_only: false, tables: None }
-}
-
-fn try_sql(replica: &mut Replica, sql: &str) -> Result<Vec<ResultSet>, SqlError> {
-    replica.sql(&[Sql { sql: sql.into(), params: vec![] }], limits())
-}
-
-fn sql(replica: &mut Replica, sql: &str) -> ResultSet {
-    try_sql(replica, sql).unwrap().remove(0)
-}
-
-fn add(replica: &mut Replica, id: &str) {
-    sql(replica, &format!("INSERT INTO todo (id, title) VALUES ('{id}', 'title of {id}')"));
-}
-
 fn rows(replica: &mut Replica) -> String {
-    let result = sql(replica, "SELECT * FROM todo ORDER BY id");
-    serde_json::to_string(&result.rows).unwrap()
+    sql(replica, "SELECT * FROM todo ORDER BY id")
 }
 
 fn version(n: i64) -> Version {
@@ -89,10 +62,10 @@ fn two_replicas_that_exchange_batches_end_up_equal() {
     add(&mut a, "1");
     add(&mut a, "2");
     add(&mut b, "3");
-    sql(&mut b, "INSERT INTO todo VALUES ('2', 'other', 1)");
+    run(&mut b, "INSERT INTO todo VALUES ('2', 'other', 1)");
     pull(&mut a, &mut b, Page::default());
     pull(&mut b, &mut a, Page::default());
-    sql(&mut a, "DELETE FROM todo WHERE id = '1'");
+    run(&mut a, "DELETE FROM todo WHERE id = '1'");
     pull(&mut a, &mut b, Page::default());
     assert_eq!(rows(&mut a), rows(&mut b));
     assert_eq!(rows(&mut a), r#"[["2","title of 2",1],["3","title of 3",0]]"#);
@@ -222,7 +195,7 @@ fn pages_end_where_a_version_ends() {
 fn a_version_over_the_limit_is_cut_and_its_last_piece_alone_is_refused() {
     let (mut a, mut b, mut c) = (replica(), replica(), replica());
     let values: Vec<_> = (0..50).map(|id| format!("('{id:02}', 'x', 0)")).collect();
-    sql(&mut a, &format!("INSERT INTO todo VALUES {}", values.join(",")));
+    run(&mut a, &format!("INSERT INTO todo VALUES {}", values.join(",")));
     add(&mut c, "c");
     pull(&mut c, &mut a, Page::default());
     let page = Page { changes: 7, ..Page::default() };
@@ -263,7 +236,7 @@ fn a_version_over_the_limit_is_cut_and_its_last_piece_alone_is_refused() {
 fn pieces_of_a_version_that_changes_meanwhile_still_add_up() {
     let (mut a, mut b) = (replica(), replica());
     let values: Vec<_> = (0..20).map(|id| format!("('{id:02}', 'x', 0)")).collect();
-    sql(&mut a, &format!("INSERT INTO todo VALUES {}", values.join(",")));
+    run(&mut a, &format!("INSERT INTO todo VALUES {}", values.join(",")));
     let page = Page { changes: 6, ..Page::default() };
     let mut since = Since::Beginning;
     for round in 0.. {
@@ -275,7 +248,7 @@ fn pieces_of_a_version_that_changes_meanwhile_still_add_up() {
             break;
         }
         if round < 3 {
-            sql(&mut a, &format!("UPDATE todo SET title = 'y' WHERE id IN ('0{round}', '1{round}')"));
+            run(&mut a, &format!("UPDATE todo SET title = 'y' WHERE id IN ('0{round}', '1{round}')"));
         }
     }
     assert_eq!(rows(&mut a), rows(&mut b));
@@ -286,7 +259,7 @@ fn until_before_what_is_held_moves_nothing() {
     let mut a = replica();
     add(&mut a, "1");
     let at = a.at().unwrap();
-    sql(&mut a, "INSERT INTO todo (id) VALUES ('2'), ('3')");
+    run(&mut a, "INSERT INTO todo (id) VALUES ('2'), ('3')");
     let page = Page { changes: 2, ..Page::default() };
     let since = a.request_changes(&Request { page, ..request(Since::After(at)) }).unwrap().next.unwrap();
     assert!(matches!(since, Since::Within(_)));
@@ -435,7 +408,7 @@ fn a_write_that_comes_twice_with_one_key_is_done_once() {
     assert_eq!(a.sql_once(Some(&key), &count, limits()).unwrap(), first);
     let at = a.at().unwrap();
     a.sql_once(Some(&"another".parse().unwrap()), &count, limits()).unwrap();
-    assert_eq!(serde_json::to_string(&sql(&mut a, "SELECT done FROM todo").rows).unwrap(), "[[2]]");
+    assert_eq!(serde_json::to_string(&run(&mut a, "SELECT done FROM todo").rows).unwrap(), "[[2]]");
     assert_eq!(a.at().unwrap().version.get(), at.version.get() + 1);
     for bad in ["", "a b", "ü", &"x".repeat(129)] {
         assert!(bad.parse::<RequestKey>().is_err());
@@ -449,7 +422,7 @@ fn what_failed_is_run_again_and_old_answers_are_forgotten() {
     let insert = [Sql { sql: "INSERT INTO todo (id) VALUES ('x')".into(), params: vec![] }];
     add(&mut a, "x");
     assert!(a.sql_once(Some(&key), &insert, limits()).is_err());
-    sql(&mut a, "DELETE FROM todo");
+    run(&mut a, "DELETE FROM todo");
     assert!(a.sql_once(Some(&key), &insert, limits()).is_ok());
     for i in 0..100 {
         let insert = [Sql { sql: format!("INSERT INTO todo (id) VALUES ({i})"), params: vec![] }];
@@ -469,8 +442,8 @@ fn a_foreign_key_of_a_local_table_does_not_refuse_a_merge() {
     }
     add(&mut a, "x");
     pull(&mut a, &mut b, Page::default());
-    sql(&mut b, "INSERT INTO note VALUES (1, 'x')");
-    sql(&mut a, "DELETE FROM todo");
+    run(&mut b, "INSERT INTO note VALUES (1, 'x')");
+    run(&mut a, "DELETE FROM todo");
     pull(&mut a, &mut b, Page::default());
     assert_eq!(rows(&mut b), "[]");
 }
@@ -547,9 +520,9 @@ fn sql_from_outside_is_kept_to_the_rows_of_its_database() {
         "SELECT name FROM pragma_table_info('todo')",
         "SELECT 1; -- the end",
     ] {
-        sql(&mut a, text);
+        run(&mut a, text);
     }
-    sql(&mut a, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5) SELECT * FROM n");
+    run(&mut a, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5) SELECT * FROM n");
 }
 
 #[test]
@@ -574,7 +547,7 @@ fn a_schemas_own_triggers_cannot_reach_what_the_engine_keeps() {
     let mut a = empty();
     let schema = Schema::parse(&format!("{TODO} CREATE TABLE log (id, at); {good}")).unwrap();
     a.create_database_if_not_exists(&schema).unwrap();
-    sql(&mut a, "DELETE FROM todo");
+    run(&mut a, "DELETE FROM todo");
 }
 
 #[test]
@@ -727,7 +700,7 @@ fn the_state_of_the_sync_survives_a_restart() {
 #[test]
 fn a_text_that_is_no_utf8_travels_as_a_blob() {
     let (mut a, mut b) = (replica(), replica());
-    sql(&mut a, "INSERT INTO todo (id, title) VALUES ('1', CAST(x'ff' AS TEXT)), ('2', 'fine')");
+    run(&mut a, "INSERT INTO todo (id, title) VALUES ('1', CAST(x'ff' AS TEXT)), ('2', 'fine')");
     pull(&mut a, &mut b, Page::default());
     assert_eq!(rows(&mut b), r#"[["1",{"$blob":"ff"},0],["2","fine",0]]"#);
 }

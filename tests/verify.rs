@@ -9,6 +9,7 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::histories::{SCHEMA, TABLES, statement};
+use common::replicas::{TODO, with_schema};
 use crsql_sync::crr::pack::pack;
 use crsql_sync::crr::{Change, SiteId};
 use crsql_sync::sync::verify::{Item, List, Node, Prefix, Sum};
@@ -24,16 +25,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 #[cfg(target_family = "wasm")]
 wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_service_worker);
 
-const TODO: &str = "CREATE TABLE todo (id TEXT PRIMARY KEY NOT NULL, title TEXT, done INTEGER DEFAULT 0);
-                    SELECT crsql_as_crr('todo');";
-
 const ALL: Page = Page { changes: usize::MAX, bytes: usize::MAX };
-
-fn replica(schema: &str) -> Replica {
-    let mut replica = Replica::open(Connection::open_in_memory().unwrap()).unwrap();
-    replica.create_database_if_not_exists(&Schema::parse(schema).unwrap()).unwrap();
-    replica
-}
 
 fn run(replica: &Replica, sql: &str) {
     replica.connection().execute_batch(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
@@ -189,7 +181,7 @@ fn cases(default: u32) -> ProptestConfig {
 
 #[test]
 fn copies_that_synced_are_equal_after_one_round_trip_of_roots() {
-    let (mut a, mut b) = (replica(TODO), replica(TODO));
+    let (mut a, mut b) = (with_schema(TODO), with_schema(TODO));
     assert!(reconcile(&mut a, &mut b).equal);
     add(&a, 0..500);
     add(&b, 400..900);
@@ -205,7 +197,7 @@ fn copies_that_synced_are_equal_after_one_round_trip_of_roots() {
 
 #[test]
 fn rows_that_a_wrong_cursor_left_out_are_found_and_no_others_travel() {
-    let (mut a, mut b) = (replica(TODO), replica(TODO));
+    let (mut a, mut b) = (with_schema(TODO), with_schema(TODO));
     add(&a, 0..3000);
     sync(&mut a, &mut b);
     add(&a, 3000..3010);
@@ -226,7 +218,7 @@ fn rows_that_a_wrong_cursor_left_out_are_found_and_no_others_travel() {
 
 #[test]
 fn a_single_cell_that_was_withheld_is_found() {
-    let (mut a, mut b) = (replica(TODO), replica(TODO));
+    let (mut a, mut b) = (with_schema(TODO), with_schema(TODO));
     add(&a, 0..1000);
     lose(&mut a, &mut b, |change| (&*change.cid, &change.val) != ("title", &Value::Text("title of 7".into())));
     let report = reconcile(&mut b, &mut a);
@@ -237,7 +229,7 @@ fn a_single_cell_that_was_withheld_is_found() {
 
 #[test]
 fn a_copy_that_has_nothing_gets_everything_a_page_at_a_time() {
-    let (mut a, mut b) = (replica(TODO), replica(TODO));
+    let (mut a, mut b) = (with_schema(TODO), with_schema(TODO));
     add(&a, 0..500);
     run(&a, "DELETE FROM todo WHERE id < '000010'");
     let page = Page { changes: 100, ..Page::default() };
@@ -247,7 +239,7 @@ fn a_copy_that_has_nothing_gets_everything_a_page_at_a_time() {
     assert_eq!(report.received, todo(0..500));
     assert_eq!(content(&a, "todo"), content(&b, "todo"));
     // A row is never cut, however small the page.
-    let mut c = replica(TODO);
+    let mut c = with_schema(TODO);
     let report = reconcile_by(&mut a, &mut c, Page { changes: 0, bytes: 0 });
     assert!(report.equal);
     assert_eq!(report.largest, 2);
@@ -255,7 +247,7 @@ fn a_copy_that_has_nothing_gets_everything_a_page_at_a_time() {
 
 #[test]
 fn a_repair_moves_no_cursor_and_is_not_sent_back_by_batches() {
-    let (mut a, mut b) = (replica(TODO), replica(TODO));
+    let (mut a, mut b) = (with_schema(TODO), with_schema(TODO));
     add(&a, 0..10);
     let before = b.received(a.site()).unwrap();
     assert!(reconcile(&mut a, &mut b).equal);
@@ -269,7 +261,7 @@ fn a_repair_moves_no_cursor_and_is_not_sent_back_by_batches() {
 fn spellings_of_one_key_are_one_row() {
     let schema = "CREATE TABLE name (id TEXT COLLATE NOCASE, part TEXT COLLATE rtrim, n, v, PRIMARY KEY (id, part, n)) WITHOUT ROWID;
                   SELECT crsql_as_crr('name');";
-    let (mut a, mut b) = (replica(schema), replica(schema));
+    let (mut a, mut b) = (with_schema(schema), with_schema(schema));
     run(&a, "INSERT INTO name VALUES ('Ab', 'x', 1, 'a'), ('c', '', -2, 'a')");
     run(&b, "INSERT INTO name VALUES ('aB', 'x  ', 1.0, 'b'), ('C', '  ', -2.0, 'b'), ('d', 'y', 1.5, 'b')");
     sync(&mut a, &mut b);
@@ -282,7 +274,7 @@ fn spellings_of_one_key_are_one_row() {
 #[test]
 fn cells_that_an_earlier_incarnation_left_behind_are_made_equal() {
     let schema = "CREATE TABLE t (id INTEGER PRIMARY KEY NOT NULL, x, y); SELECT crsql_as_crr('t');";
-    let (mut a, mut b) = (replica(schema), replica(schema));
+    let (mut a, mut b) = (with_schema(schema), with_schema(schema));
     run(&a, "INSERT INTO t VALUES (1, 'one', 'old')");
     sync(&mut a, &mut b);
     run(&a, "DELETE FROM t WHERE id = 1");
@@ -295,7 +287,7 @@ fn cells_that_an_earlier_incarnation_left_behind_are_made_equal() {
 
 #[test]
 fn what_was_changed_behind_the_engines_back_is_found_when_everything_is_read_again() {
-    let (mut a, mut b) = (replica(TODO), replica(TODO));
+    let (mut a, mut b) = (with_schema(TODO), with_schema(TODO));
     add(&a, 0..100);
     sync(&mut a, &mut b);
     assert!(reconcile(&mut a, &mut b).equal);
@@ -317,7 +309,7 @@ fn what_was_changed_behind_the_engines_back_is_found_when_everything_is_read_aga
 
 #[test]
 fn a_trigger_that_changes_what_is_merged_ends_an_exchange_without_equality() {
-    let (mut a, mut b) = (replica(TODO), replica(TODO));
+    let (mut a, mut b) = (with_schema(TODO), with_schema(TODO));
     let stamp = |name: &str| {
         format!(
             "CREATE TRIGGER stamp AFTER INSERT ON todo WHEN new.title <> '{name}' BEGIN
@@ -336,7 +328,7 @@ fn a_trigger_that_changes_what_is_merged_ends_an_exchange_without_equality() {
 
 #[test]
 fn a_probe_of_another_schema_or_of_ones_own_is_refused() {
-    let (mut a, mut b) = (replica(TODO), replica(&TODO.replace("title TEXT", "title TEXT, note TEXT")));
+    let (mut a, mut b) = (with_schema(TODO), with_schema(&TODO.replace("title TEXT", "title TEXT, note TEXT")));
     let probe = a.verify_begin().unwrap();
     let Err(VerifyError::SchemaMismatch { schema }) = b.verify(&probe, ALL) else { panic!() };
     assert_eq!(&schema, b.schema().unwrap().hash());
@@ -345,7 +337,7 @@ fn a_probe_of_another_schema_or_of_ones_own_is_refused() {
 
 #[test]
 fn a_probe_that_contradicts_itself_is_refused() {
-    let (mut a, mut b) = (replica(TODO), replica(TODO));
+    let (mut a, mut b) = (with_schema(TODO), with_schema(TODO));
     add(&a, 0..10);
     let good = b.verify_begin().unwrap();
     let prefix = |text: &str| text.parse::<Prefix>().unwrap();
@@ -367,7 +359,7 @@ fn a_probe_that_contradicts_itself_is_refused() {
 
 #[test]
 fn any_probe_is_answered_within_bounds() {
-    let mut a = replica(TODO);
+    let mut a = with_schema(TODO);
     add(&a, 0..300);
     let from = SiteId::new([7; 16]);
     let good = Probe { from, ..a.verify_begin().unwrap() };
@@ -401,7 +393,7 @@ fn any_probe_is_answered_within_bounds() {
         prop_assert!(answer.nodes.len() <= 4096);
         prop_assert!(answer.repair.iter().all(|repair| repair.changes.len() <= 100));
         // What one says another takes.
-        let mut b = replica(TODO);
+        let mut b = with_schema(TODO);
         b.verify(&answer, page).unwrap();
         Ok(())
     });
@@ -490,7 +482,7 @@ fn prints_that_follow_the_log_are_those_that_are_made_from_nothing() {
     let steps = prop::collection::vec((step(), any::<bool>()), 1..40);
     let outcome = TestRunner::new(cases(48)).run(&steps, |steps| {
         let schema = format!("{SCHEMA} {EXTRA}");
-        let mut copies = [replica(&schema), replica(&schema)];
+        let mut copies = [with_schema(&schema), with_schema(&schema)];
         let mut altered = false;
         for (step, verify) in &steps {
             take(step, &mut copies, &mut altered);
@@ -538,7 +530,7 @@ fn pair(copies: &mut [Replica; 3], a: usize, b: usize) -> (&mut Replica, &mut Re
 fn copies_are_equal_after_any_losses_once_each_was_verified() {
     let events = prop::collection::vec(event(), 1..40);
     let outcome = TestRunner::new(cases(96)).run(&events, |events| {
-        let mut copies = [replica(SCHEMA), replica(SCHEMA), replica(SCHEMA)];
+        let mut copies = [with_schema(SCHEMA), with_schema(SCHEMA), with_schema(SCHEMA)];
         for event in &events {
             match *event {
                 Event::Write(at, ref sql) => run(&copies[at], sql),
@@ -580,7 +572,7 @@ fn copies_are_equal_after_any_losses_once_each_was_verified() {
 fn random_histories_that_synced_are_equal_at_once() {
     let events = prop::collection::vec((0..2usize, statement(), any::<bool>()), 1..30);
     let outcome = TestRunner::new(cases(64)).run(&events, |events| {
-        let mut copies = [replica(SCHEMA), replica(SCHEMA), replica(SCHEMA)];
+        let mut copies = [with_schema(SCHEMA), with_schema(SCHEMA), with_schema(SCHEMA)];
         for (at, sql, meet) in &events {
             run(&copies[*at], sql);
             if *meet {

@@ -67,7 +67,7 @@ async fn serve(options: cli::Serve) -> Result<(), Failure> {
     if let Some(hook) = hook {
         app = app.authorize(hook);
     }
-    let upstream = options.upstream.links()?;
+    let upstream = options.upstream.links(&mut reload)?;
     if let Some(upstream) = &upstream {
         app = app.links(Arc::new(upstream.clone()));
     }

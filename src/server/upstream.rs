@@ -1,13 +1,14 @@
 use std::fs;
+use std::future::ready;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clap::Args;
-use futures_util::future::{BoxFuture, ready};
 use http::{HeaderMap, HeaderValue, header};
 
+use super::reload::Reload;
 use super::{Failure, Reqwest};
-use crate::upstream::{Asked, Config, Credentials, Identity, Upstream};
+use crate::upstream::{Asked, Config, Credentials, Upstream};
 
 /// The server that this one follows.
 #[derive(Args)]
@@ -31,15 +32,17 @@ pub(super) struct UpstreamOptions {
 }
 
 impl UpstreamOptions {
-    /// The links to the upstream, where one is asked for.
-    pub(super) fn links(&self) -> Result<Option<Upstream>, Failure> {
+    /// The links to the upstream, where one is asked for. They try again at once when another token stands in its file.
+    pub(super) fn links(&self, reload: &mut Reload) -> Result<Option<Upstream>, Failure> {
         let Some(url) = &self.upstream else {
             return Ok(None);
         };
         let mut config = Config::new(url)?;
+        let mut token = None;
         if let Some(file) = self.upstream_token_file.clone() {
-            let first = read_token(&file)?;
-            config = config.identity(TokenFile { file, headers: Mutex::new(first) });
+            let read = Arc::new(TokenFile { headers: Mutex::new(read_token(&file)?), file });
+            token = Some(read.clone());
+            config = config.identity(move |asked: Asked| ready(read.credentials(asked.refresh)));
         } else if let Some(token) = &self.upstream_token {
             config = config.headers(bearer(token)?);
         }
@@ -51,25 +54,47 @@ impl UpstreamOptions {
             None => Reqwest::new()?,
         };
         let spawn = Arc::new(|task| drop(tokio::spawn(task)));
-        Ok(Some(Upstream::new(config, transport, spawn)))
+        let upstream = Upstream::new(config, transport, spawn);
+        if let Some(token) = token {
+            let links = upstream.clone();
+            reload.add("the token for the upstream", [token.file.clone()], move || {
+                if token.read()? {
+                    links.wake();
+                }
+                Ok(())
+            });
+        }
+        Ok(Some(upstream))
     }
 }
 
-/// A token in a file, which is read again when the token is not taken: it may have been replaced.
+/// A token in a file, which is read again when the file changes, and when the token is not taken: the file may have been replaced
+/// a moment ago.
 struct TokenFile {
     file: PathBuf,
     headers: Mutex<HeaderMap>,
 }
 
-impl Identity for TokenFile {
-    fn credentials(&self, asked: Asked) -> BoxFuture<'_, Result<Credentials, String>> {
-        let mut headers = self.headers.lock().unwrap_or_else(PoisonError::into_inner);
-        let newest = if asked.refresh { read_token(&self.file) } else { Ok(headers.clone()) };
-        let credentials = newest.map_err(|error| error.to_string()).map(|newest| {
-            headers.clone_from(&newest);
-            Credentials { headers: newest, principal: None }
-        });
-        Box::pin(ready(credentials))
+impl TokenFile {
+    fn headers(&self) -> MutexGuard<'_, HeaderMap> {
+        self.headers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over the token that stands in the file. Returns whether it is another one.
+    fn read(&self) -> Result<bool, Failure> {
+        let newest = read_token(&self.file)?;
+        let mut headers = self.headers();
+        let is_another = *headers != newest;
+        *headers = newest;
+        Ok(is_another)
+    }
+
+    /// The token as links ask for it.
+    fn credentials(&self, refresh: bool) -> Result<Credentials, String> {
+        if refresh {
+            self.read().map_err(|error| error.to_string())?;
+        }
+        Ok(Credentials { headers: self.headers().clone(), principal: None })
     }
 }
 
@@ -82,4 +107,37 @@ fn bearer(token: &str) -> Result<HeaderMap, Failure> {
     let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| "the upstream's token is none")?;
     value.set_sensitive(true);
     Ok(HeaderMap::from_iter([(header::AUTHORIZATION, value)]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_that_is_not_taken_is_read_again_from_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        fs::write(&file, "one\n").unwrap();
+        let token = TokenFile { headers: Mutex::new(read_token(&file).unwrap()), file: file.clone() };
+        let shown =
+            |refresh| token.credentials(refresh).map(|credentials| credentials.headers["authorization"].clone());
+        fs::write(&file, "two\n").unwrap();
+        assert_eq!(shown(false).unwrap(), "Bearer one");
+        assert_eq!(shown(true).unwrap(), "Bearer two");
+        // What cannot be read changes nothing.
+        fs::remove_file(&file).unwrap();
+        assert!(shown(true).unwrap_err().contains("token"));
+        assert_eq!(shown(false).unwrap(), "Bearer two");
+    }
+
+    #[test]
+    fn only_another_token_is_news() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        fs::write(&file, "one").unwrap();
+        let token = TokenFile { headers: Mutex::default(), file: file.clone() };
+        assert!(token.read().unwrap());
+        fs::write(&file, "one\n").unwrap();
+        assert!(!token.read().unwrap());
+    }
 }

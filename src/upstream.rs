@@ -27,6 +27,7 @@ mod registry;
 mod retry_after;
 mod state;
 mod subscriptions;
+mod take_back;
 mod transport;
 mod watchdog;
 

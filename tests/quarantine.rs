@@ -6,24 +6,16 @@
 mod common;
 
 use common::replicas::{TODO, add, replica, sql};
-use crsql_sync::crr::{SiteId, Version};
+use common::star::{client, copy, hold_back, pull, push, refusal, retry, versions};
+use crsql_sync::crr::Version;
 use crsql_sync::sync::{
-    Batch, Clock, DISCARDED, Outgoing, Page, Range, Ranges, Refusal, Replica, Request, Schema, Since, VersionsRequest,
-    Wanted, WhenUnsent,
+    Batch, DISCARDED, Outgoing, Page, Range, Replica, Schema, Since, VersionsRequest, Wanted, WhenUnsent,
 };
-use rusqlite::Connection;
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 #[cfg(target_family = "wasm")]
 wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_service_worker);
-
-/// A client of `hub`.
-fn client(hub: &Replica) -> Replica {
-    let mut client = replica();
-    client.set_upstream(hub.site()).unwrap();
-    client
-}
 
 fn rows(replica: &mut Replica) -> String {
     sql(replica, "SELECT group_concat(concat_ws(':', id, title, done), ' ' ORDER BY id) FROM todo")
@@ -31,76 +23,10 @@ fn rows(replica: &mut Replica) -> String {
         .replace("title of ", "")
 }
 
-fn versions(site: SiteId, ranges: &[(i64, i64)]) -> Clock {
-    let version = |n| Version::new(n).unwrap();
-    let range = |(first, last): &(i64, i64)| Range::new(version(*first), version(*last)).unwrap();
-    Clock::from_iter([(site, ranges.iter().map(range).collect::<Ranges<_>>())])
-}
-
-fn refusal() -> Refusal {
-    Refusal { status: Some(400), code: "invalid_batch".into(), detail: "no such column".into() }
-}
-
-/// Holds one of the client's own transactions back.
-fn hold_back(client: &mut Replica, hub: &Replica, version: i64) {
-    let of = (client.site(), Version::new(version).unwrap());
-    let theirs = hub.schema().map(|schema| schema.hash().clone());
-    client.quarantine(hub.site(), of, &refusal(), theirs.as_ref()).unwrap();
-}
-
 fn outgoing(client: &mut Replica, hub: &Replica, page: Page) -> Batch {
     let acknowledged = client.acknowledged(hub.site()).unwrap();
     let batch = client.outgoing(&Outgoing::new(hub.site(), acknowledged, acknowledged, page)).unwrap();
     Batch::from_binary(&batch.to_binary()).unwrap()
-}
-
-/// Sends the hub what it lacks, as a link does.
-fn push(client: &mut Replica, hub: &mut Replica) {
-    let site = hub.site();
-    loop {
-        if client.holds_back(site).unwrap() {
-            let (batch, version) = client.outgoing_by_name(site, &hub.clock().unwrap(), None, Page::default()).unwrap();
-            if batch.is_empty() {
-                return client.set_taken(site, version).unwrap();
-            }
-            assert!(batch.start.is_none());
-            hub.apply_changes(&batch).unwrap();
-            continue;
-        }
-        let acknowledged = client.acknowledged(site).unwrap();
-        let known = client.may_hold_more(site).unwrap().then(|| hub.clock().unwrap().into());
-        let outgoing = Outgoing { known, ..Outgoing::new(site, acknowledged, acknowledged, Page::default()) };
-        let batch = client.outgoing(&outgoing).unwrap();
-        hub.apply_changes(&Batch::from_binary(&batch.to_binary()).unwrap()).unwrap();
-        client.acknowledge(site, batch.next.unwrap()).unwrap();
-        if !batch.more {
-            return;
-        }
-    }
-}
-
-fn pull(from: &mut Replica, to: &mut Replica) {
-    let since = to.received(from.site()).unwrap();
-    let batch = from.request_changes(&Request { exclude: Some(to.site()), ..Request::after(since) }).unwrap();
-    assert!(!batch.more);
-    to.apply_changes(&batch).unwrap();
-}
-
-/// Sends again what is held back and due, a few changes at a time.
-fn retry(client: &mut Replica, hub: &mut Replica) {
-    let theirs = hub.schema().unwrap().hash().clone();
-    for of in client.quarantine_due(hub.site(), Some(&theirs)).unwrap() {
-        let (mut after, page) = (None, Page { changes: 2, ..Page::default() });
-        loop {
-            let (batch, rest) = client.outgoing_transaction(of, after, None, page).unwrap();
-            hub.apply_changes(&batch).unwrap();
-            after = rest;
-            if after.is_none() {
-                break;
-            }
-        }
-        client.release(hub.site(), of).unwrap();
-    }
 }
 
 fn check_in_step(replicas: &mut [&mut Replica]) {
@@ -114,15 +40,6 @@ fn check_in_step(replicas: &mut [&mut Replica]) {
 /// The database as it is on disk, opened anew: what a crash leaves.
 fn crash(replica: &Replica) -> Replica {
     Replica::open(copy(replica)).unwrap()
-}
-
-fn copy(replica: &Replica) -> Connection {
-    let mut copy = Connection::open_in_memory().unwrap();
-    // SAFETY: the handle is open, and outlives what the tests do with it.
-    let mut conn = unsafe { Connection::from_handle(replica.connection().handle()) }.unwrap();
-    let image = conn.serialize(rusqlite::MAIN_DB).unwrap();
-    copy.deserialize_read_exact(rusqlite::MAIN_DB, &image[..], image.len(), false).unwrap();
-    copy
 }
 
 #[test]

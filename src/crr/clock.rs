@@ -78,6 +78,28 @@ impl RowClock {
         self.cells.len() != before
     }
 
+    /// Forgets the entries that `keep` does not know, and returns their columns. The causal length stays: where its sentinel goes, a
+    /// cell of this incarnation that stays speaks for it, as it does in a copy that never had the sentinel.
+    pub(super) fn retain(&mut self, keep: impl Fn(&Stamp) -> bool) -> Vec<ColumnId> {
+        let cl = self.cl();
+        let mut gone = Vec::new();
+        self.cells.retain(|(column, stamp)| {
+            let stays = keep(stamp);
+            gone.extend((!stays).then_some(*column));
+            stays
+        });
+        let first = self.cells.iter().map(|(_, stamp)| *stamp).min_by_key(|stamp| (stamp.local, stamp.seq));
+        if let (true, Some(first), None) = (cl > 1, first, self.sentinel()) {
+            self.set(ColumnId::SENTINEL, Stamp { col_version: cl, ..first });
+        }
+        gone
+    }
+
+    /// Whether nothing is known of the row.
+    pub(super) fn is_empty(&self) -> bool {
+        self.cells.is_empty()
+    }
+
     /// Puts one author in the place of another. Returns whether that was the author of anything.
     pub(super) fn replace_site(&mut self, old: i64, new: i64) -> bool {
         let of_old = self.cells.iter_mut().filter(|(_, stamp)| stamp.site == old);
@@ -196,6 +218,19 @@ mod tests {
         clock.encode(&mut record);
         assert_eq!(record.len(), 5);
         assert_eq!(RowClock::decode(&record).unwrap(), clock);
+    }
+
+    #[test]
+    fn what_is_forgotten_of_a_row_leaves_it_in_its_incarnation() {
+        let stamp = |col_version, version| Stamp { col_version, local: version, site: SELF, version, seq: 0 };
+        let mut clock = RowClock::default();
+        clock.set(ColumnId::SENTINEL, stamp(3, 7));
+        clock.set(ColumnId(1), stamp(1, 7));
+        clock.set(ColumnId(2), stamp(2, 8));
+        assert_eq!(clock.retain(|stamp| stamp.version != 7), [ColumnId::SENTINEL, ColumnId(1)]);
+        assert_eq!((clock.cl(), clock.sentinel()), (3, Some(&stamp(3, 8))));
+        clock.retain(|_| false);
+        assert!(clock.is_empty());
     }
 
     #[test]

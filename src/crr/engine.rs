@@ -166,6 +166,15 @@ impl Engine {
         forget::forget(conn, state, table, pk, sent)
     }
 
+    /// Takes back what transactions of this copy's own, those of which `is_of` knows the version, wrote to a row: what of it was not
+    /// overwritten goes, as if it had never been written, and no other copy hears of it. What it had overwritten is not known
+    /// here, and comes back with whoever sends it. The caller holds a write transaction, and rolls it back on an error.
+    pub fn take_back(&self, conn: &Connection, table: &str, pk: &[u8], is_of: &dyn Fn(Version) -> bool) -> Result<()> {
+        let state = self.shared.state_for(conn)?;
+        flush_clocks(conn, state)?;
+        forget::take_back(conn, state, table, pk, is_of)
+    }
+
     /// Merges `changes` under one new local version. The caller holds a write transaction and rolls it back on an error.
     pub fn merge(&self, conn: &Connection, changes: &[Change]) -> Result<Merged> {
         let state = self.shared.state_for(conn)?;

@@ -260,7 +260,8 @@ impl<'c> Rows<'c> {
         self.drop_tombstone(number)
     }
 
-    fn drop_tombstone(&mut self, number: i64) -> Result<()> {
+    /// Takes away the tombstone with `number`.
+    pub(super) fn drop_tombstone(&mut self, number: i64) -> Result<()> {
         self.drop_tombstone.get(self.conn, &self.table.sql.drop_tombstone)?.execute([number])?;
         Ok(())
     }

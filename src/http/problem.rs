@@ -9,7 +9,8 @@ use serde::Serialize;
 use super::plan::Plan;
 use crate::store;
 use crate::sync::{
-    self, ApplyError, CreateError, Cursor, MigrateError, RequestError, SchemaHash, Since, SqlError, VerifyError,
+    self, ApplyError, CreateError, Cursor, DiscardError, MigrateError, RequestError, SchemaHash, Since, SqlError,
+    VerifyError,
 };
 
 /// The media type of a problem document.
@@ -162,12 +163,25 @@ struct Members {
     schema: Option<SchemaHash>,
     #[serde(skip_serializing_if = "Option::is_none")]
     plan: Option<Plan>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<&'static str>,
 }
+
+/// The `scope` of a refusal that is for a change, and not for the caller.
+pub(crate) const CHANGE: &str = "change";
 
 impl Problem {
     /// `detail` says what is wrong with this request, and what to do.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         Self { code, detail: detail.into(), members: Box::default(), accepted: None }
+    }
+
+    /// Refuses a batch for a change in it that the caller may not make: the caller may find that its other changes are taken.
+    /// What refuses a caller as such is a problem of [`Code::Forbidden`] without that.
+    pub fn forbidden_change(detail: impl Into<String>) -> Self {
+        let mut problem = Self::new(Code::Forbidden, detail);
+        problem.members.scope = Some(CHANGE);
+        problem
     }
 
     /// What went wrong.
@@ -328,6 +342,15 @@ impl From<VerifyError> for Problem {
             VerifyError::InvalidProbe(reason) => Self::new(Code::InvalidRequest, reason),
             VerifyError::SchemaMismatch { schema } => Self::new(Code::SchemaMismatch, text).of_schema(schema),
             VerifyError::Replica(error) => error.into(),
+        }
+    }
+}
+
+impl From<DiscardError> for Problem {
+    fn from(error: DiscardError) -> Self {
+        match error {
+            DiscardError::Replica(error) => error.into(),
+            error => Self::new(Code::InvalidRequest, error.to_string()),
         }
     }
 }

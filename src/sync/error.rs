@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use super::batch::SchemaHash;
 use super::cursor::{Cursor, Since};
-use crate::crr::{self, migrate::Plan};
+use crate::crr::{self, SiteId, Version, migrate::Plan};
 
 /// A replica's database failed, at opening or underneath an operation. Nothing of the operation was kept.
 #[derive(Debug, Error)]
@@ -125,6 +125,27 @@ pub enum RequestError {
     CursorAhead {
         /// This copy's own cursor.
         at: Cursor,
+    },
+    /// The database failed.
+    #[error(transparent)]
+    Replica(#[from] Error),
+}
+
+/// Why transactions were not given up. The database is as it was.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DiscardError {
+    /// Another copy wrote one of them.
+    #[error("site {site} wrote some of it, and has it: it can only be discarded there")]
+    Foreign {
+        /// The copy that wrote it.
+        site: SiteId,
+    },
+    /// This copy wrote one of them, and gave it to other copies than the upstream.
+    #[error("other copies have transaction {version} from this one, so it cannot be taken back")]
+    Relayed {
+        /// Its version.
+        version: Version,
     },
     /// The database failed.
     #[error(transparent)]

@@ -3,6 +3,8 @@
 //! Only their names are kept here: the rows stay where they are. A peer's cursor never moves over what is held back from it,
 //! or it would promise what it does not hold; so what comes after is sent by name, until the peer has taken all of it
 //! (docs/protocol.md, "What is held back").
+//!
+//! What is [discarded](super::discard) is held back until it is taken back, or for ever where it cannot be.
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -154,15 +156,64 @@ impl Replica {
 
 /// The transactions that are held back from `peer`.
 pub(super) fn held_back(conn: &Connection, engine: &Engine, peer: SiteId) -> Result<Clock, Error> {
-    let peer = engine.ordinal(conn, peer)?;
+    engine.ordinal(conn, peer)?.map_or(Ok(Clock::default()), |peer| held_back_by(conn, engine, peer))
+}
+
+/// The same by the peer's ordinal; our own stands for the upstream that answers first.
+pub(super) fn held_back_by(conn: &Connection, engine: &Engine, peer: Ordinal) -> Result<Clock, Error> {
     let mut statement = conn.prepare_cached("SELECT site, first, last FROM crsql_sync_quarantine WHERE peer = ?1")?;
-    let mut rows = statement.query([peer.map(Ordinal::get)])?;
+    let mut rows = statement.query([peer.get()])?;
     let mut clock = Vec::new();
     while let Some(row) = rows.next()? {
         let site = engine.site(conn, Ordinal::from(row.get::<_, i64>(0)?))?;
         clock.push((site, Ranges::from(range(row.get(1)?, row.get(2)?)?)));
     }
     Ok(clock.into_iter().collect())
+}
+
+/// Holds transactions that the upstream refused back from it for ever.
+pub(super) fn give_up(conn: &Connection, engine: &Engine, peer: Ordinal, transactions: &Clock) -> Result<(), Error> {
+    let mut update = conn.prepare_cached(
+        "UPDATE crsql_sync_quarantine SET status = NULL, code = ?1, detail = ?2
+         WHERE peer = ?3 AND site = ?4 AND first BETWEEN ?5 AND ?6",
+    )?;
+    for (site, versions) in transactions.iter() {
+        let site = engine.ordinal_or_new(conn, site)?.get();
+        for Range { first, last } in versions.iter() {
+            update.execute((DISCARDED, "it was given up", peer.get(), site, first.get(), last.get()))?;
+        }
+    }
+    Ok(())
+}
+
+/// The transactions of this copy's own that are held back from `peer` for ever.
+pub(super) fn discarded(conn: &Connection, engine: &Engine, peer: SiteId) -> Result<Ranges<Version>, Error> {
+    let peer = engine.ordinal(conn, peer)?;
+    let mut select = conn
+        .prepare_cached("SELECT first, last FROM crsql_sync_quarantine WHERE peer = ?1 AND site = 0 AND code = ?2")?;
+    let mut rows = select.query((peer.map(Ordinal::get), DISCARDED))?;
+    let mut versions = Vec::new();
+    while let Some(row) = rows.next()? {
+        versions.push(range(row.get(0)?, row.get(1)?)?);
+    }
+    Ok(versions.into_iter().collect())
+}
+
+/// Holds these transactions of this copy's own, of which nothing is left, back from `peer` no longer.
+pub(super) fn release_all(
+    conn: &Connection,
+    engine: &Engine,
+    peer: SiteId,
+    versions: &Ranges<Version>,
+) -> Result<(), Error> {
+    let peer = engine.ordinal(conn, peer)?;
+    let mut delete = conn.prepare_cached(
+        "DELETE FROM crsql_sync_quarantine WHERE peer = ?1 AND site = 0 AND code = ?2 AND first BETWEEN ?3 AND ?4",
+    )?;
+    for Range { first, last } in versions.iter() {
+        delete.execute((peer.map(Ordinal::get), DISCARDED, first.get(), last.get()))?;
+    }
+    Ok(())
 }
 
 /// Holds transactions back from the upstream for ever, and what it refused as well.

@@ -81,12 +81,13 @@ mod prints;
 mod probe;
 mod row;
 
-use rusqlite::TransactionBehavior;
+use rusqlite::{Connection, TransactionBehavior};
 
 use super::batch::{Batch, Protocol};
 use super::error::{Error, VerifyError};
 use super::replica::Replica;
 use super::request::Page;
+use crate::crr::WholeRow;
 use answer::Answer;
 pub use prefix::{InvalidPrefix, Prefix};
 use prints::Prints;
@@ -154,6 +155,13 @@ impl Replica {
         Ok(())
     }
 
+    /// A probe that asks for the rows at these places, as many as one may ask for, and compares nothing: it says that its sender
+    /// has nothing.
+    pub(super) fn probe_for(&self, mut places: Vec<u64>) -> Probe {
+        places.truncate(probe::MAX_ITEMS);
+        Probe { wants: places, ..self.probe(Sum::default()) }
+    }
+
     /// A probe that asks nothing.
     fn probe(&self, root: Sum) -> Probe {
         Probe {
@@ -167,4 +175,14 @@ impl Replica {
             repair: None,
         }
     }
+}
+
+/// Where a row stands among all rows.
+pub(super) fn place(row: &WholeRow) -> Result<u64, Error> {
+    Ok(row::item(row)?.place)
+}
+
+/// Forgets the prints that are kept, within the caller's transaction.
+pub(super) fn forget(conn: &Connection) -> Result<(), Error> {
+    prints::forget(conn)
 }

@@ -15,7 +15,7 @@ use super::failure::Failure;
 use super::watchdog::Watchdog;
 use crate::crr::SiteId;
 use crate::http::BATCH_MEDIA_TYPE;
-use crate::sync::{Batch, Clock, Cursor, Position, Schema, SchemaHash, Since, Sql, WantedQueries, json};
+use crate::sync::{Batch, Clock, Cursor, Position, Probe, Schema, SchemaHash, Since, Sql, WantedQueries, json};
 
 /// How long an event stream may be silent; the upstream shows a sign of life three times as often.
 const SILENCE: Duration = Duration::from_secs(45);
@@ -154,6 +154,12 @@ impl Client {
         let path = "/changes/request".into();
         let ask = Ask { method: Method::POST, path, accept: BATCHES, body: Some((body.into(), JSON)) };
         read_batch(self.exchange.send(ask).await?).await
+    }
+
+    /// Sends a probe, and returns the answer.
+    pub(super) async fn verify(&self, probe: &Probe) -> Result<Probe, Failure> {
+        let body = serde_json::to_vec(probe).map_err(Failure::again)?;
+        self.json(Method::POST, "/verify", Some(body.into())).await
     }
 
     /// Opens the event stream after `since`.

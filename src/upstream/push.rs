@@ -37,11 +37,17 @@ impl Session<'_> {
     /// By cursor, as long as nothing is held back; from then on by name, since the upstream's cursor must not move over that.
     pub(super) async fn push(&self) -> Result<Infallible, Failure> {
         self.send_held_back().await?;
-        let site = self.upstream.site;
-        if !self.link.database.read(move |replica| replica.holds_back(site)).await?? {
-            self.push_by_cursor().await?;
+        loop {
+            if !self.holds_back().await? {
+                self.push_by_cursor().await?;
+            }
+            self.push_by_name().await?;
         }
-        self.push_by_name().await
+    }
+
+    async fn holds_back(&self) -> Result<bool, Failure> {
+        let site = self.upstream.site;
+        Ok(self.link.database.read(move |replica| replica.holds_back(site)).await??)
     }
 
     /// Comes to an end when a transaction was refused, and is held back.
@@ -102,13 +108,14 @@ impl Session<'_> {
         Ok(!batch.more && self.link.database.read(move |replica| replica.unsent(site)).await??.changes > 0)
     }
 
-    /// Sends what the upstream is not known to hold.
-    async fn push_by_name(&self) -> Result<Infallible, Failure> {
+    /// Sends what the upstream is not known to hold, and then takes back what was discarded: so the upstream says what it has with
+    /// all the rest. Comes to an end when nothing is held back any more.
+    async fn push_by_name(&self) -> Result<(), Failure> {
         let (link, site) = (self.link, self.upstream.site);
         let mut versions = link.database.watch();
         // One that does not say is sent all of it.
         *self.known() = self.ask_clock().await?.unwrap_or_default();
-        let (mut page, mut in_a_row) = (Page::default(), 0_u32);
+        let (mut page, mut in_a_row, mut takes_back) = (Page::default(), 0_u32, true);
         loop {
             versions.mark_unchanged();
             let (known, theirs) = (self.known().clone(), self.upstream.schema.clone());
@@ -116,6 +123,12 @@ impl Session<'_> {
             let (batch, version) = link.database.read(read).await??;
             if batch.is_empty() {
                 link.database.call(move |replica| replica.set_taken(site, version)).await??;
+                if takes_back {
+                    takes_back = self.take_back().await?;
+                    if !self.holds_back().await? {
+                        return Ok(());
+                    }
+                }
                 self.rest(&mut versions).await?;
                 continue;
             }

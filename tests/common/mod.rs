@@ -4,6 +4,7 @@
 pub mod batches;
 pub mod histories;
 pub mod replicas;
+pub mod star;
 
 use crsql_sync::crr::{Change, Engine, Version, Window};
 use rusqlite::Connection;

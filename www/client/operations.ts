@@ -82,6 +82,8 @@ export interface LinkSettings {
   unsent?: "discard";
   /** Sends again what the upstream refused. */
   retry?: boolean;
+  /** Gives up transactions that are held back: they are taken back when the upstream is asked next. */
+  discard?: Clock;
 }
 
 /** Transactions that the upstream refused. They are held back, and the others go on. */

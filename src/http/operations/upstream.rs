@@ -8,7 +8,7 @@ use crate::http::auth::Operation;
 use crate::http::call::Call;
 use crate::http::links::LinkSettings;
 use crate::http::problem::{Code, Problem};
-use crate::sync::WhenUnsent;
+use crate::sync::{Clock, WhenUnsent};
 
 /// The longest name of a principal, in characters.
 const LONGEST: usize = 256;
@@ -19,6 +19,7 @@ struct Body {
     principal: Option<String>,
     unsent: Option<Unsent>,
     retry: Option<bool>,
+    discard: Option<Clock>,
 }
 
 #[derive(Deserialize)]
@@ -33,10 +34,14 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
     let call = Call::new(settings, parts).await?;
     let bounds = call.enter(Operation::Upstream, Vec::new()).await?;
     bounds.check_write()?;
-    let body: Body = call.json(body, Code::InvalidRequest).await?;
+    let mut body: Body = call.json(body, Code::InvalidRequest).await?;
+    let discard = body.discard.take();
     let settings = body.settings()?;
     let database = call.open().await?;
     if let Some(links) = &call.settings.links {
+        if let Some(discard) = discard {
+            database.call(move |replica| replica.discard(&discard)).await??;
+        }
         links.set(&database, settings).await?;
     }
     status::respond(&call, &bounds, &database).await
@@ -45,7 +50,7 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
 impl Body {
     fn settings(self) -> Result<LinkSettings, Problem> {
         let invalid = |detail: &str| Err(Problem::new(Code::InvalidRequest, detail));
-        let Self { paused, principal, unsent, retry } = self;
+        let Self { paused, principal, unsent, retry, .. } = self;
         if principal.as_ref().is_some_and(|name| name.is_empty() || name.chars().count() > LONGEST) {
             return invalid("`principal` is a text of 1 to 256 characters");
         }

@@ -22,6 +22,7 @@ use super::row;
 use crate::crr::sort::sort;
 use crate::crr::{Engine, RowId, Version, WholeRow};
 use crate::sync::error::Error;
+use crate::sync::layout::has_table;
 
 const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS crsql_sync_prints (
@@ -69,7 +70,9 @@ pub(super) struct Prints<'c> {
 
 /// Forgets all of them.
 pub(super) fn forget(conn: &Connection) -> Result<(), Error> {
-    conn.execute_batch(TABLES)?;
+    if !has_table(conn, "crsql_sync_verified")? {
+        return Ok(());
+    }
     conn.execute_batch("DELETE FROM crsql_sync_verified; DELETE FROM crsql_sync_sums; DELETE FROM crsql_sync_prints;")?;
     Ok(())
 }

@@ -34,6 +34,9 @@ struct Document {
     detail: String,
     #[serde(default, with = "json::optional_text")]
     expected: Option<Since>,
+    /// What a refusal is for, where it is not the caller as such.
+    #[serde(default)]
+    scope: Option<String>,
 }
 
 /// The media type, without its parameters.
@@ -118,11 +121,11 @@ async fn read_failure(response: Response<ByteStream>) -> Failure {
         _ => return not_ours(&response),
     };
     let detail = format!("the answer was {status}");
-    classify(status, Document { code: code.into(), detail, expected: None }, after)
+    classify(status, Document { code: code.into(), detail, ..Document::default() }, after)
 }
 
 fn classify(status: StatusCode, document: Document, after: Option<Duration>) -> Failure {
-    let Document { code, detail, expected } = document;
+    let Document { code, detail, expected, scope } = document;
     let error = error(&code, Some(status.as_u16()), detail);
     match (code.as_str(), expected) {
         ("out_of_order", Some(expected)) => return Failure::OutOfOrder(expected),
@@ -138,6 +141,7 @@ fn classify(status: StatusCode, document: Document, after: Option<Duration>) -> 
         StatusCode::PAYLOAD_TOO_LARGE => Failure::TooLarge(error),
         StatusCode::UNSUPPORTED_MEDIA_TYPE => Failure::Unsupported(error),
         StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Failure::Rejected(error),
+        StatusCode::FORBIDDEN if scope.as_deref() == Some(problem::CHANGE) => Failure::Rejected(error),
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Failure::Retry { error, after },
         _ if status.is_server_error() => Failure::Retry { error, after },
         _ => Failure::Refused(error),

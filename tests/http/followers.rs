@@ -87,3 +87,25 @@ async fn a_follower_does_not_trust_a_certificate_that_nobody_vouches_for() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_token_that_was_replaced_in_its_file_is_shown_at_once_after_a_signal() {
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    fs::write(&token, "old").unwrap();
+    let hub = serve(folder.path(), "hub", &["--token", "new"]);
+    let by = ["--upstream", &hub.url, "--upstream-token-file", token.to_str().unwrap()];
+    let node = serve(folder.path(), "node", &by);
+    node.create().await;
+    add(&node, "1").await;
+    let link = || async {
+        let status = node.client.get(format!("{}/a/status", node.url)).send().await.unwrap();
+        status.json::<Value>().await.unwrap()["upstream"].clone()
+    };
+    eventually("unauthorized", || async { link().await["state"] == "unauthorized" }).await;
+    assert!(link().await["retry_in_ms"].as_u64().unwrap() > 10_000, "it would be long");
+    fs::write(&token, "new").unwrap();
+    node.signal("HUP");
+    eventually("online", || async { link().await["state"] == "online" }).await;
+    assert_eq!(link().await["error"], Value::Null);
+}

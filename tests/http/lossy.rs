@@ -12,7 +12,7 @@ use axum::response::Response;
 use futures_util::{StreamExt, stream};
 use reqwest::Method;
 
-use crate::links::{link_to, linked};
+use crate::node::Node;
 use crate::support::{Server, eventually};
 
 /// What is lost of what one server sends.
@@ -50,13 +50,12 @@ async fn lose(State(losses): State<Arc<Losses>>, request: Request, next: Next) -
 }
 
 /// A server with a list, and one that keeps in step with it.
-async fn linked_by(losses: Losses) -> (Server, Server, Arc<Losses>) {
+async fn linked_by(losses: Losses) -> (Server, Node, Arc<Losses>) {
     let losses = Arc::new(losses);
     let layer = from_fn_with_state(losses.clone(), lose);
     let hub = Server::wrapped(|builder| builder.sql(true).build(), |router| router.layer(layer)).await;
     hub.create("a").await;
-    let node = Server::with(linked(link_to(hub.address))).await;
-    node.create("a").await;
+    let node = Node::of(&hub).await;
     (hub, node, losses)
 }
 
@@ -64,7 +63,7 @@ async fn linked_by(losses: Losses) -> (Server, Server, Arc<Losses>) {
 async fn an_event_that_is_lost_is_noticed_by_the_next_one_and_read_again() {
     let (hub, node, losses) = linked_by(Losses::default()).await;
     hub.add("a", "1").await;
-    eventually("the first", || async { node.ids("a").await == ["1"] }).await;
+    eventually("the first", || async { node.ids().await == ["1"] }).await;
     // The beginning is read by pages.
     eventually("a stream", || async {
         hub.sql("a", "UPDATE todo SET done = done + 1").await;
@@ -76,23 +75,23 @@ async fn an_event_that_is_lost_is_noticed_by_the_next_one_and_read_again() {
     eventually("the second is lost", || async { !losses.event.load(Ordering::SeqCst) }).await;
     hub.add("a", "3").await;
     eventually("all", || async {
-        let ids = node.ids("a").await;
+        let ids = node.ids().await;
         assert_ne!(ids, ["1", "3"], "what followed the gap was merged");
         ids == ["1", "2", "3"]
     })
     .await;
-    assert_eq!(node.status("a").await["gaps"], serde_json::json!({}));
+    assert_eq!(node.status().await["gaps"], serde_json::json!({}));
 }
 
 #[tokio::test]
 async fn a_batch_whose_answer_is_lost_is_sent_again_and_changes_nothing_then() {
     let (hub, node, losses) = linked_by(Losses { answers: 2, ..Losses::default() }).await;
-    node.add("a", "1").await;
+    node.add("1").await;
     eventually("the row", || async { hub.ids("a").await == ["1"] }).await;
     let at = hub.at("a").await;
-    eventually("an answer", || async { node.status("a").await["unsent"]["changes"] == 0 }).await;
+    eventually("an answer", || async { node.unsent().await == 0 }).await;
     assert!(losses.answered.load(Ordering::SeqCst) > 2);
     assert_eq!((hub.at("a").await, hub.ids("a").await), (at, vec!["1".to_owned()]));
     tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(node.ids("a").await, ["1"]);
+    assert_eq!(node.ids().await, ["1"]);
 }

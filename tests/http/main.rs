@@ -24,6 +24,7 @@ mod kill;
 mod links;
 mod lossy;
 mod migrate;
+mod node;
 mod observed;
 mod openapi;
 mod operations;

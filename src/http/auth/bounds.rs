@@ -1,5 +1,4 @@
 use std::collections::BTreeSet;
-use std::iter;
 use std::sync::Arc;
 
 use web_time::SystemTime;
@@ -125,17 +124,24 @@ impl Bounds {
 
     /// Refuses a batch that writes what the caller may not write, or has this copy claim what it may not vouch for. A claim
     /// that is false would keep this copy from ever asking for what it lacks.
+    ///
+    /// Where it is for a change, the caller is told so, and may send the others without it.
     pub(in crate::http) fn check_batch(&self, batch: &Batch) -> Result<(), Problem> {
         self.check_write()?;
         let covered = batch.covers.iter().map(|(site, _)| site);
         let claimed = || covered.clone().chain(batch.partial.iter().map(|partial| partial.site));
         if self.sites.is_some() {
-            let authors = batch.changes.iter().map(|change| change.site);
-            iter::once(batch.from).chain(authors).chain(claimed()).try_for_each(|site| self.check_site(site))?;
+            self.check_site(batch.from)?;
+            let mut authors = batch.changes.iter().map(|change| change.site);
+            if let Some(site) = authors.find(|site| !self.may_speak_for(*site)) {
+                return Err(Problem::forbidden_change(foreign(site)));
+            }
+            claimed().try_for_each(|site| self.check_site(site))?;
         }
         if let Some(tables) = &self.tables {
             if let Some(change) = batch.changes.iter().find(|change| !tables.contains(&change.table)) {
-                return Err(forbidden(format!("the caller may not write the table {}", change.table)));
+                let detail = format!("the caller may not write the table {}", change.table);
+                return Err(Problem::forbidden_change(detail));
             }
             if claimed().any(|site| site != batch.from) {
                 return Err(forbidden("who may use some tables only can claim no transactions but its own"));
@@ -148,13 +154,16 @@ impl Bounds {
     }
 
     fn check_site(&self, site: SiteId) -> Result<(), Problem> {
-        match &self.sites {
-            Some(sites) if !sites.contains(&site) => {
-                Err(forbidden(format!("the caller may not speak for site {site}")))
-            }
-            _ => Ok(()),
-        }
+        if self.may_speak_for(site) { Ok(()) } else { Err(forbidden(foreign(site))) }
     }
+
+    fn may_speak_for(&self, site: SiteId) -> bool {
+        self.sites.as_ref().is_none_or(|sites| sites.contains(&site))
+    }
+}
+
+fn foreign(site: SiteId) -> String {
+    format!("the caller may not speak for site {site}")
 }
 
 /// What ends an event stream whose reader is to come back with a new token.

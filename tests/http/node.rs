@@ -59,8 +59,13 @@ impl Node {
     }
 
     pub(crate) async fn restart_by(self, upstream: Upstream) -> Self {
-        let (folder, address) = self.server.stop().await;
+        let Self { server, upstream: before } = self;
+        // The link ends with the last that holds it, and the store with the link.
+        drop(before);
+        let (folder, address) = server.stop().await;
         let server = Server::on(folder, address, linked(upstream.clone())).await;
+        // A database is linked when it is asked for.
+        server.status("a").await;
         Self { server, upstream }
     }
 

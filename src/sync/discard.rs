@@ -110,7 +110,8 @@ fn discarded(conn: &Connection, engine: &Engine, upstream: SiteId) -> Result<Ran
     Ok(quarantine::discarded(conn, engine, upstream)?.difference(&relayed))
 }
 
-/// The rows that still have something of these transactions of this copy's own, each with its place.
+/// The first rows that still have something of these transactions of this copy's own, as many as can be asked for at once, each with
+/// its place.
 fn written_by(conn: &Connection, engine: &Engine, versions: &Ranges<Version>) -> Result<Vec<(u64, WholeRow)>, Error> {
     let Some(first) = versions.iter().next().map(|range| range.first) else { return Ok(Vec::new()) };
     let own = engine.site_id();
@@ -119,7 +120,7 @@ fn written_by(conn: &Connection, engine: &Engine, versions: &Ranges<Version>) ->
         if row.changes.iter().any(|change| change.site == own && versions.contains(change.version)) {
             rows.push(row);
         }
-        ControlFlow::Continue(())
+        if rows.len() < verify::MOST_WANTED { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
     rows.into_iter().map(|row| Ok((verify::place(&row)?, row))).collect()
 }

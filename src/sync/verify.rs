@@ -93,6 +93,9 @@ pub use prefix::{InvalidPrefix, Prefix};
 use prints::Prints;
 pub use probe::{Item, List, Node, Probe, Sum};
 
+/// For how many places a probe may ask.
+pub(super) const MOST_WANTED: usize = probe::MAX_ITEMS;
+
 /// What a probe said, and what to say to it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verified {
@@ -155,11 +158,10 @@ impl Replica {
         Ok(())
     }
 
-    /// A probe that asks for the rows at these places, as many as one may ask for, and compares nothing: it says that its sender
-    /// has nothing.
-    pub(super) fn probe_for(&self, mut places: Vec<u64>) -> Probe {
-        places.truncate(probe::MAX_ITEMS);
-        Probe { wants: places, ..self.probe(Sum::default()) }
+    /// A probe that asks for the rows at these places, up to [`MOST_WANTED`], and compares nothing: it says that its sender has
+    /// nothing.
+    pub(super) fn probe_for(&self, wants: Vec<u64>) -> Probe {
+        Probe { wants, ..self.probe(Sum::default()) }
     }
 
     /// A probe that asks nothing.

@@ -123,8 +123,9 @@ impl Session<'_> {
             let (batch, version) = link.database.read(read).await??;
             if batch.is_empty() {
                 link.database.call(move |replica| replica.set_taken(site, version)).await??;
-                if takes_back {
-                    takes_back = self.take_back().await?;
+                // Once: who discards more has the link begin anew.
+                if std::mem::take(&mut takes_back) {
+                    self.take_back().await?;
                     if !self.holds_back().await? {
                         return Ok(());
                     }

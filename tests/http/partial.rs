@@ -204,7 +204,9 @@ async fn a_host_that_forgot_a_subscription_or_was_replaced_begins_it_anew() {
     hub.put("/a", json!({ "schema": SCHEMA })).await.ok();
     join(&hub, "boat", "ann").await;
     add(&hub, "3", "boat").await;
-    has(&copy, &["3"]).await;
+    // What the copy has it gives back.
+    has(&copy, &["2", "3"]).await;
+    has(&hub, &["2", "3"]).await;
 }
 
 #[tokio::test]
@@ -314,7 +316,7 @@ async fn many_rows_come_in_pages_and_many_subscriptions_are_all_followed() {
         assert_eq!(is_complete(&copy, &format!("s{n}")).await["rows"], 1500);
     }
     hub.sql("a", "DELETE FROM task WHERE id NOT IN ('k1', 'k2', 'k3', 'k4', 'k5', 'k6', 'k7', 'k8')").await;
-    has(&copy, &["k1", "k2", "k3", "k4", "k5", "k6", "k7", "k8"]).await;
+    eventually("eight", || async { copy.sql("a", "SELECT count(*) FROM task").await["rows"] == json!([[8]]) }).await;
     eventually("in step", || async { copy.status("a").await["upstream"]["synced_at"].is_i64() }).await;
 }
 

@@ -76,11 +76,14 @@ function wire(db: Database): void {
 function show(tasks: readonly Task[]): void {
   const ids = new Set(tasks.map(({ id }) => id));
   for (const [id, row] of rows) if (!ids.has(id)) rows.delete(id) && row.remove();
+  // A row that is moved loses its focus, and what draws attention to it begins again.
+  let before = get("list").firstChild;
   for (const task of tasks) {
     const row = rows.get(task.id) ?? add(task.id);
     row.querySelector(".task")!.textContent = task.title;
     row.querySelector(".delete")!.setAttribute("aria-label", `Delete ${task.title}`);
-    get("list").append(row);
+    if (row === before) before = row.nextSibling;
+    else get("list").insertBefore(row, before);
   }
   get("empty").hidden = tasks.length > 0;
   shown = true;

@@ -281,6 +281,21 @@ async fn a_subscription_that_ends_takes_along_the_rows_that_no_other_one_reads()
 }
 
 #[tokio::test]
+async fn a_subscription_that_ends_and_is_asked_for_again_at_once_is_complete_again() {
+    let hub = hub().await;
+    join(&hub, "boat", "ann").await;
+    add(&hub, "1", "boat").await;
+    let copy = copy_of(&hub).await;
+    subscribe(&copy, "mine", tasks_of("ann")).await;
+    for _ in 0..20 {
+        is_complete(&copy, "mine").await;
+        assert_eq!(tasks(&copy).await, ["1"]);
+        end(&copy, "mine").await;
+        subscribe(&copy, "mine", tasks_of("ann")).await;
+    }
+}
+
+#[tokio::test]
 async fn readers_of_events_are_told_of_rows_that_are_forgotten() {
     let hub = hub().await;
     add(&hub, "1", "boat").await;

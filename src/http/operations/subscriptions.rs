@@ -12,7 +12,7 @@ use crate::http::call::{Call, answer};
 use crate::http::links::{LinkError, LinkStatus};
 use crate::http::problem::{Code, Problem};
 use crate::store::Database;
-use crate::sync::{Replica, Sql, Subscribing, WantedQueries};
+use crate::sync::{Sql, Subscribing, WantedQueries};
 
 /// The most queries of a subscription.
 const MOST: usize = 100;
@@ -97,12 +97,8 @@ async fn put(call: &Call, id: &str, body: Body) -> Result<Response, Problem> {
         let reason = "this copy has everything that its upstream has; one that is created with `partial` subscribes";
         return Err(Problem::new(Code::InvalidRequest, reason));
     }
-    let wanted = WantedQueries { name: id.to_owned(), queries, forgets: forget };
-    let subscribe = move |replica: &mut Replica| {
-        let is_new = !replica.wanted()?.contains(&wanted);
-        if is_new { replica.subscribe(&wanted).map(|()| true) } else { Ok(false) }
-    };
-    if database.call(subscribe).await?? {
+    let name = id.to_owned();
+    if database.call(move |replica| replica.subscribe(&name, &queries, forget)).await?? {
         resubscribe(call, &database);
     }
     one(call, &database, id).await

@@ -12,7 +12,8 @@ use super::held;
 /// Created with the first subscription. One without queries has ended, and the upstream is still to be told.
 const TABLE: &str = "
     CREATE TABLE IF NOT EXISTS crsql_sync_wanted (
-        name TEXT PRIMARY KEY, queries TEXT, forgets INTEGER NOT NULL, complete INTEGER NOT NULL
+        name TEXT PRIMARY KEY, queries TEXT, forgets INTEGER NOT NULL, complete INTEGER NOT NULL,
+        revision INTEGER NOT NULL
     ) STRICT";
 
 /// A subscription that this copy wants.
@@ -24,6 +25,8 @@ pub struct WantedQueries {
     pub queries: Vec<Sql>,
     /// Whether rows that have left it, and are of no other one, are [forgotten](crate::crr::Engine::forget).
     pub forgets: bool,
+    /// Another one whenever it is wanted anew or with other queries: what was answered to it before counts no more.
+    pub revision: i64,
 }
 
 /// A wanted subscription, and how far it is.
@@ -37,27 +40,25 @@ pub struct Subscribing {
     pub rows: u64,
 }
 
-impl WantedQueries {
-    /// The queries as they are written down.
-    fn text(&self) -> Result<String, Error> {
-        serde_json::to_string(&self.queries).map_err(|_| Error::Corrupt("a parameter of a query has no JSON"))
-    }
-}
-
 impl Replica {
-    /// Adds a subscription to those that are wanted, or changes it.
-    pub fn subscribe(&mut self, wanted: &WantedQueries) -> Result<(), Error> {
+    /// Adds a subscription to those that are wanted, or changes it. False where it is wanted like this already.
+    pub fn subscribe(&mut self, name: &str, queries: &[Sql], forgets: bool) -> Result<bool, Error> {
+        let queries =
+            serde_json::to_string(queries).map_err(|_| Error::Corrupt("a parameter of a query has no JSON"))?;
         let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(TABLE)?;
-        transaction
+        let changed = transaction
             .prepare_cached(
-                "INSERT INTO crsql_sync_wanted (name, queries, forgets, complete) VALUES (?1, ?2, ?3, FALSE)
+                "INSERT INTO crsql_sync_wanted (name, queries, forgets, complete, revision)
+                 VALUES (?1, ?2, ?3, FALSE, random())
                  ON CONFLICT DO UPDATE SET forgets = excluded.forgets, queries = excluded.queries,
-                   complete = complete AND queries IS excluded.queries",
+                   complete = complete AND queries IS excluded.queries,
+                   revision = iif(queries IS excluded.queries, revision, excluded.revision)
+                 WHERE queries IS NOT excluded.queries OR forgets <> excluded.forgets",
             )?
-            .execute((&wanted.name, wanted.text()?, wanted.forgets))?;
+            .execute((name, queries, forgets))?;
         transaction.commit()?;
-        Ok(())
+        Ok(changed > 0)
     }
 
     /// Ends a subscription; false where there is none. Its rows stay, or, where it forgets, go like those that left.
@@ -87,13 +88,13 @@ impl Replica {
             return Ok(Vec::new());
         }
         let mut select = self.conn.prepare_cached(
-            "SELECT name, queries, forgets FROM crsql_sync_wanted WHERE queries IS NOT NULL ORDER BY name",
+            "SELECT name, queries, forgets, revision FROM crsql_sync_wanted WHERE queries IS NOT NULL ORDER BY name",
         )?;
-        let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        let wanted = |(name, queries, forgets): (String, String, bool)| {
+        let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+        let wanted = |(name, queries, forgets, revision): (String, String, bool, i64)| {
             let queries = serde_json::from_str(&queries);
             let queries = queries.map_err(|_| Error::Corrupt("a wanted subscription does not read as one"))?;
-            Ok(WantedQueries { name, queries, forgets })
+            Ok(WantedQueries { name, queries, forgets, revision })
         };
         rows.map(|row| wanted(row?)).collect()
     }
@@ -151,9 +152,11 @@ impl Replica {
 
 /// Writes down whether all rows of a subscription came. False where it is not wanted any more.
 fn advance(conn: &Connection, wanted: &WantedQueries, complete: bool) -> Result<bool, Error> {
-    let mut update = conn
-        .prepare_cached("UPDATE crsql_sync_wanted SET complete = complete OR ?3 WHERE name = ?1 AND queries IS ?2")?;
-    Ok(update.execute((&wanted.name, wanted.text()?, complete))? > 0)
+    let mut update = conn.prepare_cached(
+        "UPDATE crsql_sync_wanted SET complete = complete OR ?3
+         WHERE name = ?1 AND revision = ?2 AND queries IS NOT NULL",
+    )?;
+    Ok(update.execute((&wanted.name, wanted.revision, complete))? > 0)
 }
 
 /// Whether there ever was a subscription.

@@ -71,8 +71,8 @@ pub use peers::Peer;
 pub use principal::WhenUnsent;
 pub use quarantine::{DISCARDED, Quarantine, Quarantined, Refusal, Transaction};
 pub use queries::{
-    InvalidPosition, Position, QueriesRequest, Remember, Subscribed, Subscribing, SubscriptionId, SubscriptionRequest,
-    WantedQueries,
+    InvalidPosition, News, Position, QueriesRequest, Remember, Subscribed, Subscribing, SubscriptionId,
+    SubscriptionRequest, WantedQueries,
 };
 pub use ranges::{InvertedRange, Point, Range, Ranges};
 pub use replica::{Created, Replica};

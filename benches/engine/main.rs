@@ -1,13 +1,14 @@
 //! The engine beside plain SQLite and the real cr-sqlite, in one process and one SQLite.
 //!
-//! `CRSQLITE=/path/crsqlite.so cargo bench --bench engine [-- PART…]`, where a part is `rows`, `growth`, `alter`, `tables`
-//! or `ledger`; `scripts/build-cr-sqlite` makes the extension, and without it that column stays empty. The engines take
+//! `CRSQLITE=/path/crsqlite.so cargo bench --bench engine [-- PART…]`, where a part is `rows`, `growth`, `alter`, `tables`,
+//! `ledger` or `queries`; `scripts/build-cr-sqlite` makes the extension, and without it that column stays empty. The engines take
 //! turns; a figure is the best of three runs. Absolute numbers depend on the machine; the ratios hardly do.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod database;
 mod figures;
 mod ledger;
+mod queries;
 
 use database::{Database, Kind, key};
 use figures::{Figures, Goal};
@@ -28,12 +29,13 @@ fn main() {
         kinds.insert(1, Kind::CrSqlite);
     }
     let mut figures = Figures::default();
-    let parts: [(&str, usize, Part); 5] = [
+    let parts: [(&str, usize, Part); 6] = [
         ("rows", RUNS, rows),
         ("growth", 1, growth),
         ("alter", RUNS, alter),
         ("tables", 1, tables),
         ("ledger", RUNS, ledger::ledger),
+        ("queries", 1, queries::queries),
     ];
     for (name, runs, part) in parts {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {

@@ -42,8 +42,8 @@ impl<'a> Arguments<'a> {
 }
 
 /// # Safety
-/// `value` must be an argument of the call that is under way, for `'a`.
-unsafe fn value_ref<'a>(value: *mut ffi::sqlite3_value) -> ValueRef<'a> {
+/// `value` must be one of SQLite's that lives, and is not converted, for `'a`.
+pub(super) unsafe fn value_ref<'a>(value: *mut ffi::sqlite3_value) -> ValueRef<'a> {
     // SAFETY: the caller answers for the value; the lengths are those that SQLite tells, after it was asked for the bytes.
     unsafe {
         let bytes = |start: *const u8| match usize::try_from(ffi::sqlite3_value_bytes(value)) {

@@ -1,6 +1,6 @@
 //! The engine of one connection: the calls that the rest of the crate makes.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use rusqlite::Connection;
@@ -47,6 +47,11 @@ impl Engine {
     /// `crsql_site_id()`.
     pub fn site_id(&self) -> SiteId {
         self.shared.state().site
+    }
+
+    /// The number of the schema, which changes with it.
+    pub fn schema_version(&self, conn: &Connection) -> Result<i64> {
+        self.shared.state_for(conn)?.schema_version()
     }
 
     /// `crsql_db_version()`: the newest committed local version.
@@ -129,7 +134,7 @@ impl Engine {
     /// One that says which rows queries read, of the tables that `may_read` has.
     ///
     /// It is good until the schema changes.
-    pub fn tracer<'c>(&self, conn: &'c Connection, may_read: &dyn Fn(&str) -> bool) -> Result<Tracer<'c>> {
+    pub fn tracer<'c>(&'c self, conn: &'c Connection, may_read: &dyn Fn(&str) -> bool) -> Result<Tracer<'c>> {
         let state = self.shared.state_for(conn)?;
         flush(conn, state)?;
         Tracer::new(conn, state, may_read)
@@ -140,8 +145,8 @@ impl Engine {
         self.read(conn, |state| read::row_ids(conn, state, table, keys))
     }
 
-    /// The rows and tombstones that were touched after the local version `since`.
-    pub fn touched(&self, conn: &Connection, since: Version) -> Result<BTreeSet<RowId>> {
+    /// The rows and tombstones that were touched after the local version `since`, those that may be alive with their keys.
+    pub fn touched(&self, conn: &Connection, since: Version) -> Result<BTreeMap<RowId, Option<i64>>> {
         self.read(conn, |state| read::touched(conn, state, since))
     }
 

@@ -14,6 +14,7 @@ use super::rows::{Lazy, Rows};
 use super::sites::SiteCache;
 use super::table::{Table, TableId};
 use super::tables::Tables;
+use super::trace::Kept;
 use super::{Error, Result, SiteId, Version};
 
 /// How many prepared statements a connection keeps.
@@ -45,6 +46,7 @@ impl Shared {
             cell_writes: RefCell::default(),
             answer: Cell::new(false),
             pending: RefCell::default(),
+            tracers: RefCell::default(),
             transaction: Transaction::default(),
             sync_bit: Cell::new(0),
             merging: Cell::new(None),
@@ -79,6 +81,8 @@ pub(super) struct State {
     pub(super) answer: Cell<bool>,
     /// The clocks that a statement under way stores.
     pub(super) pending: RefCell<Pending>,
+    /// Connections on which queries are traced, for whoever traces next.
+    pub(super) tracers: RefCell<Vec<Kept>>,
     pub(super) transaction: Transaction,
     /// `crsql_internal_sync_bit`: not 0 while the application asks that nothing be tracked.
     pub(super) sync_bit: Cell<i64>,
@@ -240,7 +244,7 @@ impl State {
 
     /// The number of the schema of `main`. Forgets the tables when other things changed that they depend on: SQLite prepares
     /// all statements anew after temporary triggers came or went.
-    fn schema_version(&self) -> Result<i64> {
+    pub(super) fn schema_version(&self) -> Result<i64> {
         // SAFETY: what is prepared on it is dropped before it.
         let conn = unsafe { std::mem::transmute::<&Connection, &'static Connection>(&self.conn) };
         let mut statement = self.schema_version.take();
@@ -343,6 +347,7 @@ impl Shared {
     pub(super) fn finalize(&self) {
         self.0.schema_version.take();
         self.0.rows.borrow_mut().clear();
+        self.0.tracers.borrow_mut().clear();
         self.0.conn.flush_prepared_statement_cache();
     }
 }

@@ -15,26 +15,37 @@
 //! do, they do it with rows that they read. The price is that a condition SQLite keeps to itself, such as
 //! `lower(title) = 'milk'`, has the whole table read.
 
+mod clock;
 mod columns;
+mod index;
 mod plan;
 mod reads;
+mod run;
+mod scans;
 mod statement;
 mod table;
 
-use std::collections::HashMap;
+use std::ffi::c_int;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::limits::Limit;
 use rusqlite::types::Value;
-use rusqlite::{Batch, Connection, fallible_iterator::FallibleIterator, params_from_iter};
+use rusqlite::{Batch, Connection, OpenFlags, fallible_iterator::FallibleIterator, params_from_iter};
 use thiserror::Error;
+use web_time::Instant;
 
 use super::Result;
 use super::quote::{identifier, join};
 use super::state::State;
+use super::table::Table;
+use super::tables::Tables;
 use columns::Columns;
+pub use index::ScanIndex;
 pub use reads::Reads;
+use run::{Program, Run};
+pub use scans::Scans;
 
 /// Why a query was not traced.
 #[derive(Debug, Error)]
@@ -43,6 +54,9 @@ pub enum TraceError {
     /// It is no query, or one that cannot be traced; the text says why.
     #[error("{0}")]
     Refused(String),
+    /// It did not come to its end in time.
+    #[error("the query ran too long")]
+    TookTooLong,
     /// The database failed.
     #[error(transparent)]
     Engine(#[from] super::Error),
@@ -54,104 +68,287 @@ impl From<rusqlite::Error> for TraceError {
     }
 }
 
+/// What a run may take.
+#[derive(Clone, Copy, Debug)]
+pub struct TraceLimits {
+    /// When it is broken off. What it does on the replica's own connection is not: that is the caller's to limit.
+    pub until: Option<Instant>,
+    /// How many different rows it may read.
+    pub rows: usize,
+    /// How large a single value may be, in bytes.
+    pub value: usize,
+}
+
+/// What a run noted.
+#[derive(Debug)]
+pub struct Trace {
+    /// The rows that it read.
+    pub reads: Reads,
+    /// What it asked for, if that was to be noted.
+    pub scans: Scans,
+    /// Whether the rows that it reads are all that its scans find, also after other rows were written.
+    pub is_simple: bool,
+}
+
 /// Runs queries, and says which rows they read.
 pub struct Tracer<'c> {
+    /// `None` only while it is dropped.
+    kept: Option<Kept>,
+    state: &'c State,
+    replica: PhantomData<&'c Connection>,
+}
+
+/// The connection for queries, which the engine keeps for the next tracer.
+pub(super) struct Kept {
+    /// The tables that it was made from, and those of them that it has.
+    tables: Arc<Tables>,
+    readable: Vec<Arc<Table>>,
+    /// The other virtual tables that may be read, such as indexes of words.
+    indexes: Vec<String>,
     /// Holds the virtual tables.
     queries: Connection,
     shared: Arc<Mutex<Shared>>,
-    refusal: Arc<Mutex<Option<String>>>,
-    replica: PhantomData<&'c Connection>,
+    seen: Arc<Mutex<Seen>>,
+    until: Arc<Mutex<Option<Instant>>>,
 }
+
+/// How many are kept: for the sets of tables that callers may read.
+const MOST_KEPT: usize = 4;
 
 /// What the virtual tables share.
 struct Shared {
     /// The replica's connection; it does not own it.
     replica: Connection,
-    tables: HashMap<String, Arc<Traced>>,
-    reads: Reads,
+    tables: Vec<Arc<Traced>>,
+    run: Run,
+}
+
+impl Shared {
+    /// Limits the length of patterns on the replica's connection, and returns the limit before.
+    fn limit_pattern(&self, most: c_int) -> rusqlite::Result<c_int> {
+        let before = self.replica.limit(Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH)?;
+        self.replica.set_limit(Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, most)?;
+        Ok(before)
+    }
+}
+
+/// What was seen of a query while it was prepared.
+#[derive(Default)]
+struct Seen {
+    refusal: Option<String>,
+    is_recursive: bool,
+    /// The functions that can tell the time.
+    timely: Vec<String>,
 }
 
 /// A table that is traced.
 #[derive(Debug)]
 struct Traced {
+    id: i64,
     name: Arc<str>,
     /// The key of a row where the table is called `t`.
     key: String,
+    /// The condition by which a row has a key.
+    has_key: String,
     columns: Columns,
 }
 
-impl<'c> Tracer<'c> {
-    pub(super) fn new(conn: &'c Connection, state: &State, may_read: &dyn Fn(&str) -> bool) -> Result<Self> {
-        let mut tables = HashMap::new();
-        for table in state.tables(conn)?.all(conn)?.into_iter().filter(|table| may_read(&table.name)) {
-            let traced = Traced {
+impl Traced {
+    /// A column where the table is called `t`; −1 is the key.
+    fn column(&self, number: c_int) -> String {
+        match self.columns.get(number) {
+            Some(column) => format!("t.{}", column.name),
+            None => self.key.clone(),
+        }
+    }
+}
+
+/// How many steps of SQLite's machine pass between two looks at the clock.
+const STEPS_BETWEEN_LOOKS: c_int = 10_000;
+
+/// The longest query, in bytes.
+const MAX_QUERY: c_int = 1 << 20;
+/// The longest pattern of LIKE and GLOB, in bytes: matching one takes its length times that of the text, in one step.
+const MAX_PATTERN: c_int = 1000;
+
+impl Kept {
+    fn new(
+        conn: &Connection,
+        tables: Arc<Tables>,
+        readable: Vec<Arc<Table>>,
+        may_read: &dyn Fn(&str) -> bool,
+    ) -> Result<Self> {
+        let mut traced = Vec::new();
+        for table in &readable {
+            traced.push(Arc::new(Traced {
+                id: table.id.0,
                 name: table.name.clone(),
                 key: table.sql.key.clone(),
+                has_key: table.sql.has_key.clone(),
                 columns: Columns::load(conn, &table.name)?,
-            };
-            tables.insert(table.name.to_string(), Arc::new(traced));
+            }));
         }
-        // SAFETY: the handle is open for as long as the borrow of its connection lasts.
+        // SAFETY: the handle is open for as long as a tracer borrows its connection, and nothing else uses it.
         let replica = unsafe { Connection::from_handle(conn.handle()) }?;
-        let virtual_tables: Vec<String> = tables
-            .keys()
-            .map(|name| format!("CREATE VIRTUAL TABLE main.{} USING crsql_traced", identifier(name)))
+        let virtual_tables: Vec<String> = traced
+            .iter()
+            .map(|table| format!("CREATE VIRTUAL TABLE main.{} USING crsql_traced", identifier(&table.name)))
             .collect();
-        let shared = Arc::new(Mutex::new(Shared { replica, tables, reads: Reads::default() }));
-        let mut queries = Connection::open_in_memory()?;
+        let shared = Arc::new(Mutex::new(Shared { replica, tables: traced, run: Run::default() }));
+        clock::register()?;
+        let mut queries = Connection::open_in_memory_with_flags_and_vfs(OpenFlags::default(), clock::VFS)?;
         table::register(&queries, shared.clone())?;
         queries.execute_batch(&join(virtual_tables, ";"))?;
         let mut views = conn.prepare("SELECT sql FROM main.sqlite_schema WHERE type = 'view'")?;
         for view in views.query_map([], |row| row.get::<_, String>(0))? {
             queries.execute_batch(&view?)?;
         }
-        let refusal = Arc::new(Mutex::new(None));
-        let told = refusal.clone();
-        queries.authorizer(Some(move |context: AuthContext<'_>| match judge(&context) {
-            None => Authorization::Allow,
-            Some(reason) => {
-                lock(&told).get_or_insert(reason);
-                Authorization::Deny
+        drop(views);
+        let mut indexes = conn.prepare("SELECT name FROM main.sqlite_schema WHERE sql LIKE 'CREATE VIRTUAL TABLE%'")?;
+        let mut indexes = indexes.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+        indexes.retain(|name| may_read(name));
+        queries.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, MAX_QUERY)?;
+        queries.set_limit(Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, MAX_PATTERN)?;
+        let seen: Arc<Mutex<Seen>> = Arc::default();
+        let told = seen.clone();
+        queries.authorizer(Some(move |context: AuthContext<'_>| {
+            let seen = &mut *lock(&told);
+            match judge(&context, seen) {
+                None => Authorization::Allow,
+                Some(reason) => {
+                    seen.refusal.get_or_insert(reason);
+                    Authorization::Deny
+                }
             }
         }))?;
-        Ok(Self { queries, shared, refusal, replica: PhantomData })
+        let until: Arc<Mutex<Option<Instant>>> = Arc::default();
+        let end = until.clone();
+        queries.progress_handler(STEPS_BETWEEN_LOOKS, Some(move || is_over(*lock(&end))))?;
+        Ok(Self { tables, readable, indexes, queries, shared, seen, until })
     }
 
-    /// Runs one query to its end, and adds the rows that it read to those of earlier ones.
+    fn is_of(&self, tables: &Arc<Tables>, readable: &[Arc<Table>]) -> bool {
+        Arc::ptr_eq(&self.tables, tables) && self.readable.iter().map(|t| t.id).eq(readable.iter().map(|t| t.id))
+    }
+}
+
+impl<'c> Tracer<'c> {
+    pub(super) fn new(conn: &'c Connection, state: &'c State, may_read: &dyn Fn(&str) -> bool) -> Result<Self> {
+        let tables = state.tables(conn)?;
+        let readable: Vec<_> = tables.all(conn)?.into_iter().filter(|table| may_read(&table.name)).collect();
+        let kept = {
+            let mut tracers = state.tracers.borrow_mut();
+            tracers.retain(|kept| Arc::ptr_eq(&kept.tables, &tables));
+            tracers.iter().position(|kept| kept.is_of(&tables, &readable)).map(|at| tracers.remove(at))
+        };
+        let kept = match kept {
+            Some(kept) => kept,
+            None => Kept::new(conn, tables, readable, may_read)?,
+        };
+        Ok(Self { kept: Some(kept), state, replica: PhantomData })
+    }
+
+    /// Runs one query to its end. With `notes_scans` it also notes what it asked for, so that it need not be run again after
+    /// every write.
     ///
     /// # Errors
-    /// [`TraceError::Refused`] for what is no single query, and for one that reads tables which are not replicated.
-    pub fn trace(&self, sql: &str, params: &[Value]) -> Result<(), TraceError> {
-        lock(&self.refusal).take();
-        let mut batch = Batch::new(&self.queries, sql);
-        let refused = |error: rusqlite::Error| match lock(&self.refusal).take() {
-            Some(reason) => TraceError::Refused(reason),
-            None if error.to_string().contains("no such table") => {
-                TraceError::Refused(format!("{error}, or it is none that is replicated and may be read"))
-            }
-            None => TraceError::Refused(error.to_string()),
-        };
-        let mut query =
-            batch.next().map_err(refused)?.ok_or_else(|| TraceError::Refused("the text holds no statement".into()))?;
-        if !query.readonly() || query.is_explain() != 0 || query.column_count() == 0 {
-            return Err(TraceError::Refused("only a query can stand here".into()));
+    /// [`TraceError::Refused`] for what is no single query, for one that reads tables which are not replicated, or more rows
+    /// than it may, and for one whose result changes by itself; [`TraceError::TookTooLong`].
+    pub fn trace(
+        &mut self,
+        sql: &str,
+        params: &[Value],
+        limits: TraceLimits,
+        notes_scans: bool,
+    ) -> Result<Trace, TraceError> {
+        let Some(kept) = &mut self.kept else { return Err(TraceError::Refused("the tracer ended".into())) };
+        let Kept { indexes, queries, shared, seen, until, .. } = kept;
+        queries.set_limit(Limit::SQLITE_LIMIT_LENGTH, c_int::try_from(limits.value).unwrap_or(c_int::MAX))?;
+        *lock(seen) = Seen::default();
+        *lock(until) = limits.until;
+        lock(shared).run = Run::new(limits.rows, notes_scans);
+        // Conditions that a table takes up are checked there.
+        let pattern = lock(shared).limit_pattern(MAX_PATTERN)?;
+        clock::was_asked();
+        let outcome = run(queries, sql, params, &|error| refusal(error, seen, indexes));
+        lock(shared).limit_pattern(pattern)?;
+        let run = std::mem::take(&mut lock(shared).run);
+        let seen = std::mem::take(&mut *lock(seen));
+        if clock::was_asked() {
+            let by = join(seen.timely, ", ");
+            let reason = format!("its result changes as time goes on ({by}): give it the time as a parameter");
+            return Err(TraceError::Refused(reason));
         }
-        if query.parameter_count() != params.len() {
-            let (takes, given) = (query.parameter_count(), params.len());
-            return Err(TraceError::Refused(format!("the query takes {takes} parameters, and {given} were given")));
+        match outcome {
+            Err(_) if is_over(limits.until) => Err(TraceError::TookTooLong),
+            Err(error) => Err(error),
+            Ok(()) if notes_scans && !seen.is_recursive => Ok(run.end(Program::of(queries, sql))),
+            Ok(()) => Ok(run.end(Program::Other)),
         }
-        if batch.next().map_err(refused)?.is_some() {
-            return Err(TraceError::Refused("only one query can stand here; send several as a list".into()));
-        }
-        let mut rows = query.query(params_from_iter(params)).map_err(refused)?;
-        while rows.next().map_err(refused)?.is_some() {}
-        Ok(())
     }
+}
 
-    /// What was read since this was asked last.
-    pub fn take_reads(&self) -> Reads {
-        std::mem::take(&mut lock(&self.shared).reads)
+/// The connection is kept for the next one.
+impl Drop for Tracer<'_> {
+    fn drop(&mut self) {
+        let mut tracers = self.state.tracers.borrow_mut();
+        if tracers.len() == MOST_KEPT {
+            tracers.remove(0);
+        }
+        tracers.extend(self.kept.take());
     }
+}
+
+fn run(
+    queries: &Connection,
+    sql: &str,
+    params: &[Value],
+    refused: &dyn Fn(rusqlite::Error) -> TraceError,
+) -> Result<(), TraceError> {
+    let mut batch = Batch::new(queries, sql);
+    let mut query =
+        batch.next().map_err(refused)?.ok_or_else(|| TraceError::Refused("the text holds no statement".into()))?;
+    if !query.readonly() || query.is_explain() != 0 || query.column_count() == 0 {
+        return Err(TraceError::Refused("only a query can stand here".into()));
+    }
+    if query.parameter_count() != params.len() {
+        let (takes, given) = (query.parameter_count(), params.len());
+        return Err(TraceError::Refused(format!("the query takes {takes} parameters, and {given} were given")));
+    }
+    if batch.next().map_err(refused)?.is_some() {
+        return Err(TraceError::Refused("only one query can stand here; send several as a list".into()));
+    }
+    let mut rows = query.query(params_from_iter(params)).map_err(refused)?;
+    while rows.next().map_err(refused)?.is_some() {}
+    Ok(())
+}
+
+/// What an error says to whoever wrote the query.
+fn refusal(error: rusqlite::Error, seen: &Mutex<Seen>, indexes: &[String]) -> TraceError {
+    let text = error.to_string();
+    TraceError::Refused(match (lock(seen).refusal.take(), text.split_once("no such table: ")) {
+        (Some(reason), _) => reason,
+        (None, Some((_, rest))) => {
+            let is_missing = |name: &&String| {
+                rest.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
+                    && !rest
+                        .get(name.len()..)
+                        .unwrap_or_default()
+                        .starts_with(|next: char| next.is_alphanumeric() || next == '_')
+            };
+            match indexes.iter().find(is_missing) {
+                Some(name) => format!(
+                    "{name} is an index of this copy, which others make for themselves: ask for the rows that it indexes, and search where they are"
+                ),
+                None => format!("{text}, or it is none that is replicated and may be read"),
+            }
+        }
+        (None, None) => text,
+    })
+}
+
+fn is_over(until: Option<Instant>) -> bool {
+    until.is_some_and(|until| Instant::now() > until)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -159,9 +356,13 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Why something that a query does may not be done.
-fn judge(context: &AuthContext<'_>) -> Option<String> {
+fn judge(context: &AuthContext<'_>, seen: &mut Seen) -> Option<String> {
     match context.action {
-        AuthAction::Select | AuthAction::Recursive => None,
+        AuthAction::Select => None,
+        AuthAction::Recursive => {
+            seen.is_recursive = true;
+            None
+        }
         AuthAction::Read { table_name, .. } => {
             let name = table_name.to_ascii_lowercase();
             (name.starts_with("sqlite_") || name.starts_with("pragma_") || FOREIGN.contains(&name.as_str()))
@@ -169,6 +370,9 @@ fn judge(context: &AuthContext<'_>) -> Option<String> {
         }
         AuthAction::Function { function_name } => {
             let name = function_name.to_ascii_lowercase();
+            if TIMELY.contains(&name.as_str()) && !seen.timely.contains(&name) {
+                seen.timely.push(name.clone());
+            }
             UNSTEADY
                 .contains(&name.as_str())
                 .then(|| format!("the function {function_name} answers otherwise in each copy"))
@@ -183,3 +387,17 @@ const FOREIGN: [&str; 4] = ["bytecode", "dbstat", "fts3tokenize", "tables_used"]
 /// Functions whose results no other copy can come to, or that reach beyond the query.
 const UNSTEADY: [&str; 7] =
     ["changes", "fts3_tokenizer", "last_insert_rowid", "load_extension", "random", "randomblob", "total_changes"];
+
+/// Functions that tell the time, where they are asked for it.
+const TIMELY: [&str; 10] = [
+    "current_date",
+    "current_time",
+    "current_timestamp",
+    "date",
+    "datetime",
+    "julianday",
+    "strftime",
+    "time",
+    "timediff",
+    "unixepoch",
+];

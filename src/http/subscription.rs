@@ -30,7 +30,6 @@ pub(super) struct Subscription {
 /// How much subscriptions may take.
 #[derive(Clone, Copy)]
 struct Limits {
-    time: Duration,
     each: usize,
     unused: Duration,
 }
@@ -45,7 +44,7 @@ impl Subscription {
         position: Option<Position>,
     ) -> Self {
         let limits = &call.settings.limits;
-        let limits = Limits { time: limits.sql_time, each: limits.subscriptions, unused: limits.subscription };
+        let limits = Limits { each: limits.subscriptions, unused: limits.subscription };
         Self { database, request, id, position, is_told: true, limits }
     }
 
@@ -74,8 +73,7 @@ impl Subscription {
         let (id, position, is_told) = (self.id.clone(), self.position, self.is_told);
         let subscription = Some(SubscriptionRequest { id, position, is_told, now });
         let request = QueriesRequest { subscription, ..self.request.clone() };
-        let read =
-            move |replica: &mut Replica| replica.within(limits.time, |replica| replica.changes_for_queries(&request));
+        let read = move |replica: &mut Replica| replica.changes_for_queries(&request);
         let (batch, remember) = self.database.read(read).await??;
         let Some(remember) = remember else { return Ok(Some(batch)) };
         let holder = batch.begins.then(|| self.id.holder.clone());
@@ -145,6 +143,8 @@ pub(super) fn request(
         tables: bounds.tables.clone(),
         page,
         most: Page { changes: limits.query_changes, bytes: limits.query_bytes },
+        rows: limits.query_changes,
+        time: limits.sql_time,
     }
 }
 

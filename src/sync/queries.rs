@@ -4,29 +4,38 @@
 //! them whole at first; later the changes of those that it has, whole those that its queries read by now, and the names of
 //! those that they read no more. A row can come in or leave without having changed: because another one did.
 //!
+//! What queries read is kept in memory (`evaluations.rs`), and kept right by looking at what was written since. So a query is run
+//! again only after a write to rows that it reads, or would read by now.
+//!
 //! Such batches claim nothing: a copy of some rows has no transaction of which it could be sure that it is whole.
 
 mod answer;
+pub(super) mod evaluations;
 pub(super) mod held;
 mod memory;
+mod news;
 mod position;
+mod tracing;
 mod wanted;
 
 use super::batch::{Batch, RowName, SchemaHash};
 use super::cursor::{Cursor, Since};
+use super::deadline::Deadline;
 use super::error::{Error, SqlError};
 use super::replica::Replica;
 use super::request::Page;
 use super::sql::Sql;
 use super::tables::Tables;
-use crate::crr::{Engine, RowId, SiteId, TraceError};
+use crate::crr::{Engine, RowId, SiteId};
 use answer::Answer;
 pub use held::Subscribed;
 pub use memory::SubscriptionId;
 use memory::{Given, Subscription};
+pub use news::News;
 pub use position::{InvalidPosition, Position};
-use rusqlite::types::Value;
 use rusqlite::{Connection, TransactionBehavior};
+use std::time::Duration;
+use tracing::Tracing;
 pub use wanted::{Subscribing, WantedQueries};
 
 /// Which queries' rows are asked for.
@@ -46,6 +55,10 @@ pub struct QueriesRequest {
     pub page: Page,
     /// What fits in one answer otherwise.
     pub most: Page,
+    /// How many rows the queries may read.
+    pub rows: usize,
+    /// How long they may take.
+    pub time: Duration,
 }
 
 /// What a subscription's next answer follows on.
@@ -78,12 +91,30 @@ impl Replica {
     /// to the same results. Rows that the queries only looked at may be among them.
     ///
     /// # Errors
-    /// [`SqlError::Refused`] for what is no query, reads tables that are not replicated or not allowed, or needs more rows than
-    /// fit into one answer.
+    /// [`SqlError::Refused`] for what is no query, reads tables that are not replicated or not allowed, comes to another result
+    /// as time goes on, takes too long, reads too many rows, or needs more of them than fit into one answer.
     pub fn changes_for_queries(&mut self, request: &QueriesRequest) -> Result<(Batch, Option<Remember>), SqlError> {
+        let deadline = Deadline::begin(&mut self.conn, request.time).map_err(Error::from)?;
+        let result = self.answer(request);
+        let passed = deadline.end(&mut self.conn).map_err(Error::from)?;
+        result.map_err(|error| match (error, passed) {
+            (SqlError::Replica(_), Some(time)) => too_long(request.queries.len(), time),
+            (error, _) => error,
+        })
+    }
+
+    fn answer(&mut self, request: &QueriesRequest) -> Result<(Batch, Option<Remember>), SqlError> {
         // One snapshot: what was read and its changes belong together.
         let snapshot = self.conn.savepoint().map_err(Error::from)?;
-        let rows = trace(&self.engine, &snapshot, request)?;
+        let mut tracing = Tracing::new(&self.engine, &snapshot, request);
+        let rows = match &request.subscription {
+            None => tracing.once()?,
+            Some(asked) => {
+                self.evaluations.catch_up(&self.engine, &snapshot).map_err(Error::from)?;
+                tracing.subscribed(&mut self.evaluations, &asked.id)?
+            }
+        };
+        drop(tracing);
         let version = self.engine.db_version(&snapshot).map_err(Error::from)?;
         let site = self.engine.site_id();
         let site = request.tables.as_ref().map_or(site, |tables| tables.view_of(site));
@@ -96,9 +127,9 @@ impl Replica {
                 let is_ours = |position: &Position| position.since.site == site && position.since.version <= version;
                 let position = asked.position.filter(is_ours).map(|position| (position.seen, position.since.version));
                 let known = Subscription::find(&snapshot, asked.id.clone(), position)?;
-                let news = news(&self.engine, &snapshot, request, &rows, known)?;
+                let next = next(&self.engine, &snapshot, request, &rows, known)?;
                 let queries = serde_json::to_string(&request.queries).map_err(|error| refused(request, &error))?;
-                let News { answer, subscription, entered, left, more } = news;
+                let Next { answer, subscription, entered, left, more } = next;
                 let changes_held = !entered.is_empty() || !left.is_empty();
                 batch.more = more;
                 batch.begins = subscription.is_new();
@@ -136,6 +167,7 @@ impl Replica {
         let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let ended = memory::end(&transaction, id)?;
         transaction.commit()?;
+        self.evaluations.end(id);
         Ok(ended)
     }
 
@@ -143,29 +175,15 @@ impl Replica {
     /// where it has more than `most`.
     pub fn expire_subscriptions(&mut self, holder: &str, unused_since: i64, most: usize) -> Result<(), Error> {
         let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        memory::expire(&transaction, holder, unused_since, most)?;
+        let expired = memory::expire(&transaction, holder, unused_since, most)?;
         transaction.commit()?;
+        expired.iter().for_each(|id| self.evaluations.end(id));
         Ok(())
     }
 }
 
-/// The rows that the queries read, in their order.
-fn trace(engine: &Engine, conn: &Connection, request: &QueriesRequest) -> Result<Vec<RowId>, SqlError> {
-    let may_read = |name: &str| request.tables.as_ref().is_none_or(|tables| tables.contains(name));
-    let tracer = engine.tracer(conn, &may_read).map_err(Error::from)?;
-    for (index, query) in request.queries.iter().enumerate() {
-        let params: Vec<Value> = query.params.iter().map(|param| param.0.clone()).collect();
-        tracer.trace(&query.sql, &params).map_err(|error| match error {
-            TraceError::Refused(reason) => SqlError::Refused { statement: index + 1, reason },
-            TraceError::Engine(error) => Error::from(error).into(),
-        })?;
-    }
-    let mut rows = Vec::new();
-    for (table, keys) in tracer.take_reads().into_tables() {
-        rows.extend(engine.row_ids(conn, &table, &keys).map_err(Error::from)?);
-    }
-    rows.sort_unstable();
-    Ok(rows)
+fn too_long(statement: usize, time: Duration) -> SqlError {
+    SqlError::Refused { statement, reason: format!("the request ran longer than {time:?}") }
 }
 
 /// All rows.
@@ -183,7 +201,7 @@ fn once<'a>(
 }
 
 /// What is new to the holder of a subscription.
-struct News<'a> {
+struct Next<'a> {
     answer: Answer<'a>,
     subscription: Subscription,
     entered: Vec<RowId>,
@@ -192,13 +210,13 @@ struct News<'a> {
     more: bool,
 }
 
-fn news<'a>(
+fn next<'a>(
     engine: &'a Engine,
     conn: &'a Connection,
     request: &QueriesRequest,
     rows: &[RowId],
     subscription: Subscription,
-) -> Result<News<'a>, SqlError> {
+) -> Result<Next<'a>, SqlError> {
     let mut answer = Answer::new(engine, conn);
     let held = subscription.held(conn)?;
     let is_in = |rows: &[RowId], row: &RowId| rows.binary_search(row).is_ok();
@@ -207,16 +225,16 @@ fn news<'a>(
     let mut changed: Vec<RowId> = Vec::new();
     if !held.is_empty() {
         let touched = engine.touched(conn, subscription.since).map_err(Error::from)?;
-        changed.extend(touched.into_iter().filter(|row| is_in(&held, row) && is_in(rows, row)));
+        changed.extend(touched.into_keys().filter(|row| is_in(&held, row) && is_in(rows, row)));
     }
     if !answer.update(&changed, subscription.since, request.exclude, request.most)? {
         // Page by page from the beginning.
-        return news(engine, conn, request, rows, subscription.anew());
+        return next(engine, conn, request, rows, subscription.anew());
     }
     let entering: Vec<RowId> = rows.iter().copied().filter(|row| !is_in(&held, row)).collect();
     let entered = answer.bring(&entering, request.page)?;
     let more = entered.len() < entering.len();
-    Ok(News { answer, subscription, entered, left, more })
+    Ok(Next { answer, subscription, entered, left, more })
 }
 
 fn refused(request: &QueriesRequest, reason: &dyn std::fmt::Display) -> SqlError {

@@ -8,6 +8,7 @@ use super::batch::SchemaHash;
 use super::cursor::Cursor;
 use super::error::{CreateError, Error};
 use super::outbox::Span;
+use super::queries::evaluations::Evaluations;
 use super::request::Cut;
 use super::schema::{self, Schema};
 use super::{layout, schemas, upstream};
@@ -25,6 +26,8 @@ pub struct Replica {
     pub(super) unsent: RefCell<Option<(Span, u64)>>,
     /// The version of which some reader is taking pieces.
     pub(super) cut: Option<Cut>,
+    /// What the queries of subscriptions read.
+    pub(super) evaluations: Evaluations,
 }
 
 /// What a creation did.
@@ -46,7 +49,15 @@ impl Replica {
         let engine = Engine::install(&conn)?;
         layout::install(&conn)?;
         let authorizer = Authorizer::install(&mut conn)?;
-        let mut replica = Self { conn, engine, authorizer, schema: None, unsent: RefCell::default(), cut: None };
+        let mut replica = Self {
+            conn,
+            engine,
+            authorizer,
+            schema: None,
+            unsent: RefCell::default(),
+            cut: None,
+            evaluations: Evaluations::default(),
+        };
         replica.schema = replica.recorded_schema()?;
         Ok(replica)
     }

@@ -4,6 +4,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod generate;
+mod incremental;
+mod limits;
 mod once;
 mod subscribed;
 
@@ -34,6 +36,8 @@ fn asking(queries: &[Sql]) -> QueriesRequest {
         tables: None,
         page: Page::default(),
         most: Page { changes: usize::MAX, bytes: usize::MAX },
+        rows: usize::MAX,
+        time: Duration::from_secs(60),
     }
 }
 

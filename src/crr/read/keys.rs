@@ -1,6 +1,6 @@
 //! Rows by their keys, and by their numbers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -16,19 +16,33 @@ use super::{Cells, Reader};
 /// The names of the rows of a table that have these keys.
 pub(in crate::crr) fn row_ids(conn: &Connection, state: &State, table: &str, keys: &[i64]) -> Result<Vec<RowId>> {
     let Some(table) = state.tables(conn)?.named(conn, table)? else { return Ok(Vec::new()) };
+    let mut ids = Vec::with_capacity(keys.len());
+    name(conn, &table, keys.iter().copied(), &mut |id, _| ids.push(id))?;
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+/// Says of each key what the row is called that has it.
+fn name(
+    conn: &Connection,
+    table: &Table,
+    keys: impl Iterator<Item = i64>,
+    say: &mut dyn FnMut(RowId, i64),
+) -> Result<()> {
     let id = |number| RowId { table: table.id.0, number };
-    if !has_numbers(conn, &table)? {
-        return Ok(keys.iter().map(|&key| id(key)).collect());
+    if !has_numbers(conn, table)? {
+        keys.for_each(|key| say(id(key), key));
+        return Ok(());
     }
     let sql = format!("SELECT coalesce(number, key) FROM main.{} WHERE key = ?", Table::clocks(&table.stored_as));
     let mut find = conn.prepare_cached(&sql)?;
-    let mut ids = Vec::with_capacity(keys.len());
     for key in keys {
         // A row without a clock is not known to others.
-        ids.extend(find.query_row([key], |row| row.get(0)).optional()?.map(id));
+        if let Some(number) = find.query_row([key], |row| row.get(0)).optional()? {
+            say(id(number), key);
+        }
     }
-    ids.sort_unstable();
-    Ok(ids)
+    Ok(())
 }
 
 /// Visits rows and tombstones, which are in order, each with its changes after the local version `since`; those that have none
@@ -109,21 +123,27 @@ fn has_numbers(conn: &Connection, table: &Table) -> Result<bool> {
     Ok(conn.prepare_cached(&table.sql.any_number)?.query_row([], |row| row.get(0))?)
 }
 
-/// The rows and tombstones that the log names after `since`.
-pub(in crate::crr) fn touched(conn: &Connection, state: &State, since: Version) -> Result<BTreeSet<RowId>> {
-    let mut touched = BTreeSet::new();
+/// The rows and tombstones that the log names after `since`, each with the key by which the log speaks of a live row.
+pub(in crate::crr) fn touched(
+    conn: &Connection,
+    state: &State,
+    since: Version,
+) -> Result<BTreeMap<RowId, Option<i64>>> {
+    let mut touched = BTreeMap::new();
     let tables = state.tables(conn)?;
     let mut log = conn.prepare_cached("SELECT touched FROM main.crsql_log WHERE version > ?")?;
     let mut records = log.query([since.get()])?;
     while let Some(record) = records.next()? {
         for run in log::runs(record.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)? {
             let Some(table) = tables.get(conn, run.table)? else { continue };
-            // A tombstone's key is its number.
-            let numbers: Vec<i64> = (run.first..=run.last).collect();
+            let keys = run.first..=run.last;
             if run.tombstone {
-                touched.extend(numbers.iter().map(|&number| RowId { table: run.table.0, number }));
+                for number in keys {
+                    // A tombstone's key is its number.
+                    touched.entry(RowId { table: run.table.0, number }).or_insert(None);
+                }
             } else {
-                touched.extend(row_ids(conn, state, &table.name, &numbers)?);
+                name(conn, &table, keys, &mut |id, key| _ = touched.insert(id, Some(key)))?;
             }
         }
     }

@@ -72,6 +72,11 @@ impl Columns {
         self.get(number).is_none_or(|column| !matches!(column.affinity, "TEXT" | ""))
     }
 
+    /// Whether text is compared byte by byte in that column.
+    pub(super) fn is_binary(&self, number: c_int) -> bool {
+        self.get(number).is_none_or(|column| column.collation.eq_ignore_ascii_case("BINARY"))
+    }
+
     /// The column of that number, where it is none of the rowid.
     pub(super) fn get(&self, number: c_int) -> Option<&Column> {
         usize::try_from(number).ok().and_then(|at| self.all.get(at))

@@ -30,15 +30,15 @@ pub(super) struct Plan {
 /// A condition on a column, or on the rowid where that is −1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Term {
-    column: c_int,
-    op: Op,
+    pub(super) column: c_int,
+    pub(super) op: Op,
     /// The other side is a literal.
     is_literal: bool,
 }
 
 /// What a condition asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Op {
+pub(super) enum Op {
     Eq,
     Is,
     Gt,
@@ -226,10 +226,6 @@ impl Plan {
 
     /// The SQL that reads key and columns by some of the terms: for each, how many values it is given, or that it is left out.
     pub(super) fn sql(&self, table: &Traced, values: &[Option<usize>]) -> String {
-        let column = |number: c_int| match table.columns.get(number) {
-            Some(column) => format!("t.{}", column.name),
-            None => table.key.clone(),
-        };
         let mut sql = format!("SELECT {}", table.key);
         for (at, column) in table.columns.all.iter().enumerate() {
             // A column that nobody looks at is not read.
@@ -237,22 +233,27 @@ impl Plan {
             _ = write!(sql, ", {}", if is_used { format!("t.{}", column.name) } else { "NULL".to_owned() });
         }
         _ = write!(sql, " FROM main.{} t", identifier(&table.name));
-        let conditions: Vec<String> = self
-            .terms
-            .iter()
-            .zip(values)
-            .filter_map(|(term, values)| {
-                Some(format!("{} {}{}", column(term.column), term.op.sql(), term.op.operand((*values)?)))
-            })
-            .collect();
+        let conditions: Vec<String> = self.conditions(table, values).collect();
         if !conditions.is_empty() {
             _ = write!(sql, " WHERE {}", join(conditions, " AND "));
         }
-        let order = self.order.iter().map(|&(number, down)| column(number) + if down { " DESC" } else { "" });
+        let order = self.order.iter().map(|&(number, down)| table.column(number) + if down { " DESC" } else { "" });
         if !self.order.is_empty() {
             _ = write!(sql, " ORDER BY {}", join(order, ", "));
         }
         sql
+    }
+
+    /// The SQL that finds the row of a key, the first parameter, if this would read it.
+    pub(super) fn test(&self, table: &Traced, values: &[Option<usize>]) -> String {
+        let conditions = std::iter::once(table.has_key.clone()).chain(self.conditions(table, values));
+        format!("SELECT 1 FROM main.{} t WHERE {}", identifier(&table.name), join(conditions, " AND "))
+    }
+
+    fn conditions(&self, table: &Traced, values: &[Option<usize>]) -> impl Iterator<Item = String> {
+        self.terms.iter().zip(values).filter_map(|(term, values)| {
+            Some(format!("{} {}{}", table.column(term.column), term.op.sql(), term.op.operand((*values)?)))
+        })
     }
 
     /// Reads what [`Display`] wrote.

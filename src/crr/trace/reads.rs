@@ -3,7 +3,11 @@ use std::sync::Arc;
 
 /// The rows that queries read: for each table the integer keys by which the engine knows them.
 #[derive(Debug, Default)]
-pub struct Reads(BTreeMap<Arc<str>, Keys>);
+pub struct Reads {
+    tables: BTreeMap<Arc<str>, Keys>,
+    /// How many rows these are, some of them counted twice.
+    count: usize,
+}
 
 /// Keys, of which the newest may stand there twice.
 #[derive(Debug, Default)]
@@ -17,26 +21,44 @@ struct Keys {
 const WAITING: usize = 1024;
 
 impl Reads {
-    pub(super) fn add(&mut self, table: &Arc<str>, key: i64) {
-        let Keys { keys, settled } = match self.0.get_mut(table) {
+    /// Adds a row; false where these are more than `most` then.
+    pub(super) fn add(&mut self, table: &Arc<str>, key: i64, most: usize) -> bool {
+        let keys = match self.tables.get_mut(table) {
             Some(keys) => keys,
-            None => self.0.entry(table.clone()).or_default(),
+            None => self.tables.entry(table.clone()).or_default(),
         };
-        keys.push(key);
+        keys.keys.push(key);
+        self.count += 1;
         // Nested loops read the same rows again and again.
-        if keys.len() > WAITING + 2 * *settled {
-            keys.sort_unstable();
-            keys.dedup();
-            *settled = keys.len();
+        if keys.keys.len() > WAITING + 2 * keys.settled {
+            self.count -= keys.settle();
         }
+        if self.count > most {
+            self.count -= self.tables.values_mut().map(Keys::settle).sum::<usize>();
+        }
+        self.count <= most
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
     }
 
     /// The tables, each with the keys of its rows in their order.
     pub fn into_tables(self) -> impl Iterator<Item = (Arc<str>, Vec<i64>)> {
-        self.0.into_iter().map(|(table, Keys { mut keys, .. })| {
-            keys.sort_unstable();
-            keys.dedup();
-            (table, keys)
+        self.tables.into_iter().map(|(table, mut keys)| {
+            keys.settle();
+            (table, keys.keys)
         })
+    }
+}
+
+impl Keys {
+    /// Leaves each key there once, and tells how many went.
+    fn settle(&mut self) -> usize {
+        let before = self.keys.len();
+        self.keys.sort_unstable();
+        self.keys.dedup();
+        self.settled = self.keys.len();
+        before - self.settled
     }
 }

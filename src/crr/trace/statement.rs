@@ -3,8 +3,10 @@
 use std::ffi::c_int;
 use std::ptr;
 
-use rusqlite::types::Type;
+use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, Error, ffi};
+
+use super::super::call::value_ref;
 
 /// A statement whose first column is an integer.
 pub(super) struct Statement(*mut ffi::sqlite3_stmt);
@@ -116,6 +118,12 @@ impl Value {
             ffi::SQLITE_BLOB => Type::Blob,
             _ => Type::Null,
         }
+    }
+
+    /// Looks at it.
+    pub(super) fn as_ref(&self) -> ValueRef<'_> {
+        // SAFETY: the copy lives, and nothing else uses it meanwhile.
+        unsafe { value_ref(self.0) }
     }
 }
 

@@ -13,6 +13,7 @@ use rusqlite::{Connection, Error as SqlError, ffi};
 
 use super::super::module::{self, StaticModule};
 use super::plan::{self, Plan};
+use super::scans::{Scalar, Shape};
 use super::statement::{Statement, Value};
 use super::{Shared, Traced, lock};
 
@@ -55,7 +56,7 @@ unsafe impl<'vtab> VTab<'vtab> for Table {
         _: &[&[u8]],
     ) -> rusqlite::Result<(Cow<'static, CStr>, Self)> {
         let shared = aux.ok_or_else(|| SqlError::ModuleError("no tracer".into()))?.clone();
-        let traced = lock(&shared).tables.get(&*String::from_utf8_lossy(name)).cloned();
+        let traced = lock(&shared).tables.iter().find(|table| table.name.as_bytes() == name).cloned();
         let traced = traced.ok_or_else(|| SqlError::ModuleError("not a table that is traced".into()))?;
         let declaration = CString::new(traced.columns.declaration())?;
         Ok((Cow::Owned(declaration), Self { base: sqlite3_vtab::default(), traced, shared }))
@@ -91,18 +92,25 @@ struct Cursor<'vtab> {
     /// The plan that was asked for last, and its text.
     plan: (String, Plan),
     /// Those prepared so far: inner loops run them again and again.
-    statements: Vec<(String, Statement)>,
+    statements: Vec<Prepared>,
     /// The statement whose row this stands on, and the row's key.
     row: Option<(usize, i64)>,
     vtab: PhantomData<&'vtab Table>,
 }
 
+/// A way to read rows.
+struct Prepared {
+    sql: String,
+    statement: Statement,
+    shape: Arc<Shape>,
+}
+
 impl Cursor<'_> {
     fn open(&mut self, text: &str, args: &[*mut ffi::sqlite3_value]) -> rusqlite::Result<()> {
         if let Some((at, _)) = self.row.take()
-            && let Some((_, statement)) = self.statements.get_mut(at)
+            && let Some(prepared) = self.statements.get_mut(at)
         {
-            statement.reset();
+            prepared.statement.reset();
         }
         if self.plan.0 != text {
             let plan = Plan::parse(text).ok_or_else(|| SqlError::ModuleError("a plan cannot be read".into()))?;
@@ -124,30 +132,37 @@ impl Cursor<'_> {
             bound.extend(values.into_iter().filter(|_| takes && term.takes_value()));
         }
         let sql = plan.sql(&self.traced, &counts);
-        let at = match self.statements.iter().position(|(known, _)| *known == sql) {
+        let at = match self.statements.iter().position(|known| known.sql == sql) {
             Some(at) => at,
             None => {
                 let statement = Statement::prepare(&lock(&self.shared).replica, &sql)?;
+                let shape = Arc::new(Shape::new(&self.traced, plan, &counts));
                 self.statements.truncate(MOST_STATEMENTS);
-                self.statements.push((sql, statement));
+                self.statements.push(Prepared { sql, statement, shape });
                 self.statements.len() - 1
             }
         };
-        let Some((_, statement)) = self.statements.get_mut(at) else { return Ok(()) };
+        let Some(Prepared { statement, shape, .. }) = self.statements.get_mut(at) else { return Ok(()) };
         for (place, value) in (1..).zip(&bound) {
             statement.bind(place, value)?;
         }
+        let values = || bound.iter().map(|value| Scalar::of(value.as_ref())).collect::<Vec<_>>();
+        lock(&self.shared).run.begin_scan(&self.traced, shape, values);
         self.step(at)
     }
 
     /// Goes to the next row of a statement, and notes it.
     fn step(&mut self, at: usize) -> rusqlite::Result<()> {
         self.row = None;
-        if let Some((_, statement)) = self.statements.get_mut(at)
-            && let Some(key) = statement.step()?
-        {
-            lock(&self.shared).reads.add(&self.traced.name, key);
-            self.row = Some((at, key));
+        let Some(Prepared { statement, .. }) = self.statements.get_mut(at) else { return Ok(()) };
+        let key = statement.step()?;
+        let run = &mut lock(&self.shared).run;
+        match key {
+            Some(key) => {
+                run.read(&self.traced.name, key)?;
+                self.row = Some((at, key));
+            }
+            None => run.end_scan(),
         }
         Ok(())
     }
@@ -226,10 +241,10 @@ unsafe extern "C" fn column(cursor: *mut sqlite3_vtab_cursor, context: *mut ffi:
     // SAFETY: as in `filter`.
     let cursor = unsafe { &*cursor.cast::<Cursor<'_>>() };
     if let Some((at, _)) = cursor.row
-        && let Some((_, statement)) = cursor.statements.get(at)
+        && let Some(prepared) = cursor.statements.get(at)
     {
         // SAFETY: SQLite passes a context. The key comes before the columns.
-        unsafe { statement.hand_over(i + 1, context) };
+        unsafe { prepared.statement.hand_over(i + 1, context) };
     }
     ffi::SQLITE_OK
 }

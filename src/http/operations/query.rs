@@ -72,8 +72,7 @@ pub(in crate::http) async fn end(State(settings): State<Settings>, request: Requ
 }
 
 async fn once(call: &Call, database: &Database, request: QueriesRequest) -> Result<Response, Problem> {
-    let time = call.settings.limits.sql_time;
-    let read = move |replica: &mut Replica| replica.within(time, |replica| replica.changes_for_queries(&request));
+    let read = move |replica: &mut Replica| replica.changes_for_queries(&request);
     let (batch, _) = database.read(read).await??;
     call.answer_batch(&batch, Freshness::Open)
 }

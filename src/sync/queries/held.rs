@@ -40,8 +40,11 @@ const REMOVE: &str = "DELETE FROM crsql_sync_subscribed_rows WHERE tbl = ?1 AND 
 /// Whether a row is of another subscription.
 const OTHERS: &str = "SELECT 1 FROM crsql_sync_subscribed_rows WHERE tbl = ?1 AND pk = ?2 AND subscription <> ?3";
 
+/// How many times rows were forgotten: the log does not tell of it.
+const FORGOTTEN: &str = "sync.forgotten";
+
 /// The local version up to which this copy's own writes were looked at.
-const LOOKED_AT: &str = "sync.partial";
+const LOOKED_AT: &str = "sync.looked_at";
 
 /// How far a subscription of this copy's is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,6 +180,9 @@ fn forget(
         conn.prepare_cached(note)?.execute((&*table, &*pk, OF_NONE))?;
         any |= forgot;
     }
+    if any {
+        set_setting(conn, FORGOTTEN, &times_forgotten(conn)?.saturating_add(1))?;
+    }
     Ok(any)
 }
 
@@ -259,6 +265,11 @@ fn written_here(conn: &Connection, engine: &Engine, sent: Version) -> Result<BTr
         }
     }
     Ok(of_none)
+}
+
+/// How many times this copy has forgotten rows.
+pub(super) fn times_forgotten(conn: &Connection) -> Result<i64, Error> {
+    Ok(setting(conn, FORGOTTEN)?.unwrap_or(0))
 }
 
 /// The rows of a subscription that are noted as stale, or as not.

@@ -222,10 +222,15 @@ pub(super) fn end(conn: &Connection, id: &SubscriptionId) -> Result<bool, Error>
 }
 
 /// Forgets the subscriptions that were not used since a time, and of one holder those that were used longest ago where it has
-/// more than `most`.
-pub(super) fn expire(conn: &Connection, holder: &str, unused_since: i64, most: usize) -> Result<(), Error> {
+/// more than `most`. Returns which those were.
+pub(super) fn expire(
+    conn: &Connection,
+    holder: &str,
+    unused_since: i64,
+    most: usize,
+) -> Result<Vec<SubscriptionId>, Error> {
     if !has_any(conn)? {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let mut old = conn.prepare_cached(
         "SELECT holder, name FROM crsql_sync_subscriptions WHERE used < ?1
@@ -235,7 +240,9 @@ pub(super) fn expire(conn: &Connection, holder: &str, unused_since: i64, most: u
     let ids = old.query_map((unused_since, holder, most as i64), |row| {
         Ok(SubscriptionId { holder: row.get(0)?, name: row.get(1)? })
     })?;
-    ids.collect::<Result<Vec<_>, _>>()?.iter().try_for_each(|id| end(conn, id).map(drop))
+    let ids = ids.collect::<Result<Vec<_>, _>>()?;
+    ids.iter().try_for_each(|id| end(conn, id).map(drop))?;
+    Ok(ids)
 }
 
 /// Whether there ever was a subscription.

@@ -15,8 +15,12 @@ pub(super) mod held;
 mod memory;
 mod news;
 mod position;
-mod tracing;
+mod traced;
 mod wanted;
+
+use std::time::Duration;
+
+use rusqlite::{Connection, TransactionBehavior};
 
 use super::batch::{Batch, RowName, SchemaHash};
 use super::cursor::{Cursor, Since};
@@ -33,9 +37,7 @@ pub use memory::SubscriptionId;
 use memory::{Given, Subscription};
 pub use news::News;
 pub use position::{InvalidPosition, Position};
-use rusqlite::{Connection, TransactionBehavior};
-use std::time::Duration;
-use tracing::Tracing;
+use traced::Tracing;
 pub use wanted::{Subscribing, WantedQueries};
 
 /// Which queries' rows are asked for.
@@ -110,7 +112,7 @@ impl Replica {
         let rows = match &request.subscription {
             None => tracing.once()?,
             Some(asked) => {
-                self.evaluations.catch_up(&self.engine, &snapshot).map_err(Error::from)?;
+                self.evaluations.catch_up(&self.engine, &snapshot)?;
                 tracing.subscribed(&mut self.evaluations, &asked.id)?
             }
         };

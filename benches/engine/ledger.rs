@@ -175,6 +175,9 @@ fn batch(from: SiteId, covers: Clock, changes: Vec<Change>) -> Batch {
         more: false,
         next: None,
         have: None,
+        seen: None,
+        begins: false,
+        left: Vec::new(),
         changes,
     }
 }

@@ -87,7 +87,8 @@ fn once(figures: &mut Figures, replica: &mut Replica) {
                 count += (0..5).filter(|&i| row.get_ref(i).unwrap() != rusqlite::types::ValueRef::Null).count();
             }
             assert_eq!(count as i64, 5 * ROWS);
-            drop((rows, statement));
+            drop(rows);
+            drop(statement);
             let asked = Request { page: ALL, ..Request::after(since.clone()) };
             assert!(replica.request_changes(&asked).unwrap().changes.len() as i64 > 4 * ROWS);
         });

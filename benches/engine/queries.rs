@@ -89,7 +89,7 @@ fn once(figures: &mut Figures, replica: &mut Replica) {
             assert_eq!(count as i64, 5 * ROWS);
             drop(rows);
             drop(statement);
-            let asked = Request { page: ALL, ..Request::after(since.clone()) };
+            let asked = Request { page: ALL, ..Request::after(since) };
             assert!(replica.request_changes(&asked).unwrap().changes.len() as i64 > 4 * ROWS);
         });
         figures.time(Kind::Ours, "100,000 rows: asked for once by it", Goal::Of(2.0, BESIDE), || {

@@ -18,12 +18,15 @@ use super::scans::{Scalar, Scan, Scans};
 #[derive(Debug, Default)]
 pub struct ScanIndex(HashMap<i64, OfTable>);
 
+/// Scans by the values that some columns have in what they find.
+type ByValues = HashMap<Box<[Scalar]>, Vec<(u64, Arc<Scan>)>>;
+
 #[derive(Debug)]
 struct OfTable {
     table: Arc<Traced>,
     /// Who asked for all rows, or for more conditions than are told apart.
     any: BTreeSet<u64>,
-    by_values: HashMap<Vec<c_int>, HashMap<Box<[Scalar]>, Vec<(u64, Arc<Scan>)>>>,
+    by_values: HashMap<Vec<c_int>, ByValues>,
     listed: BTreeMap<u64, Vec<Arc<Scan>>>,
 }
 

@@ -171,6 +171,7 @@ impl Evaluations {
         for (of, moves) in moves {
             self.move_rows(of, &moves);
         }
+        self.make_room();
         Ok(())
     }
 
@@ -255,6 +256,10 @@ impl Evaluations {
         if let Some(evaluation) = self.all.get_mut(&of) {
             evaluation.run = known;
         }
+        self.make_room();
+    }
+
+    fn make_room(&mut self) {
         while self.weight > self.most {
             let known = self.all.iter().filter(|(_, evaluation)| matches!(evaluation.run, Known::Run(_)));
             let Some((&oldest, _)) = known.min_by_key(|(_, evaluation)| evaluation.used) else { return };

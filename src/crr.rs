@@ -58,7 +58,7 @@ pub use error::Error;
 pub use ids::{CausalLength, ColVersion, Ordinal, Seq, SiteId, Version};
 pub use merge::Merged;
 pub use read::{RowId, WholeRow, Window};
-pub use trace::{Reads, ScanIndex, Scans, Trace, TraceError, TraceLimits, Tracer};
+pub use trace::{Reads, ScanIndex, Scans, Sought, Trace, TraceError, TraceLimits, Tracer};
 
 /// The result of every fallible call in this module.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

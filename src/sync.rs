@@ -78,7 +78,7 @@ pub use ranges::{InvertedRange, Point, Range, Ranges};
 pub use replica::{Created, Replica};
 pub use request::{Page, Request};
 pub use schema::Schema;
-pub use sql::{ResultSet, Sql, SqlLimits};
+pub use sql::{Dependencies, ResultSet, Sql, SqlLimits};
 pub use status::Status;
 pub use tables::Tables;
 pub use verify::{Probe, Verified};

@@ -606,7 +606,7 @@ fn what_a_result_depends_on_is_told_by_the_tables_that_were_read() {
     a.create_database_if_not_exists(&Schema::parse(schema).unwrap()).unwrap();
     let reads = |statements: &[&str]| {
         let statements: Vec<_> = statements.iter().map(|&sql| Sql { sql: sql.into(), params: vec![] }).collect();
-        a.tables_read(&statements).unwrap().map(|tables| tables.into_iter().collect::<Vec<_>>().join(" "))
+        a.depends_on(&statements).unwrap().map(|it| it.tables.into_iter().collect::<Vec<_>>().join(" "))
     };
     for (sql, tables) in [
         ("SELECT * FROM todo WHERE id = '1'", "todo"),

@@ -22,6 +22,7 @@ mod plan;
 mod reads;
 mod run;
 mod scans;
+mod sought;
 mod statement;
 mod table;
 
@@ -46,6 +47,7 @@ pub use index::ScanIndex;
 pub use reads::Reads;
 use run::{Program, Run};
 pub use scans::Scans;
+pub use sought::Sought;
 
 /// Why a query was not traced.
 #[derive(Debug, Error)]
@@ -185,7 +187,7 @@ impl Kept {
                 name: table.name.clone(),
                 key: table.sql.key.clone(),
                 has_key: table.sql.has_key.clone(),
-                columns: Columns::load(conn, &table.name)?,
+                columns: Columns::load(conn, table)?,
             }));
         }
         // SAFETY: the handle is open for as long as a tracer borrows its connection, and nothing else uses it.

@@ -42,9 +42,17 @@ pub(super) fn opens_besides(conn: &Connection, sql: &str, tables: &Tables) -> ru
     Ok(None)
 }
 
+/// What a statement that only reads opens.
+pub(super) struct Reads {
+    /// The tables.
+    pub(super) tables: BTreeSet<String>,
+    /// Whether it goes through none of them, so it looks for single rows.
+    pub(super) is_direct: bool,
+}
+
 /// The tables whose rows `sql`, one statement, reads; `None` where changes do not tell what its result depends on: it
 /// writes, or reads a virtual table, one that is not replicated, or the engine's counters.
-pub(super) fn reads(conn: &Connection, sql: &str) -> rusqlite::Result<Option<BTreeSet<String>>> {
+pub(super) fn reads(conn: &Connection, sql: &str) -> rusqlite::Result<Option<Reads>> {
     let statement = conn.prepare(sql)?;
     if !statement.readonly() || statement.is_explain() != 0 {
         return Ok(None);
@@ -55,12 +63,15 @@ pub(super) fn reads(conn: &Connection, sql: &str) -> rusqlite::Result<Option<BTr
         "SELECT tbl_name FROM main.sqlite_schema o WHERE rootpage = ?1 AND EXISTS
              (SELECT 1 FROM main.sqlite_schema WHERE name = o.tbl_name || '__crsql_clock')",
     )?;
-    let mut tables = BTreeSet::new();
+    let mut reads = Reads { tables: BTreeSet::new(), is_direct: true };
+    let mut cursors = BTreeSet::new();
     let mut program = explain.raw_query();
     while let Some(step) = program.next()? {
-        let (opcode, root, database): (String, i64, i64) = (step.get("opcode")?, step.get("p2")?, step.get("p3")?);
+        let (opcode, cursor): (String, i64) = (step.get("opcode")?, step.get("p1")?);
+        let (root, database): (i64, i64) = (step.get("p2")?, step.get("p3")?);
         let opened: Option<String> = match opcode.as_str() {
             "OpenRead" | "ReopenIdx" if database == 0 => {
+                cursors.insert(cursor);
                 let mut found = replicated.query([root])?;
                 found.next()?.map(|table| table.get(0)).transpose()?
             }
@@ -72,14 +83,18 @@ pub(super) fn reads(conn: &Connection, sql: &str) -> rusqlite::Result<Option<BTr
                 }
                 None
             }
+            "Rewind" | "Last" | "Next" | "Prev" | "Count" => {
+                reads.is_direct &= !cursors.contains(&cursor);
+                continue;
+            }
             _ => continue,
         };
         match opened {
-            Some(table) => tables.insert(table),
+            Some(table) => reads.tables.insert(table),
             None => return Ok(None),
         };
     }
-    Ok(Some(tables))
+    Ok(Some(reads))
 }
 
 /// Whether a program's title is that of one of the engine's triggers on a table of the set. A schema cannot use such names.

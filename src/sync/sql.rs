@@ -7,6 +7,7 @@ use rusqlite::limits::Limit;
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Batch, Connection, Statement, TransactionBehavior};
 use serde::{Deserialize, Serialize};
+use web_time::Instant;
 
 use super::answers::{self, RequestKey};
 use super::authorizer::{Authorizer, Refusal, Rules};
@@ -17,6 +18,7 @@ use super::replica::Replica;
 use super::schema::is_fault_of_sql;
 use super::tables::Tables;
 use super::{outbox, program};
+use crate::crr::{Sought, TraceLimits};
 
 /// One statement and its parameters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,6 +57,19 @@ pub struct ResultSet {
     pub changes: u64,
 }
 
+/// What the results of statements depend on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dependencies {
+    /// The tables: while nothing changes in them, the results stay as they are.
+    pub tables: BTreeSet<String>,
+    /// The rows of these tables, there or not, that alone matter, by their packed keys; `None` where others may, too.
+    pub rows: Option<Sought>,
+}
+
+/// Looking for rows by their keys finds few and takes little time, or is not worth it.
+const MOST_SOUGHT: usize = 1000;
+const SEEKING: Duration = Duration::from_millis(50);
+
 /// The longest statement, in bytes: what SQLite makes of one while it reads it takes many times as much.
 const MAX_STATEMENT: usize = 4 << 20;
 /// The longest pattern of LIKE and GLOB, in bytes: matching one takes its length times that of the text, in one step.
@@ -88,14 +103,31 @@ impl Replica {
         })
     }
 
-    /// The tables whose rows these statements read, each allowed and run before. `None` where changes do not tell what the
-    /// results depend on: a statement writes, or reads something else than replicated tables.
-    pub fn tables_read(&self, statements: &[Sql]) -> Result<Option<BTreeSet<String>>, Error> {
-        let mut all = BTreeSet::new();
+    /// What these statements, each allowed and run before, depend on. `None` where changes do not tell: a statement writes, or
+    /// reads something else than replicated tables.
+    pub fn depends_on(&self, statements: &[Sql]) -> Result<Option<Dependencies>, Error> {
+        let (mut tables, mut is_direct) = (BTreeSet::new(), true);
         for statement in statements {
-            match program::reads(&self.conn, &statement.sql)? {
-                Some(tables) => all.extend(tables),
-                None => return Ok(None),
+            let Some(reads) = program::reads(&self.conn, &statement.sql)? else { return Ok(None) };
+            tables.extend(reads.tables);
+            is_direct &= reads.is_direct;
+        }
+        let rows = if is_direct { self.sought(statements, &tables)? } else { None };
+        Ok(Some(Dependencies { tables, rows }))
+    }
+
+    /// The rows that statements look for, where they do nothing else.
+    fn sought(&self, statements: &[Sql], tables: &BTreeSet<String>) -> Result<Option<Sought>, Error> {
+        let mut tracer = self.engine.tracer(&self.conn, &|name| tables.contains(name))?;
+        let mut all = Sought::new();
+        for Sql { sql, params } in statements {
+            let params: Vec<Value> = params.iter().map(|param| param.0.clone()).collect();
+            let limits = TraceLimits { until: Some(Instant::now() + SEEKING), rows: MOST_SOUGHT, value: usize::MAX };
+            let Some(sought) = tracer.trace(sql, &params, limits, true).ok().and_then(|trace| trace.sought()) else {
+                return Ok(None);
+            };
+            for (table, keys) in sought {
+                all.entry(table).or_default().extend(keys);
             }
         }
         Ok(Some(all))

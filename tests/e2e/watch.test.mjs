@@ -48,6 +48,41 @@ describe("a live query", () => {
     assert.equal(runs, 0, "it was run again for changes of another table");
   });
 
+  test("of a row is run again when that row changes, comes or goes, and for no other", async () => {
+    const { seen, before, runs } = await page.evaluate(async () => {
+      const { db } = globalThis;
+      const sql = "SELECT text AS one_row FROM note WHERE id = ?";
+      let runs = 0;
+      const { fetch } = globalThis;
+      globalThis.fetch = (url, init) => {
+        if (init?.body?.includes("one_row")) runs += 1;
+        return fetch(url, init);
+      };
+      const [seen, all] = [[], []];
+      const stops = [db.watch(sql, [-1000], (rows) => seen.push(rows[0]?.one_row ?? "none")), db.subscribe(({ changes }) => all.push(...changes))];
+      const until = async (test) => {
+        while (!test()) await new Promise((resolve) => setTimeout(resolve, 5));
+      };
+      await until(() => seen.length === 1);
+      await db.exec("INSERT INTO note VALUES (-1000, 'came')");
+      await until(() => seen.length === 2);
+      await db.exec("UPDATE note SET text = 'changed' WHERE id = -1000");
+      await until(() => seen.length === 3);
+      const [before, told] = [runs, all.length];
+      for (let id = -1010; id < -1000; id++) await db.exec("INSERT INTO note VALUES (?, 'another')", [id]);
+      await until(() => all.length >= told + 10);
+      const between = runs - before;
+      await db.exec("UPDATE note SET id = -2000 WHERE id = -1000");
+      await until(() => seen.length === 4);
+      for (const stop of stops) stop();
+      globalThis.fetch = fetch;
+      return { seen, before, runs: between };
+    });
+    assert.deepEqual(seen, ["none", "came", "changed", "none"]);
+    assert.equal(before, 3);
+    assert.equal(runs, 0, "it was run again for other rows");
+  });
+
   test("is one for all who watch it, and keeps rows that did not change", async () => {
     const seen = await page.evaluate(async () => {
       const { db } = globalThis;

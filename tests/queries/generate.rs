@@ -107,6 +107,27 @@ impl Generator {
         self.ordered(query)
     }
 
+    /// One that looks for rows by their keys, mostly.
+    pub(crate) fn query_by_key(&mut self) -> String {
+        let (a, b) = (self.rng.u32(0..8), self.rng.u32(0..8));
+        let (text, value) = (format!("'{b}'"), self.value());
+        let column = self.one(&COLUMNS);
+        match self.rng.u32(..12) {
+            0 => format!("SELECT * FROM a WHERE id = {a}"),
+            1 => format!("SELECT {column} FROM b WHERE id = {text}"),
+            2 => format!("SELECT {column} FROM c WHERE x = {} AND t = 't{}'", a % 3, b / 3),
+            3 => format!("SELECT count(*), max({column}) FROM a WHERE id IN ({a}, {b}, {value})"),
+            4 => format!("SELECT a.{column}, b.{column} FROM a LEFT JOIN b ON b.id = a.t WHERE a.id = {a}"),
+            5 => format!("SELECT b.{column} FROM b JOIN a ON a.id = b.x WHERE b.id = {text}"),
+            6 => format!("SELECT {column} FROM a WHERE id = (SELECT x FROM a WHERE id = {a})"),
+            7 => format!("SELECT (SELECT {column} FROM b WHERE id = {text}), EXISTS (SELECT 1 FROM a WHERE id = {a})"),
+            8 => format!("SELECT {column} FROM v WHERE id = {a}"),
+            9 => format!("SELECT {column} FROM a WHERE id = {value} OR id = {b}"),
+            10 => format!("SELECT {column} FROM b WHERE id = {value} AND x IS NOT {a}"),
+            _ => format!("SELECT {column} FROM a WHERE id = {a} UNION ALL SELECT {column} FROM b WHERE id = {text}"),
+        }
+    }
+
     /// With an order of all columns there is one answer only, also where it is cut.
     fn ordered(&mut self, query: String) -> String {
         if self.chance(70) {

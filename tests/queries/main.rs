@@ -8,6 +8,7 @@ mod incremental;
 mod limits;
 mod once;
 mod subscribed;
+mod watched;
 
 use common::replicas::with_schema as replica;
 use crsql_sync::sync::{Page, QueriesRequest, Replica, Sql, SqlLimits};

@@ -31,6 +31,7 @@ interface SqlAnswer {
   results: ResultJson[];
   at: string;
   tables?: string[] | null;
+  rows?: Record<string, string[]>;
 }
 
 /** An open database. Made by {@link connect}. */
@@ -112,7 +113,8 @@ export class Database {
 
   /**
    * The result of a query that only reads, as a store: kept up to date while somebody has subscribed. All who ask for the
-   * same query share one. It is run again when a table changed that it reads.
+   * same query share one. It is run again when a table changed that it reads; one that finds all its rows by their primary
+   * keys, when one of these rows did.
    */
   live<R extends Row = Row>(sql: string, params: readonly Input[] = []): LiveStore<R> {
     const body = { sql, params: params.map(encode) };
@@ -296,8 +298,8 @@ export class Database {
     signal.throwIfAborted();
     // Before the query: what changes after it was run must not be missed.
     const run = async (signal: AbortSignal): Promise<Run> => {
-      const { results, tables } = await this.#call<SqlAnswer>({ method: "POST", path: "/sql", query: { tables: true }, body }, { signal });
-      return { ...first(results), tables };
+      const { results, tables, rows: keys } = await this.#call<SqlAnswer>({ method: "POST", path: "/sql", query: { tables: true }, body }, { signal });
+      return { ...first(results), tables, keys };
     };
     const query = new LiveQuery(ended, signal, run, toRow);
     this.#live.set(key, query);
@@ -348,8 +350,7 @@ export class Database {
     // One without changes tells copies what they may claim.
     if (changes.length === 0 && !isMigrated) return;
     this.#status.refresh();
-    const tables = new Set(changes.map(([table]) => table));
-    this.#refresh((live) => isMigrated || live.reads(tables));
+    this.#refresh((live) => isMigrated || live.reads(changes));
     if (changes.length > 0) this.#batches.tell(batch);
   }
 

@@ -1,9 +1,10 @@
 /**
- * A query that is run again when a table changes that it reads. All who watch the same query share one run. Changes that
- * come while it runs are answered by one more run.
+ * A query that is run again when a table changes that it reads, or of those that it finds by their keys a row. All who watch
+ * the same query share one run. Changes that come while it runs are answered by one more run.
  */
 
 import { sleep } from "../time.js";
+import type { ChangeTuple } from "./changes.js";
 import { SyncError } from "./errors.js";
 import { Listeners, type Stop, type Store } from "./store.js";
 import type { Row } from "./values.js";
@@ -28,6 +29,8 @@ export interface Run {
   rows: unknown[][];
   /** The tables that were read; nothing where changes do not tell. */
   tables?: string[] | null | undefined;
+  /** The packed keys of the only rows of these tables that matter; nothing where others may, too. */
+  keys?: Record<string, string[]> | undefined;
 }
 
 /** How long after a failure it is run again. */
@@ -49,7 +52,8 @@ export class LiveQuery {
   #text: string | undefined;
   #known = new Map<string, Row>();
   /** Nothing until the first answer, and where changes do not tell. */
-  #tables: ReadonlySet<string> | undefined;
+  #tables: readonly string[] | undefined;
+  #keys: Run["keys"];
   #isRunning = false;
   #isStale = false;
 
@@ -72,10 +76,10 @@ export class LiveQuery {
     });
   }
 
-  /** Whether rows of these tables may be in the result. No tables: of any that changes do not tell of. */
-  reads(tables?: ReadonlySet<string>): boolean {
-    const mine = this.#tables;
-    return !mine || [...(tables ?? [])].some((table) => mine.has(table));
+  /** Whether these changes may concern the result; without any, whether some may that nobody tells of. */
+  reads(changes: readonly ChangeTuple[] = []): boolean {
+    const [tables, keys] = [this.#tables, this.#keys];
+    return !tables || changes.some(([table, pk]) => (keys ? keys[table]?.includes(pk) : tables.includes(table)));
   }
 
   /** Runs it as soon as possible. */
@@ -89,6 +93,8 @@ export class LiveQuery {
     this.#isRunning = true;
     while (this.#isStale && !signal.aborted) {
       this.#isStale = false;
+      // This run may look at other rows than the last one did.
+      this.#keys = undefined;
       try {
         const run = await this.#run(signal);
         if (!signal.aborted) this.#take(run);
@@ -104,8 +110,9 @@ export class LiveQuery {
     this.#isRunning = false;
   }
 
-  #take({ columns, rows, tables }: Run): void {
-    this.#tables = tables ? new Set(tables) : undefined;
+  #take({ columns, rows, tables, keys }: Run): void {
+    this.#tables = tables ?? undefined;
+    this.#keys = keys;
     const texts = rows.map((row) => JSON.stringify(row));
     const text = JSON.stringify(columns) + texts.join();
     if (text === this.#text && this.#state.error === undefined) return;

@@ -6,7 +6,7 @@ use std::ptr;
 use rusqlite::{Connection, ffi};
 
 use super::super::quote::{identifier, list};
-use super::super::table::{affinity, declared};
+use super::super::table::{Table, affinity, declared};
 use super::super::{Error, Result};
 
 /// The columns of a traced table, and its indexes.
@@ -15,6 +15,8 @@ pub(super) struct Columns {
     pub(super) all: Vec<Column>,
     /// The one that is the rowid.
     pub(super) integer_pk: Option<usize>,
+    /// The places of the primary key's columns, in its order.
+    pub(super) pks: Vec<usize>,
     pub(super) indexes: Vec<Index>,
 }
 
@@ -25,6 +27,8 @@ pub(super) struct Column {
     /// A type name that gives the same affinity.
     pub(super) affinity: &'static str,
     pub(super) collation: String,
+    /// Whether text in it is equal to no other text, also where the primary key compares it.
+    pub(super) is_exact: bool,
 }
 
 #[derive(Debug)]
@@ -35,27 +39,31 @@ pub(super) struct Index {
 }
 
 impl Columns {
-    pub(super) fn load(conn: &Connection, table: &str) -> Result<Self> {
+    pub(super) fn load(conn: &Connection, table: &Table) -> Result<Self> {
+        let Table { name: table, pks: key, .. } = table;
         let strict = declared(conn, table)?.strict;
         // Generated columns too; a virtual table's hidden ones there are none.
         let mut info = conn.prepare("SELECT name, type, pk FROM pragma_table_xinfo(?, 'main') ORDER BY cid")?;
-        let mut rows = info.query([table])?;
+        let mut rows = info.query([&**table])?;
         let (mut all, mut pks) = (Vec::new(), Vec::new());
         while let Some(row) = rows.next()? {
             let (name, kind, pk): (String, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
             if pk > 0 {
-                pks.push(all.len());
+                pks.push((pk, all.len()));
             }
             let collation = collation(conn, table, &name)?;
-            all.push(Column { name: identifier(&name), affinity: affinity(&kind, strict), collation });
+            let is_exact = is_binary(&collation) && key.iter().all(|pk| pk.name != name || is_binary(&pk.collation));
+            all.push(Column { name: identifier(&name), affinity: affinity(&kind, strict), collation, is_exact });
         }
+        pks.sort_unstable();
+        let pks: Vec<usize> = pks.into_iter().map(|(_, at)| at).collect();
         let indexes = Index::load_all(conn, table)?;
         let by_index = indexes.iter().any(|index| index.is_unique && index.columns == pks);
         let integer_pk = match pks.as_slice() {
             [pk] if !by_index => Some(*pk),
             _ => None,
         };
-        Ok(Self { all, integer_pk, indexes })
+        Ok(Self { all, integer_pk, pks, indexes })
     }
 
     /// What the virtual table declares.
@@ -74,7 +82,7 @@ impl Columns {
 
     /// Whether text is compared byte by byte in that column.
     pub(super) fn is_binary(&self, number: c_int) -> bool {
-        self.get(number).is_none_or(|column| column.collation.eq_ignore_ascii_case("BINARY"))
+        self.get(number).is_none_or(|column| is_binary(&column.collation))
     }
 
     /// The column of that number, where it is none of the rowid.
@@ -98,6 +106,10 @@ impl Index {
         }
         Ok(indexes)
     }
+}
+
+fn is_binary(collation: &str) -> bool {
+    collation.eq_ignore_ascii_case("BINARY")
 }
 
 /// The collation that a column was declared with.

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use rusqlite::ToSql;
-use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 
 use super::Traced;
 use super::plan::{Op, Plan};
@@ -53,6 +53,17 @@ impl Scalar {
             }
             other => other,
         }
+    }
+
+    /// What it holds; `None` for text that is not UTF-8.
+    pub(super) fn to_value(&self) -> Option<Value> {
+        Some(match self {
+            Self::Null => Value::Null,
+            Self::Integer(integer) => Value::Integer(*integer),
+            Self::Real(bits) => Value::Real(f64::from_bits(*bits)),
+            Self::Text(text) => Value::Text(std::str::from_utf8(text).ok()?.to_owned()),
+            Self::Blob(blob) => Value::Blob(blob.to_vec()),
+        })
     }
 
     fn weight(&self) -> usize {
@@ -130,12 +141,15 @@ impl Scan {
         self.shape.equal.iter().filter(|equal| is_sure(equal)).map(|(column, _)| *column).collect()
     }
 
+    /// The values of which a column has to be equal to one; `None` where the condition does not say.
+    pub(super) fn equal_to(&self, column: c_int) -> Option<&[Scalar]> {
+        let (_, values) = self.shape.equal.iter().find(|(other, _)| *other == column)?;
+        self.values.get(values.clone())
+    }
+
     /// The values that such columns have in rows that meet the condition.
     pub(super) fn tuples(&self, columns: &[c_int]) -> Vec<Box<[Scalar]>> {
-        let of = |column: &c_int| {
-            let range = self.shape.equal.iter().find(|(other, _)| other == column).map(|(_, values)| values.clone());
-            range.and_then(|range| self.values.get(range)).unwrap_or_default()
-        };
+        let of = |column: &c_int| self.equal_to(*column).unwrap_or_default();
         let count = columns.iter().map(|column| of(column).len()).max().unwrap_or(0);
         // There is one set at most, and all others have one value.
         let at = |values: &[Scalar], i| values.get(i).or(values.first()).cloned().unwrap_or(Scalar::Null).folded();

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::http::auth::Operation;
 use crate::http::call::{Call, answer};
 use crate::http::extract;
 use crate::http::problem::{Code, Problem};
-use crate::sync::{Cursor, ResultSet, Sql, SqlError, SqlLimits, json};
+use crate::sync::{Cursor, Dependencies, ResultSet, Sql, SqlError, SqlLimits, json};
 
 /// The largest number of statements in one request.
 const MAX_STATEMENTS: usize = 1000;
@@ -55,6 +55,20 @@ struct Answer {
     /// For those who ask: the tables that the statements read, `null` where changes do not tell what the results depend on.
     #[serde(skip_serializing_if = "Option::is_none")]
     tables: Option<Option<BTreeSet<String>>>,
+    /// The rows of these tables, by their packed keys, where no others matter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rows: Option<BTreeMap<String, Vec<String>>>,
+}
+
+impl Answer {
+    /// Names what the results depend on. Where the host chose the queries, keys may be more than they shall show.
+    fn name(&mut self, dependencies: Option<Dependencies>, with_rows: bool) {
+        let (tables, rows) = dependencies.map(|it| (it.tables, it.rows)).unzip();
+        self.tables = Some(tables);
+        let digits = |keys: BTreeSet<Vec<u8>>| keys.iter().map(hex::encode).collect();
+        let rows = rows.flatten().filter(|_| with_rows);
+        self.rows = rows.map(|rows| rows.into_iter().map(|(table, keys)| (table.to_string(), digits(keys))).collect());
+    }
 }
 
 /// `exec` and `query`
@@ -88,8 +102,11 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
         let (key, statements, bounds) = (key.clone(), statements.clone(), bounds.clone());
         move |replica: &mut crate::sync::Replica| -> Result<Answer, SqlError> {
             let results = replica.sql_once(key.as_ref(), &statements, limits)?;
-            let tables = wants_tables.then(|| replica.tables_read(&statements)).transpose()?;
-            Ok(Answer { results, at: bounds.seen_at(replica.at()?), tables })
+            let mut answer = Answer { results, at: bounds.seen_at(replica.at()?), tables: None, rows: None };
+            if wants_tables {
+                answer.name(replica.depends_on(&statements)?, bounds.queries.is_none());
+            }
+            Ok(answer)
         }
     };
     // Statements that turn out to read only wait for no write. Those under a key are told to write.

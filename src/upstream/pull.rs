@@ -47,8 +47,8 @@ impl Session<'_> {
                 Some(known) => self.client.changes_but(since, &known, schema).await?,
                 None => self.client.changes(since, schema).await?,
             };
-            if batch.from != self.upstream.site {
-                // A cache may have kept the answer of another upstream; no cache answers this.
+            if batch.from != self.upstream.site || batch.start.is_some_and(|start| start.get() != version(since)) {
+                // A cache may have kept the answer of another upstream or to another cursor; no cache answers this.
                 (batch, bytes) = self.client.changes_but(since, &Clock::default(), schema).await?;
             }
             let more = batch.more;

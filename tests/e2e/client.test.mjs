@@ -250,6 +250,44 @@ describe("the page client", () => {
     assert.deepEqual([seen, runs], [[1, 2], 2]);
   });
 
+  test("runs a live query that finds its rows by their keys again for these, and while it runs for all of their tables", async () => {
+    const answers = [];
+    let stream;
+    respond = (request, response) => {
+      if (request.url.includes("/events")) return (stream = response.writeHead(200, { "content-type": "text/event-stream" })).write(":\n\n");
+      if (!request.url.includes("/sql")) return json(response, 200, {});
+      answers.push((value, pk) => json(response, 200, { results: [{ columns: ["a"], rows: [[value]], changes: 0 }], tables: ["t", "u"], rows: { t: [pk] } }));
+    };
+    let version = 30;
+    const change = (table, pk) => stream.write(`event: batch\nid: ${SITE}.${++version}\ndata: {"from":"${SITE}","schema":"${SCHEMA}","changes":[["${table}","${pk}","b",1,1,${version},"${SITE}",1,0]]}\n\n`);
+    const until = async (test) => {
+      while (!test()) await new Promise((resolve) => setTimeout(resolve, 5));
+    };
+    const [seen, batches] = [[], []];
+    const stops = [db.watch("SELECT a FROM t WHERE id = 1", [], ([{ a }]) => seen.push(a)), db.subscribe(() => batches.push(version))];
+    await until(() => stream && answers.length === 1);
+    answers[0](1, "010901");
+    await until(() => seen.length === 1);
+
+    change("t", "010902");
+    change("u", "010901");
+    await until(() => batches.length === 2);
+    change("t", "010901");
+    await until(() => answers.length === 2);
+    // It may be looking at this one by now.
+    change("t", "010903");
+    await until(() => batches.length === 4);
+    answers[1](2, "010902");
+    await until(() => answers.length === 3);
+    answers[2](3, "010903");
+    await until(() => seen.length === 3);
+    change("t", "010902");
+    await until(() => batches.length === 5);
+    for (const stop of stops) stop();
+    await new Promise((resolve) => setTimeout(resolve, 600));
+    assert.deepEqual([seen, answers.length], [[1, 2, 3], 3]);
+  });
+
   test("begins anew, and runs live queries again, when the database is another one than before", async () => {
     const other = "ff".repeat(16);
     let value = "before";

@@ -7,6 +7,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { Debugger } from "./harness/devtools.mjs";
 import { Notes } from "./harness/notes.mjs";
+import { Stage, synced } from "./harness/stage.mjs";
 
 const ENDS = {
   "stopped": (notes) => notes.profile.stopWorker(),
@@ -95,4 +96,32 @@ test("a worker killed while it opens a database opens it the next time", async (
     await write;
     await notes.check();
   }
+});
+
+test("a worker stopped at a step of a merge has all of it afterwards, and tells pages of each change once", async (t) => {
+  const stage = await Stage.open(t, { args: ["--sql"] });
+  const { page, profile, server } = stage;
+  await stage.connect(page);
+  await synced(page);
+  await page.evaluate(() => {
+    globalThis.told = [];
+    globalThis.db.subscribe(({ changes }) => globalThis.told.push(...changes.map(([table, pk, cid]) => `${table} ${pk} ${cid}`)));
+  });
+  for (const step of Object.keys(STEPS)) {
+    const debug = await Debugger.attach(profile);
+    await debug.hold(step);
+    const statements = ["a", "b"].map((half) => ({ sql: "INSERT INTO todo (id) VALUES (?)", params: [`${step} ${half}`] }));
+    const response = await fetch(`${server.url}sync/stage/sql`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(statements) });
+    assert.equal(response.status, 200, await response.text());
+    await debug.held();
+    await profile.stopWorker();
+    for (let count = 0; count < 2; ) {
+      [{ count }] = await page.evaluate((step) => globalThis.db.query("SELECT count(*) AS count FROM todo WHERE id LIKE ? || '%'", [step]), step);
+      assert.notEqual(count, 1, `half of it is there: ${step}`);
+    }
+  }
+  const whole = Object.keys(STEPS).length * 2;
+  await page.waitForFunction((whole) => new Set(globalThis.told.map((change) => change.split(" ")[1])).size === whole, whole, { timeout: 60_000 });
+  const told = await page.evaluate(() => globalThis.told);
+  assert.deepEqual(told.filter((change, at) => told.indexOf(change) !== at), [], "a change was told twice");
 });

@@ -97,6 +97,19 @@ async fn an_answer_to_sql_names_the_tables_that_were_read_to_those_who_ask() {
 }
 
 #[tokio::test]
+async fn an_answer_to_sql_names_the_rows_where_they_were_looked_for_by_their_keys() {
+    let server = Server::start().await;
+    server.create("a").await;
+    let run = |sql: &str| server.post("/a/sql?tables=true", json!({ "sql": sql }));
+    let by_key = run("SELECT title FROM todo WHERE id = 'x'").await.ok();
+    assert_eq!((&by_key["tables"], &by_key["rows"]), (&json!(["todo"]), &json!({ "todo": ["010b0178"] })));
+    assert!(run("SELECT title FROM todo").await.ok().get("rows").is_none());
+    run("INSERT INTO todo (id) VALUES ('x')").await.ok();
+    let changes = server.get("/a/changes").await.ok();
+    assert_eq!(changes["changes"][0][1], "010b0178", "changes name the row in another way");
+}
+
+#[tokio::test]
 async fn every_value_survives_sql_and_batches() {
     let server = Server::start().await;
     server.create("a").await;

@@ -190,6 +190,11 @@ impl Opened {
         self.end(Failure::Closed);
     }
 
+    /// Makes whoever watches the version ask for the database again: what is stored may be another one by now, or none.
+    fn have_watchers_look(&self) {
+        self.versions.send_modify(|_| ());
+    }
+
     /// Fails everyone who waits, and lets go of the database.
     fn end(&self, failure: Failure) {
         self.progress.send_if_modified(|progress| {
@@ -318,8 +323,14 @@ impl Owner {
     fn tell(&self, news: News) {
         match (self.opened.borrow().upgrade(), news) {
             (Some(opened), News::Taken) => opened.end(Failure::Taken),
-            (Some(opened), News::Closed) => opened.end(Failure::Closed),
-            (Some(opened), News::Wanted) => spawn_local(async move { opened.retire().await }),
+            (Some(opened), News::Closed) => {
+                opened.end(Failure::Closed);
+                opened.have_watchers_look();
+            }
+            (Some(opened), News::Wanted) => spawn_local(async move {
+                opened.retire().await;
+                opened.have_watchers_look();
+            }),
             (None, news) => self.early.set(Some(news)),
         }
     }

@@ -2,7 +2,7 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import net from "node:net";
 import os from "node:os";
 import path from "node:path";
@@ -57,6 +57,11 @@ export class Server {
     if (!child || child.exitCode !== null || child.signalCode !== null) return;
     child.kill("SIGKILL");
     await once(child, "exit");
+  }
+
+  /** Deletes its data, while it does not run. */
+  forget() {
+    for (const name of readdirSync(this.#data)) rmSync(path.join(this.#data, name), { recursive: true });
   }
 
   /** The rows of `todo` as the server holds them, read from its changes as any peer would. */

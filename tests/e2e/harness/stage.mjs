@@ -1,10 +1,12 @@
 /** A bare page that has the client as `lib`, for tests that call it themselves. */
 
+import { setTimeout as sleep } from "node:timers/promises";
 import { Profile } from "./profile.mjs";
 import { Server } from "./server.mjs";
 import { Www } from "./www.mjs";
 
-const PAGE = '<!doctype html><meta charset="utf-8"><script type="module">import * as lib from "/client.js"; globalThis.lib = lib;</script>';
+/** A page that has the client as `lib`. */
+export const PAGE = '<!doctype html><meta charset="utf-8"><script type="module">import * as lib from "/client.js"; globalThis.lib = lib;</script>';
 
 /** What the tests open databases with. */
 export const SCHEMA = `
@@ -61,4 +63,21 @@ export function outcome(options) {
     (db) => ((globalThis.db = db), { code: "none", mode: db.mode }),
     ({ name, code, message }) => ({ name, code, message }),
   );
+}
+
+/** Resolves when the database that a page has as `db` is in step with its upstream. */
+export function synced(page) {
+  return until(page, async () => {
+    const { unsent, upstream } = await globalThis.db.getStatus();
+    return upstream.state === "online" && unsent.changes === 0;
+  });
+}
+
+/** Waits until `look`, run in a page, comes to something true; `waitForFunction` does not wait for promises. */
+export async function until(page, look, argument, timeout = 60_000) {
+  for (const deadline = Date.now() + timeout; ; await sleep(50)) {
+    const seen = await page.evaluate(look, argument).catch((error) => error);
+    if (seen && !(seen instanceof Error)) return;
+    if (Date.now() > deadline) throw new Error(`not within ${timeout} ms: ${look}`, { cause: seen });
+  }
 }

@@ -17,7 +17,35 @@ export type ToWorker =
   /** To a waiting worker: take over. */
   | { type: "crsql-sync:activate" }
   /** To the active worker: take control of the pages that have no worker. */
-  | { type: "crsql-sync:claim" };
+  | { type: "crsql-sync:claim" }
+  | Question
+  /** Is the question of that number yours? Answered with {@link Asked}. */
+  | { type: "crsql-sync:asked"; id: number };
+
+/** A request, as `fetch` would make it. Answered with {@link Answer}; what else comes to the port means that nobody waits any more. */
+export interface Question {
+  type: "crsql-sync:ask";
+  /** Random, for {@link Asked}. */
+  id: number;
+  url: string;
+  method: string;
+  headers: [name: string, value: string][];
+  body?: string;
+}
+
+/** The whole answer to a {@link Question}. */
+export interface Answer {
+  /** 0 where `fetch` would have failed. */
+  status: number;
+  headers: [name: string, value: string][];
+  body: string;
+}
+
+/** Whether the worker has a question, and no answer yet: one that was started since has not. */
+export interface Asked {
+  type: "crsql-sync:asked";
+  has: boolean;
+}
 
 /** Says which worker answers, so that a page can tell when the two are not of one release. */
 export interface Hello {

@@ -9,6 +9,7 @@ import type { Credentials, UpstreamRequest } from "crsql-sync:engine";
 import { SyncError } from "./client/errors.js";
 import type { Host } from "./client/host.js";
 import type { Auth } from "./client/http.js";
+import type { Asking } from "./client/question.js";
 import { engineConfig, normalizePrefix } from "./engine/config.js";
 import { Engine } from "./engine/engine.js";
 
@@ -62,8 +63,12 @@ class User implements Host {
     this.#leave = leave;
   }
 
-  fetch(url: URL, init: RequestInit): Promise<Response> {
-    return this.#page.fetch(url, init);
+  fetch(url: URL, asking: Asking): Promise<Response> {
+    return this.#page.fetch(url, asking);
+  }
+
+  ask(url: URL, asking: Asking): Promise<Response> {
+    return this.#page.fetch(url, asking);
   }
 
   identify(dbid: string, auth: Auth, signal: AbortSignal): void {
@@ -123,9 +128,9 @@ class PageHost {
     }
   }
 
-  async fetch(url: URL, init: RequestInit): Promise<Response> {
-    const response = await this.#engine.handle(new Request(url, init));
-    init.signal?.throwIfAborted();
+  async fetch(url: URL, asking: Asking): Promise<Response> {
+    const response = await this.#engine.handle(new Request(url, asking));
+    asking.signal?.throwIfAborted();
     if (response.type === "error") throw new TypeError("The engine gave no answer.");
     return response;
   }

@@ -13,8 +13,9 @@
 import type { Authorize, SyncWorkerConfig as EngineConfig, UpstreamHeaders } from "crsql-sync:engine";
 import { engineConfig, normalizePrefix } from "./engine/config.js";
 import { Engine } from "./engine/engine.js";
-import { type Done, type Hello, PROTOCOL, type Restarted, SYNC_TAG, type ToWorker } from "./messages.js";
+import { type Asked, type Done, type Hello, PROTOCOL, type Restarted, SYNC_TAG, type ToWorker } from "./messages.js";
 import { sleep } from "./time.js";
+import { Questions } from "./worker/questions.js";
 import { WasmFile } from "./worker/wasm.js";
 import { askPages } from "./worker/who.js";
 
@@ -51,7 +52,14 @@ export function installSyncWorker(config: SyncWorkerConfig = {}): void {
   const prefix = normalizePrefix(config.prefix ?? "/sync");
   const wasm = new WasmFile(new URL(wasmUrl ?? new URL(__WASM_FILE__, HERE), self.location.href));
   const engine = new Engine(wasm, engineConfig({ ...rest, ...(identity ? { upstreamHeaders: identity } : {}) }, prefix), authorize, () => void announceRestart());
+  const questions = new Questions((request) => handle(request));
   let backgroundSync: Promise<void> | undefined;
+
+  const handle = (request: Request): Promise<Response> => {
+    // Written without a network, and the tab may be closed before it is back: the browser calls us then.
+    if (config.upstream != null && isWrite(request) && !navigator.onLine) backgroundSync ??= registerBackgroundSync();
+    return engine.handle(request);
+  };
 
   self.addEventListener("install", (event) => event.waitUntil(wasm.install()));
 
@@ -60,15 +68,13 @@ export function installSyncWorker(config: SyncWorkerConfig = {}): void {
   });
 
   self.addEventListener("fetch", (event) => {
-    if (!isOurs(event.request, prefix)) return;
-    event.respondWith(engine.handle(event.request));
-    // Written without a network, and the tab may be closed before it is back: the browser calls us then.
-    if (config.upstream != null && isWrite(event.request) && !navigator.onLine) backgroundSync ??= registerBackgroundSync();
+    if (isOurs(event.request, prefix)) event.respondWith(handle(event.request));
   });
 
   self.addEventListener("message", (event) => {
     const message = event.data as ToWorker | undefined;
-    const reply = (answer: Hello | Done) => event.ports[0]?.postMessage(answer);
+    const [port] = event.ports;
+    const reply = (answer: Hello | Done | Asked) => port?.postMessage(answer);
     switch (message?.type) {
       case "crsql-sync:hello":
         return reply({ type: "crsql-sync:hello", protocol: PROTOCOL, version: __VERSION__, wasm: wasm.name, started: performance.timeOrigin, prefix, asks });
@@ -81,6 +87,11 @@ export function installSyncWorker(config: SyncWorkerConfig = {}): void {
         return event.waitUntil(self.skipWaiting());
       case "crsql-sync:claim":
         return event.waitUntil(self.clients.claim());
+      case "crsql-sync:ask":
+        if (port) event.waitUntil(questions.answer(message, port));
+        return;
+      case "crsql-sync:asked":
+        return reply({ type: "crsql-sync:asked", has: questions.has(message.id) });
     }
   });
 

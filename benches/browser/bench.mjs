@@ -1,9 +1,9 @@
 /**
- * The package in a real browser beside `@vlcn.io/crsqlite-wasm`, the original cr-sqlite on IndexedDB, in the same page of the
- * same Chromium: ours behind `fetch` in a service worker, theirs by its own calls. What is compared is durable: theirs with
+ * The package in a real browser beside `@vlcn.io/crsqlite-wasm`, the original cr-sqlite on IndexedDB, in pages of one Chromium:
+ * ours in a service worker, asked by its client, theirs in the page by its own calls. What is compared is durable: theirs with
  * the durability `strict`, and once more as it comes, `relaxed`.
  *
- *   node benches/browser/bench.mjs [WHAT…]     some of: write merge wake open tabs; all unless given
+ *   node benches/browser/bench.mjs [PART…]     some of: write merge wake open memory tabs; all unless given
  */
 
 import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -13,6 +13,8 @@ import { fileURLToPath } from "node:url";
 import { DIST, PKG } from "../../tests/e2e/harness/paths.mjs";
 import { Profile } from "../../tests/e2e/harness/profile.mjs";
 import { Server } from "../../tests/e2e/harness/server.mjs";
+import { memory } from "./memory.mjs";
+import { Table, atLeast, atMost, median, percentile, sum } from "./table.mjs";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 const modules = path.join(here, "../../node_modules");
@@ -26,7 +28,6 @@ const IMPORTS = {
   "async-mutex": "/vendor/async-mutex/index.mjs",
 };
 const SIDES = ["ours", "strict", "relaxed"];
-const RUNS = 3;
 
 const www = mkdtempSync(path.join(os.tmpdir(), "crsql-bench-www-"));
 cpSync(DIST, www, { recursive: true });
@@ -35,108 +36,121 @@ cpSync(path.join(PKG, "worker.js"), path.join(www, "package-worker.js"));
 cpSync(path.join(here, "page.js"), path.join(www, "page.js"));
 for (const [name, from] of Object.entries(VENDOR)) cpSync(path.join(modules, from), path.join(www, "vendor", name), { recursive: true });
 writeFileSync(path.join(www, "bench-sw.js"), 'import { installSyncWorker } from "./package-worker.js";\ninstallSyncWorker();\n');
-writeFileSync(path.join(www, "bench.html"), `<!doctype html><script type="importmap">${JSON.stringify({ imports: IMPORTS })}</script>`);
+writeFileSync(path.join(www, "bench.html"), `<!doctype html><link rel="icon" href="data:,"><script type="importmap">${JSON.stringify({ imports: IMPORTS })}</script>`);
 
 const server = await Server.start({ www });
 const url = `${server.url}bench.html`;
+const table = new Table();
 let profile;
 let names = 0;
 const name = () => `bench-${++names}`;
 /** Calls a function of page.js. */
 const call = (fn, args, page = profile.page) => page.evaluate(async ([fn, args]) => (await import("/page.js"))[fn](...args), [fn, args]);
-/** Each side has a page of its own, so that neither pays for what the other left; the browser is the same. */
+/** Each measurement has a page of its own, so that none pays for what another left; the browser is the same. */
 const fresh = () => profile.page.goto(url);
 
-const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
-const percentile = (values, part) => values.toSorted((a, b) => a - b)[Math.floor(values.length * part)];
-const sum = (values) => values.reduce((a, b) => a + b, 0);
-const lines = [];
-/** A line of the table: a number for each side, ours being compared with theirs that is durable. */
-function line(what, unit, { ours, strict, relaxed }, goals = [], moreIsBetter = false) {
-  const over = (theirs) => (ours && theirs ? (moreIsBetter ? ours / theirs : theirs / ours) : undefined);
-  const digits = (value) => (value === undefined ? "-" : value.toFixed(value < 100 ? 1 : 0));
-  const ratio = (value) => (value === undefined ? "-" : `${value.toFixed(1)}x`);
-  const verdicts = goals.map(([text, ok]) => `${text} ${ok(ours, over(strict)) ? "ok" : "MISSED"}`).join(", ");
-  const cells = [digits(ours), digits(strict), digits(relaxed), ratio(over(strict)), ratio(over(relaxed))];
-  lines.push(`${`${what}, ${unit}`.padEnd(46)}${cells.map((cell) => cell.padStart(10)).join("")}  ${verdicts}`.trimEnd());
-  console.log(lines.at(-1));
-}
-const atMost = (limit) => [`<= ${limit}`, (ours) => ours <= limit];
-const atLeast = (times) => [`>= ${times}x`, (_, ratio) => ratio >= times];
-
-/** What `measure` gives for each side, in the median of several runs that take turns. */
-async function compare(measure, { sides = SIDES, runs = RUNS } = {}) {
+/** What `measure` gives for each side in several runs, in which the sides take turns. */
+async function compare(measure, { sides = SIDES, runs = 3 } = {}) {
   const all = Object.fromEntries(sides.map((side) => [side, []]));
   for (let run = 0; run < runs; run++) {
     for (const side of run % 2 ? sides.toReversed() : sides) {
       await fresh();
+      profile.log.length = 0;
       try {
         all[side].push(await measure(side));
       } catch (error) {
         if (side === "ours") throw error;
-        console.error(`${side} failed: ${error.message.split("\n")[0]}`);
+        console.error(`${side} failed: ${[error.message.split("\n")[0], ...new Set(profile.log)].join("\n  ")}`);
       }
     }
   }
+  /** The median of what `of` takes from each run. */
   return (of) => Object.fromEntries(sides.map((side) => [side, all[side].length ? median(all[side].map(of)) : undefined]));
 }
 
-const BENCHES = {
+/** Makes the same database on each side. */
+async function make(sides, database, megabytes) {
+  for (const side of sides) {
+    await fresh();
+    await call("make", [side, database, megabytes]);
+  }
+}
+
+/** Stops the worker, and starts it and its engine without a database. */
+async function restart() {
+  await profile.stopWorker();
+  await call("sql", ["none", "SELECT 1"]).catch(() => {});
+}
+
+const PARTS = {
   async write() {
-    const each = await compare((side) => call("writes", [side, name(), 300]));
-    line("a durable write, median", "ms", each(median), [atMost(3)]);
-    line("a durable write, 95 of 100", "ms", each((times) => percentile(times, 0.95)));
-    line("writes one after the other", "a second", each((times) => (1000 * times.length) / sum(times)), [atLeast(5)], true);
+    const sides = ["put", "fetch", ...SIDES];
+    const each = await compare((side) => call("writes", [side, name(), 300]), { sides });
+    table.line("a durable write, median", "ms", each(median), [atMost(3)]);
+    table.line("a durable write, 95 of 100", "ms", each((times) => percentile(times, 0.95)));
+    const { put, fetch } = each(median);
+    table.line("  of it a record put into IndexedDB", "ms", { ours: put });
+    table.line("  the same write asked by fetch", "ms", { ours: fetch });
+    const asked = await compare((side) => call("asks", [side, name(), 300]), { sides: ["message", "fetch"] });
+    const { message, fetch: empty } = asked(median);
+    table.line("  SELECT 1 by the client", "ms", { ours: message });
+    table.line("  SELECT 1 by fetch", "ms", { ours: empty });
+    table.line("writes one after the other", "a second", each((times) => (1000 * times.length) / sum(times)), [atLeast(5)], true);
     const together = await compare((side) => call("writesAtOnce", [side, name(), 300]));
-    line("300 writes at once", "a second", together((ms) => 300_000 / ms), [], true);
+    table.line("300 writes at once", "a second", together((ms) => 300_000 / ms), [], true);
   },
 
   async merge() {
     const times = await compare((side) => call("merge", [side, name(), 10_000]));
-    line("merge of 30,000 changes", "ms", times((ms) => ms), [atLeast(5)]);
+    table.line("merge of 30,000 changes", "ms", times((ms) => ms), [atLeast(5)]);
   },
 
   async wake() {
     const database = name();
-    await fresh();
-    for (const side of ["ours", "strict"]) {
-      await call("make", [side, database, 10]);
-      await fresh();
-    }
+    const sides = ["ours", "strict"];
+    await make(sides, database, 10);
     // The worker is stopped, and for theirs the page is new.
-    const times = await compare(
-      async (side) => {
-        if (side === "ours") await profile.stopWorker();
-        return (await call("reads", [side, database])).first;
-      },
-      { sides: ["ours", "strict"], runs: 9 },
-    );
-    line("first answer after a stop, 10 MB", "ms", times((ms) => ms), [atMost(150)]);
+    const measure = async (side) => {
+      if (side === "ours") await profile.stopWorker();
+      return (await call("reads", [side, database])).first;
+    };
+    const times = await compare(measure, { sides, runs: 9 });
+    table.line("first answer after a stop, 10 MB", "ms", times((ms) => ms), [atMost(150)]);
   },
 
   async open() {
-    for (const [megabytes, limit, runs] of [[10, 150, 7], [100, 1000, 3]]) {
+    for (const { megabytes, limit, runs, sides } of [
+      { megabytes: 10, limit: 150, runs: 7, sides: ["ours", "strict"] },
+      { megabytes: 100, limit: 1000, runs: 3, sides: ["ours"] },
+    ]) {
       const database = name();
-      const sides = megabytes > 10 ? ["ours"] : ["ours", "strict"];
-      await fresh();
-      for (const side of sides) {
-        await call("make", [side, database, megabytes]);
-        await fresh();
-      }
-      const times = await compare(
-        async (side) => {
-          if (side === "ours") {
-            await profile.stopWorker();
-            // Starts the engine, without this database.
-            await call("sql", ["none", "SELECT 1"]).catch(() => {});
-          }
-          return call("reads", [side, database]);
-        },
-        { sides, runs },
-      );
-      line(`opening ${megabytes} MB, to the first answer`, "ms", times(({ first }) => first), [atMost(limit)]);
-      line(`opening ${megabytes} MB, to the last row`, "ms", times(({ all }) => all));
+      await make(sides, database, megabytes);
+      const measure = async (side) => {
+        if (side === "ours") await restart();
+        return call("reads", [side, database]);
+      };
+      const times = await compare(measure, { sides, runs });
+      table.line(`opening ${megabytes} MB, to the first answer`, "ms", times(({ first }) => first), [atMost(limit)]);
+      table.line(`opening ${megabytes} MB, to the last row`, "ms", times(({ all }) => all));
     }
+  },
+
+  async memory() {
+    const megabytes = 50;
+    const database = name();
+    const sides = ["ours", "strict"];
+    await make(sides, database, megabytes);
+    const measure = async (side) => {
+      const target = side === "ours" ? "service_worker" : "page";
+      if (side === "ours") await restart();
+      else await call("writes", [side, name(), 1]);
+      const before = await memory(profile, target);
+      await call("reads", [side, database]);
+      return { before, after: await memory(profile, target) };
+    };
+    const found = await compare(measure, { sides });
+    table.line("memory without a database", "MB", found(({ before }) => before / 1e6));
+    table.line(`memory for each MB of a database of ${megabytes}`, "MB", found(({ before, after }) => (after - before) / 1e6 / megabytes));
   },
 
   async tabs() {
@@ -148,18 +162,21 @@ const BENCHES = {
     const begun = await call("writeSlowly", [database, 100]);
     const seen = new Map(await other.evaluate(() => [...globalThis.seen]));
     const times = begun.filter(([id]) => seen.has(id)).map(([id, at]) => seen.get(id) - at);
-    line("write in one tab to watch in another, median", "ms", { ours: median(times) }, [atMost(20)]);
-    line("write in one tab to watch in another, 95 of 100", "ms", { ours: percentile(times, 0.95) });
+    table.line("write in one tab to watch in another, median", "ms", { ours: median(times) }, [atMost(20)]);
+    table.line("write in one tab to watch in another, 95 of 100", "ms", { ours: percentile(times, 0.95) });
     await other.close();
   },
 };
 
+const wanted = process.argv.slice(2);
+const unknown = wanted.filter((part) => !(part in PARTS));
+if (unknown.length > 0) throw new Error(`no such part: ${unknown}; there are ${Object.keys(PARTS)}`);
 try {
   profile = await Profile.open(url, { isReady: false });
   profile.page.setDefaultTimeout(120_000);
-  const wanted = process.argv.slice(2);
-  console.log(`${"".padEnd(46)}${["ours", "strict", "relaxed", "strict/", "relaxed/"].map((cell) => cell.padStart(10)).join("")}`);
-  for (const [what, bench] of Object.entries(BENCHES)) if (wanted.length === 0 || wanted.includes(what)) await bench();
+  table.head();
+  for (const [part, run] of Object.entries(PARTS)) if (wanted.length === 0 || wanted.includes(part)) await run();
+  table.end();
 } finally {
   await profile?.close();
   await server.close();

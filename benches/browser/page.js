@@ -8,6 +8,8 @@ const INSERT = "INSERT INTO item VALUES (?, ?, ?, ?)";
 const FIRST = "SELECT title FROM item WHERE id = 1";
 const ALL = "SELECT count(*) AS n, sum(length(text)) AS bytes FROM item";
 const ROW_BYTES = 1000;
+/** What the insert of a row comes to in the log. */
+const RECORD_BYTES = 4096;
 
 class Ours {
   static async open(name) {
@@ -94,19 +96,65 @@ async function sqlite(durability) {
 const fill = (from, rows) => `WITH RECURSIVE n(i) AS (SELECT ${from} UNION ALL SELECT i + 1 FROM n WHERE i < ${from + rows - 1})
   INSERT INTO item SELECT i, 'item ' || i, i, hex(randomblob(${ROW_BYTES / 2})) FROM n`;
 
-const open = (side, name) => (side === "ours" ? Ours.open(name) : Theirs.open(name, side));
-
 async function timed(work) {
   const start = performance.now();
   await work();
   return performance.now() - start;
 }
 
+/** Nothing but the record of a commit, put into IndexedDB by this page: what a durable write takes at the least. */
+class Put {
+  static async open(name) {
+    const put = new Put();
+    put.database = await new Promise((resolve, reject) => {
+      const request = indexedDB.open(name);
+      request.onupgradeneeded = () => request.result.createObjectStore("log");
+      request.onsuccess = () => resolve(request.result);
+      request.onerror = () => reject(request.error);
+    });
+    return put;
+  }
+
+  write([id]) {
+    return new Promise((resolve, reject) => {
+      const transaction = this.database.transaction("log", "readwrite", { durability: "strict" });
+      transaction.oncomplete = resolve;
+      transaction.onabort = () => reject(transaction.error);
+      transaction.objectStore("log").add(new Uint8Array(RECORD_BYTES), id);
+      transaction.commit();
+    });
+  }
+}
+
+/** Ours, asked by `fetch` as any page can. */
+class Fetched {
+  static async open(name) {
+    await Ours.open(name);
+    const fetched = new Fetched();
+    fetched.name = name;
+    return fetched;
+  }
+
+  write = (row) => sql(this.name, INSERT, row, { "idempotency-key": crypto.randomUUID() });
+}
+
+const OPEN = { ours: Ours.open, fetch: Fetched.open, put: Put.open };
+const open = (side, name) => (OPEN[side] ?? Theirs.open)(name, side);
+
 /** Milliseconds of each of `count` writes, one after the other. */
 export async function writes(side, name, count) {
   const database = await open(side, name);
   const times = [];
   for (let id = 1; id <= count; id++) times.push(await timed(() => database.write([id, `item ${id}`, id, "some text"])));
+  return times;
+}
+
+/** Milliseconds of each of `count` questions that SQLite has no work with. */
+export async function asks(way, name, count) {
+  const { client } = await Ours.open(name);
+  const ask = way === "fetch" ? () => sql(name, "SELECT 1") : () => client.query("SELECT 1");
+  const times = [];
+  for (let n = 0; n < count; n++) times.push(await timed(ask));
   return times;
 }
 
@@ -147,8 +195,9 @@ export async function reads(side, name) {
 }
 
 /** One statement of the worker's database, by nothing but `fetch`. */
-export async function sql(name, sql) {
-  const response = await fetch(`/sync/${name}/sql`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ sql }) });
+export async function sql(name, sql, params = [], headers = {}) {
+  const init = { method: "POST", headers: { "content-type": "application/json", ...headers }, body: JSON.stringify({ sql, params }) };
+  const response = await fetch(`/sync/${name}/sql`, init);
   if (!response.ok) throw new Error(await response.text());
   return response.json();
 }

@@ -37,6 +37,29 @@ describe("a worker", () => {
     assert.equal(versions.length, written);
   });
 
+  test("is asked by message, which takes less time, and by fetch where that is not answered", async (t) => {
+    const stage = await Stage.open(t);
+    const { page, profile, www } = stage;
+    const fetched = [];
+    page.on("request", (request) => fetched.push(new URL(request.url()).pathname));
+    const write = (text) => page.evaluate((text) => globalThis.db.exec("INSERT INTO note (text) VALUES (?)", [text]).then(({ changes }) => changes), text);
+    await stage.connect(page);
+    assert.equal(await write("by message"), 1);
+    await profile.stopWorker();
+    assert.equal(await write("by a message that starts it"), 1);
+    assert.deepEqual(fetched.filter((path) => path.endsWith("/sql")), []);
+
+    // This one hears of no question.
+    www.replace("crsql-sync-sw.js", /crsql-sync:ask\b/, "crsql-sync:nothing");
+    await page.evaluate(async () => {
+      await (await navigator.serviceWorker.ready).update();
+      if (!(await globalThis.db.applyUpdate())) throw new Error("no worker waits");
+    });
+    assert.equal(await write("by fetch"), 1);
+    assert.deepEqual(fetched.filter((path) => path.endsWith("/sql")), ["/sync/stage/sql"]);
+    assert.deepEqual(await page.evaluate(() => globalThis.db.query("SELECT count(*) AS n FROM note")), [{ n: 3 }]);
+  });
+
   test("answers whoever asks, when it was not running and no page has the client", async (t) => {
     const stage = await Stage.open(t, { change: (www) => www.write("bare.html", "<!doctype html>") });
     const { page, profile, server } = stage;

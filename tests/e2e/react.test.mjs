@@ -22,10 +22,10 @@ describe("the hooks for React", () => {
     page = (await Stage.open(context, { change, path: "react.html" })).page;
     await page.evaluate(() => {
       globalThis.runs = 0;
-      const { fetch } = globalThis;
-      globalThis.fetch = (url, init) => {
-        if (init?.body?.includes("WHERE list = ?")) globalThis.runs += 1;
-        return fetch(url, init);
+      const { postMessage } = ServiceWorker.prototype;
+      ServiceWorker.prototype.postMessage = function (message, ports) {
+        if (message.body?.includes("WHERE list = ?")) globalThis.runs += 1;
+        postMessage.call(this, message, ports);
       };
     });
   });

@@ -36,10 +36,10 @@ describe("a live query", () => {
       /** Counts the requests whose SQL has this text in it. */
       function countRuns(text) {
         const runs = { count: 0 };
-        const { fetch } = globalThis;
-        globalThis.fetch = (url, init) => {
-          if (init?.body?.includes(text)) runs.count += 1;
-          return fetch(url, init);
+        const { postMessage } = ServiceWorker.prototype;
+        ServiceWorker.prototype.postMessage = function (message, ports) {
+          if (message.body?.includes(text)) runs.count += 1;
+          postMessage.call(this, message, ports);
         };
         return runs;
       }
@@ -88,10 +88,10 @@ describe("a live query", () => {
       const { db } = globalThis;
       await db.batch([["INSERT INTO note VALUES (100, 'a')"], ["INSERT INTO note VALUES (101, 'b')"]]);
       let runs = 0;
-      const { fetch } = globalThis;
-      globalThis.fetch = (url, init) => {
-        if (init?.body?.includes("id >= ?")) runs += 1;
-        return fetch(url, init);
+      const { postMessage } = ServiceWorker.prototype;
+      ServiceWorker.prototype.postMessage = function (message, ports) {
+        if (message.body?.includes("id >= ?")) runs += 1;
+        postMessage.call(this, message, ports);
       };
       const sql = "SELECT id, text FROM note WHERE id >= ? ORDER BY id";
       const results = [];

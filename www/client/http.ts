@@ -7,6 +7,7 @@ import { type Problem, SyncError } from "./errors.js";
 import type { Credentials } from "../messages.js";
 import { sleep } from "../time.js";
 import type { Host } from "./host.js";
+import type { Asking } from "./question.js";
 
 /**
  * Says who the user is: headers such as `Authorization`, alone or with whose they are. Where users can change, say whose:
@@ -27,6 +28,8 @@ export interface Call {
   /** Whether doing it twice is another thing than doing it once. */
   once?: boolean;
 }
+
+const JSON_TYPE = "application/json";
 
 /** How long a call goes on trying before it gives up. */
 const GIVE_UP_MS = 15_000;
@@ -69,7 +72,7 @@ export class Http {
   }
 
   async #attempt<T>(call: Call): Promise<T> {
-    const response = await this.#send(call, "application/json");
+    const response = await this.#send(call, JSON_TYPE);
     if (response.status === 204) return undefined as T;
     let body: string;
     try {
@@ -103,10 +106,12 @@ export class Http {
     const headers = new Headers(headersOf((await this.#auth?.({ refresh })) ?? {}));
     headers.set("accept", accept);
     for (const [name, value] of Object.entries(call.headers ?? {})) headers.set(name, value);
-    if (body !== undefined) headers.set("content-type", "application/json");
+    if (body !== undefined) headers.set("content-type", JSON_TYPE);
     signal?.throwIfAborted();
+    const asking: Asking = { method, headers, signal, ...(body === undefined ? {} : { body: JSON.stringify(body) }) };
+    const isWhole = accept === JSON_TYPE && !call.once;
     try {
-      return await this.#host.fetch(url, { method, headers, signal, ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
+      return await (isWhole ? this.#host.ask(url, asking) : this.#host.fetch(url, asking));
     } catch (cause) {
       signal?.throwIfAborted();
       if (cause instanceof SyncError) throw cause;

@@ -6,6 +6,7 @@ import { before } from "../time.js";
 import { SyncError } from "./errors.js";
 import type { Host } from "./host.js";
 import type { Auth } from "./http.js";
+import { type Asking, byMessage } from "./question.js";
 
 /** Where the worker's script is, and how far it reaches. */
 export interface WorkerOptions {
@@ -49,9 +50,15 @@ export class WorkerHost implements Host {
     return new WorkerHost(registration, hello);
   }
 
-  async fetch(url: URL, init: RequestInit): Promise<Response> {
+  async fetch(url: URL, asking: Asking): Promise<Response> {
     if (this.#mismatch) throw this.#mismatch;
-    return fetch(url, init);
+    return fetch(url, asking);
+  }
+
+  async ask(url: URL, asking: Asking): Promise<Response> {
+    if (this.#mismatch) throw this.#mismatch;
+    const { controller } = navigator.serviceWorker;
+    return (controller && (await byMessage(controller, url, asking))) || this.fetch(url, asking);
   }
 
   close(): void {}

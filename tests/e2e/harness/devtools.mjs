@@ -38,6 +38,11 @@ export class Debugger {
       FetchEvent.prototype.respondWith = function (answer) {
         respondWith.call(this, Promise.resolve(answer).then(() => (held(""), new Promise(() => {}))));
       };
+      const postMessage = MessagePort.prototype.postMessage;
+      MessagePort.prototype.postMessage = function (message) {
+        if (message.status === undefined) postMessage.call(this, message);
+        else held("");
+      };
     }`);
   }
 

@@ -1,0 +1,53 @@
+/**
+ * Requests by message. The answer of a worker to a `fetch` goes through several threads and processes, which takes longer than a
+ * small write does (benches/README.md has the figures); a message takes a tenth of that.
+ *
+ * Browsers send a `fetch` again whose worker died. Of a message nobody hears, so a worker that takes long is asked whether it
+ * has the question: another one, started since, has not.
+ */
+
+import { ask } from "../ask.js";
+import type { Answer, Asked, Question } from "../messages.js";
+import { sleep } from "../time.js";
+
+/** What {@link byMessage} takes of `fetch`'s settings. */
+export interface Asking {
+  method: string;
+  headers: Headers;
+  body?: string;
+  signal: AbortSignal | null;
+}
+
+/** How long a worker may take before it is asked, and how long it may take to say whether it has a question. */
+const PATIENCE_MS = 100;
+const ANSWER_MS = 10_000;
+
+/** The answer to a request, whole. Undefined where there will be none; then the request may have been carried out. */
+export async function byMessage(worker: ServiceWorker, url: URL, { signal, headers, ...asking }: Asking): Promise<Response | undefined> {
+  const { port1: port, port2 } = new MessageChannel();
+  const question: Question = { type: "crsql-sync:ask", id: Math.random(), url: url.href, headers: [...headers], ...asking };
+  const over = new AbortController();
+  const answered = new Promise<Answer>((resolve, reject) => {
+    port.onmessage = ({ data }: MessageEvent<Answer>) => resolve(data);
+    signal?.addEventListener("abort", () => reject(signal.reason), over);
+  });
+  try {
+    worker.postMessage(question, [port2]);
+    const answer = await Promise.race([answered, lost(worker, question.id, over.signal)]);
+    return answer && answer.status !== 0 ? new Response(answer.body || null, answer) : undefined;
+  } finally {
+    over.abort();
+    // Whoever answers need not go on.
+    if (signal?.aborted) port.postMessage(undefined);
+    port.close();
+  }
+}
+
+/** Resolves when the worker does not have the question. */
+async function lost(worker: ServiceWorker, id: number, over: AbortSignal): Promise<undefined> {
+  let asked: Asked | undefined;
+  do {
+    await sleep(PATIENCE_MS, over);
+    asked = await ask<Asked>(worker, { type: "crsql-sync:asked", id }, ANSWER_MS);
+  } while (asked?.has);
+}

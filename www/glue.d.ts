@@ -8,8 +8,14 @@
 declare module "crsql-sync:glue" {
   import type { Authorize, SyncWorkerConfig } from "crsql-sync:engine";
 
+  /** What is read of a request. Where there is no stream, the body is taken whole. */
+  export interface EngineRequest extends Pick<Request, "method" | "url" | "signal" | "arrayBuffer"> {
+    readonly headers: Headers;
+    readonly body: ReadableStream | null;
+  }
+
   export interface SyncWorker {
-    handle(request: Request): Promise<Response>;
+    handle(request: EngineRequest): Promise<Response>;
     drain(): void;
     wake(): void;
   }

@@ -11,6 +11,7 @@
  */
 
 import type { Authorize, SyncWorkerConfig as EngineConfig, UpstreamHeaders } from "crsql-sync:engine";
+import type { EngineRequest } from "crsql-sync:glue";
 import { engineConfig, normalizePrefix } from "./engine/config.js";
 import { Engine } from "./engine/engine.js";
 import { type Asked, type Done, type Hello, PROTOCOL, type Restarted, SYNC_TAG, type ToWorker } from "./messages.js";
@@ -52,14 +53,14 @@ export function installSyncWorker(config: SyncWorkerConfig = {}): void {
   const prefix = normalizePrefix(config.prefix ?? "/sync");
   const wasm = new WasmFile(new URL(wasmUrl ?? new URL(__WASM_FILE__, HERE), self.location.href));
   const engine = new Engine(wasm, engineConfig({ ...rest, ...(identity ? { upstreamHeaders: identity } : {}) }, prefix), authorize, () => void announceRestart());
-  const questions = new Questions((request) => handle(request));
   let backgroundSync: Promise<void> | undefined;
 
-  const handle = (request: Request): Promise<Response> => {
+  const handle = (request: EngineRequest): Promise<Response> => {
     // Written without a network, and the tab may be closed before it is back: the browser calls us then.
     if (config.upstream != null && isWrite(request) && !navigator.onLine) backgroundSync ??= registerBackgroundSync();
     return engine.handle(request);
   };
+  const questions = new Questions(handle);
 
   self.addEventListener("install", (event) => event.waitUntil(wasm.install()));
 
@@ -116,7 +117,7 @@ function isOurs(request: Request, prefix: string): boolean {
   return url.origin === self.location.origin && (url.pathname + "/").startsWith(prefix + "/");
 }
 
-function isWrite(request: Request): boolean {
+function isWrite(request: EngineRequest): boolean {
   return request.method !== "GET" && request.method !== "HEAD";
 }
 

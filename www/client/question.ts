@@ -35,11 +35,12 @@ export async function byMessage(worker: ServiceWorker, url: URL, { signal, heade
     worker.postMessage(question, [port2]);
     const answer = await Promise.race([answered, lost(worker, question.id, over.signal)]);
     return answer && answer.status !== 0 ? new Response(answer.body || null, answer) : undefined;
+  } catch (error) {
+    // Whoever answers need not go on.
+    port.postMessage(undefined);
+    throw error;
   } finally {
     over.abort();
-    // Whoever answers need not go on.
-    if (signal?.aborted) port.postMessage(undefined);
-    port.close();
   }
 }
 

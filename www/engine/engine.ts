@@ -7,7 +7,7 @@
  */
 
 import type { Authorize, SyncWorkerConfig } from "crsql-sync:engine";
-import { type SyncWorker, evaluateGlue } from "crsql-sync:glue";
+import { type EngineRequest, type SyncWorker, evaluateGlue } from "crsql-sync:glue";
 import { releaseOwnLocks } from "./locks.js";
 
 /** How long a stream is refused after a drain: until the update has had time to take over. */
@@ -44,7 +44,7 @@ export class Engine {
   }
 
   /** Answers a request. Never rejects: a page would see no more than "Failed to fetch". */
-  async handle(request: Request): Promise<Response> {
+  async handle(request: EngineRequest): Promise<Response> {
     if (Date.now() < this.#drainingUntil && request.headers.get("accept")?.includes("text/event-stream")) {
       return unavailable("The worker is about to be replaced by a newer one. Open the stream again in a moment.");
     }
@@ -134,7 +134,7 @@ export class Engine {
   }
 }
 
-function answerOrTrap({ worker, pending }: Instance, request: Request): Promise<Response> {
+function answerOrTrap({ worker, pending }: Instance, request: EngineRequest): Promise<Response> {
   return new Promise<Response>((resolve, reject) => {
     pending.add(reject);
     worker

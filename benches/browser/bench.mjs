@@ -18,14 +18,18 @@ import { Table, atLeast, atMost, median, percentile, sum } from "./table.mjs";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 const modules = path.join(here, "../../node_modules");
-const VENDOR = { "crsqlite-wasm": "@vlcn.io/crsqlite-wasm", "wa-sqlite": "@vlcn.io/wa-sqlite", "xplat-api": "@vlcn.io/xplat-api", "async-mutex": "async-mutex" };
+const VENDOR = { "crsqlite-wasm": "@vlcn.io/crsqlite-wasm", "wa-sqlite": "@vlcn.io/wa-sqlite", "xplat-api": "@vlcn.io/xplat-api", "ws-common": "@vlcn.io/ws-common", "lib0": "lib0", "async-mutex": "async-mutex" };
 const IMPORTS = {
   "@vlcn.io/crsqlite-wasm": "/vendor/crsqlite-wasm/dist/index.js",
   "@vlcn.io/crsqlite-wasm/": "/vendor/crsqlite-wasm/",
   "@vlcn.io/wa-sqlite": "/vendor/wa-sqlite/src/sqlite-api.js",
   "@vlcn.io/wa-sqlite/": "/vendor/wa-sqlite/",
   "@vlcn.io/xplat-api": "/vendor/xplat-api/dist/xplat-api.js",
+  "@vlcn.io/ws-common": "/vendor/ws-common/dist/index.js",
   "async-mutex": "/vendor/async-mutex/index.mjs",
+  "lib0/": "/vendor/lib0/",
+  "lib0/encoding": "/vendor/lib0/encoding.js",
+  "lib0/decoding": "/vendor/lib0/decoding.js",
 };
 const SIDES = ["ours", "strict", "relaxed"];
 
@@ -33,9 +37,9 @@ const www = mkdtempSync(path.join(os.tmpdir(), "crsql-bench-www-"));
 cpSync(DIST, www, { recursive: true });
 cpSync(path.join(PKG, "client.js"), path.join(www, "client.js"));
 cpSync(path.join(PKG, "worker.js"), path.join(www, "package-worker.js"));
-cpSync(path.join(here, "page.js"), path.join(www, "page.js"));
+for (const file of ["page.js", "wasm-memory.js"]) cpSync(path.join(here, file), path.join(www, file));
 for (const [name, from] of Object.entries(VENDOR)) cpSync(path.join(modules, from), path.join(www, "vendor", name), { recursive: true });
-writeFileSync(path.join(www, "bench-sw.js"), 'import { installSyncWorker } from "./package-worker.js";\ninstallSyncWorker();\n');
+writeFileSync(path.join(www, "bench-sw.js"), 'import "./wasm-memory.js";\nimport { installSyncWorker } from "./package-worker.js";\ninstallSyncWorker();\n');
 writeFileSync(path.join(www, "bench.html"), `<!doctype html><link rel="icon" href="data:,"><script type="importmap">${JSON.stringify({ imports: IMPORTS })}</script>`);
 
 const server = await Server.start({ www });

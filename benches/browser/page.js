@@ -1,6 +1,7 @@
 /** What the benchmark runs in a page: this package as an application uses it, and the original cr-sqlite the same way. */
 
 import { connect } from "/client.js";
+import "/wasm-memory.js";
 
 const TABLE = "CREATE TABLE item (id INTEGER PRIMARY KEY NOT NULL, title, position, text)";
 const CRR = "SELECT crsql_as_crr('item')";
@@ -8,6 +9,8 @@ const INSERT = "INSERT INTO item VALUES (?, ?, ?, ?)";
 const FIRST = "SELECT title FROM item WHERE id = 1";
 const ALL = "SELECT count(*) AS n, sum(length(text)) AS bytes FROM item";
 const ROW_BYTES = 1000;
+/** The media type of a batch in the binary form. */
+const BATCH = "application/vnd.crsql-sync.batch";
 /** What the insert of a row comes to in the log. */
 const RECORD_BYTES = 4096;
 
@@ -21,28 +24,29 @@ class Ours {
 
   write = (row) => this.client.exec(INSERT, row);
 
-  fill = (from, rows) => this.client.exec(fill(from, rows));
+  fill = (from, rows, bytes) => this.client.exec(fill(from, rows, bytes));
 
   first = () => this.client.query(FIRST);
 
   all = () => this.client.query(ALL);
 
-  /** All changes, as they come over the network: pages of JSON. */
+  /** All changes, as they come over the network: batches in the binary form. */
   async changes() {
-    const pages = [];
+    const batches = [];
     for (let since = "0", more = true; more; ) {
-      const text = await (await fetch(`${this.url}/changes?since=${since}`)).text();
-      const page = JSON.parse(text);
-      pages.push(text);
-      since = page.next ?? `${page.from}.${page.end}`;
-      more = page.more;
+      const url = `${this.url}/changes?since=${since}`;
+      batches.push(await (await fetch(url, { headers: { accept: BATCH } })).arrayBuffer());
+      // Where it ends is read more easily in JSON.
+      const batch = await (await fetch(url)).json();
+      since = batch.next ?? `${batch.from}.${batch.end}`;
+      more = batch.more;
     }
-    return pages;
+    return batches;
   }
 
-  async merge(pages) {
-    for (const body of pages) {
-      const response = await fetch(`${this.url}/changes`, { method: "POST", headers: { "content-type": "application/json" }, body });
+  async merge(batches) {
+    for (const body of batches) {
+      const response = await fetch(`${this.url}/changes`, { method: "POST", headers: { "content-type": BATCH }, body });
       if (!response.ok) throw new Error(await response.text());
     }
   }
@@ -60,17 +64,24 @@ class Theirs {
 
   write = (row) => this.db.exec(INSERT, row);
 
-  fill = (from, rows) => this.db.exec(fill(from, rows));
+  fill = (from, rows, bytes) => this.db.exec(fill(from, rows, bytes));
 
   first = () => this.db.execO(FIRST);
 
   all = () => this.db.execO(ALL);
 
-  changes = () => this.db.execA('SELECT "table", pk, cid, val, col_version, db_version, site_id, cl, seq FROM crsql_changes');
+  /** All changes, as its own network layer sends them: one message. */
+  async changes() {
+    const { encode, tags } = await import("@vlcn.io/ws-common");
+    const changes = await this.db.execA('SELECT "table", pk, cid, val, col_version, db_version, site_id, cl, seq FROM crsql_changes');
+    return encode({ _tag: tags.Changes, sender: new Uint8Array(16), since: [0n, 0], changes });
+  }
 
-  /** As its own network layer does it. */
-  merge(changes) {
-    return this.db.tx(async (tx) => {
+  /** As that layer does it. */
+  async merge(message) {
+    const { decode } = await import("@vlcn.io/ws-common");
+    const { changes } = decode(message);
+    await this.db.tx(async (tx) => {
       const statement = await tx.prepare("INSERT INTO crsql_changes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)");
       for (const change of changes) await statement.run(tx, ...change);
       await statement.finalize(tx);
@@ -93,8 +104,8 @@ async function sqlite(durability) {
   return started;
 }
 
-const fill = (from, rows) => `WITH RECURSIVE n(i) AS (SELECT ${from} UNION ALL SELECT i + 1 FROM n WHERE i < ${from + rows - 1})
-  INSERT INTO item SELECT i, 'item ' || i, i, hex(randomblob(${ROW_BYTES / 2})) FROM n`;
+const fill = (from, rows, bytes = ROW_BYTES) => `WITH RECURSIVE n(i) AS (SELECT ${from} UNION ALL SELECT i + 1 FROM n WHERE i < ${from + rows - 1})
+  INSERT INTO item SELECT i, 'item ' || i, i, hex(randomblob(${bytes / 2})) FROM n`;
 
 async function timed(work) {
   const start = performance.now();
@@ -167,7 +178,7 @@ export async function writesAtOnce(side, name, count) {
 /** Milliseconds of merging what `rows` rows of three columns make, three changes each. */
 export async function merge(side, name, rows) {
   const [from, to] = [await open(side, `${name}-from`), await open(side, `${name}-to`)];
-  await from.fill(1, rows);
+  await from.fill(1, rows, 20);
   const changes = await from.changes();
   const took = await timed(() => to.merge(changes));
   const [{ n }] = await to.all();

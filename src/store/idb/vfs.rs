@@ -40,11 +40,12 @@ pub(crate) fn connect(image: &Rc<RefCell<Image>>) -> rusqlite::Result<Connection
     })
 }
 
-/// The settings on which the invariants above rest. Durability is the store's work, so SQLite need not sync.
+/// The settings on which the invariants above rest. Durability is the store's work, so SQLite need not sync. The file is in
+/// memory, so a page of it is copied as fast as it is found in a cache: a large one would be a second copy.
 fn configure(conn: &Connection) -> rusqlite::Result<()> {
     conn.execute_batch(
         "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF;
-         PRAGMA cache_spill = OFF; PRAGMA temp_store = MEMORY",
+         PRAGMA cache_spill = OFF; PRAGMA cache_size = -2048; PRAGMA temp_store = MEMORY",
     )
 }
 

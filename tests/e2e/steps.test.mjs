@@ -52,11 +52,14 @@ for (const [how, end] of Object.entries(ENDS)) {
     for (const step of ["checkpoint, before", "checkpoint, within", "checkpoint, after"]) {
       test(`in compaction (${step}) keeps everything`, async (t) => {
         const notes = await Notes.open(t);
-        for (let i = 0; i < 3; i++) assert.ok(await notes.write(i, 500));
+        assert.ok(await notes.write("before", 500));
         const debug = await Debugger.attach(notes.profile);
         await debug.hold(step);
+        // With these the log is long enough to be emptied.
+        const writes = Promise.all([notes.write("long", 500), notes.write("as long", 500)]);
         await debug.held();
         await end(notes);
+        await writes;
         await notes.check();
         assert.ok(await notes.write("after"));
         await notes.check();

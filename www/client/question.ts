@@ -1,6 +1,5 @@
 /**
- * Requests by message. The answer of a worker to a `fetch` goes through several threads and processes, which takes longer than a
- * small write does (benches/README.md has the figures); a message takes a tenth of that.
+ * Requests by message, which takes a tenth of the time of a `fetch` to a worker: benches/README.md has the figures.
  *
  * Browsers send a `fetch` again whose worker died. Of a message nobody hears, so a worker that takes long is asked whether it
  * has the question: another one, started since, has not.

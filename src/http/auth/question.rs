@@ -13,7 +13,7 @@ pub(crate) struct Question<'a> {
     site: Option<String>,
     method: &'a str,
     /// One value a name, as a browser's `Headers` has them.
-    headers: BTreeMap<&'a str, String>,
+    headers: BTreeMap<String, String>,
     /// Left out on hosts that do not know.
     #[serde(skip_serializing_if = "Option::is_none")]
     peer: Option<String>,
@@ -26,7 +26,7 @@ impl Access {
         let mut headers = BTreeMap::<_, String>::new();
         for (name, value) in &self.headers {
             let value = String::from_utf8_lossy(value.as_bytes());
-            let all = headers.entry(name.as_str()).or_default();
+            let all = headers.entry(name.to_string()).or_default();
             if !all.is_empty() {
                 // HTTP/2 may send each cookie by itself (RFC 9113, 8.2.3).
                 all.push_str(if *name == COOKIE { "; " } else { ", " });

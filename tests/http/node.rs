@@ -28,6 +28,19 @@ pub(crate) async fn has(server: &Server, ids: &[&str]) {
     eventually(&format!("{ids:?}"), || async { server.ids("a").await == ids }).await;
 }
 
+/// Waits until a server's link is in a state, and returns what it tells then.
+pub(crate) async fn link_is(server: &Server, state: &str) -> Value {
+    let found = std::sync::Mutex::new(Value::Null);
+    eventually(state, || async {
+        let upstream = server.status("a").await["upstream"].clone();
+        let is_it = upstream["state"] == state;
+        *found.lock().unwrap() = upstream;
+        is_it
+    })
+    .await;
+    found.into_inner().unwrap()
+}
+
 pub(crate) struct Node {
     pub(crate) server: Server,
     upstream: Upstream,
@@ -117,15 +130,7 @@ impl Node {
 
     /// Waits until the link is in a state, and returns what it tells then.
     pub(crate) async fn link_is(&self, state: &str) -> Value {
-        let found = std::sync::Mutex::new(Value::Null);
-        eventually(state, || async {
-            let upstream = self.status().await["upstream"].clone();
-            let is_it = upstream["state"] == state;
-            *found.lock().unwrap() = upstream;
-            is_it
-        })
-        .await;
-        found.into_inner().unwrap()
+        link_is(&self.server, state).await
     }
 
     pub(crate) async fn unsent(&self) -> u64 {

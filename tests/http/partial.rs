@@ -7,7 +7,7 @@ use crsql_sync::http::{Access, Operation, Verdict};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::links::{link_to, linked, upstream_is};
+use crate::node::{link_is, link_to, linked};
 use crate::support::{Answer, Server, eventually, send};
 
 const SCHEMA: &str = "CREATE TABLE task (id TEXT PRIMARY KEY NOT NULL, title, project TEXT);
@@ -76,7 +76,7 @@ async fn a_partial_copy_gets_the_rows_of_its_queries_and_no_others() {
     }
     join(&hub, "boat", "ann").await;
     let copy = copy_of(&hub).await;
-    upstream_is(&copy, "online").await;
+    link_is(&copy, "online").await;
     assert!(tasks(&copy).await.is_empty());
     let begun = subscribe(&copy, "mine", tasks_of("ann")).await;
     assert_eq!((&begun["id"], &begun["forget"], &begun["error"]), (&json!("mine"), &json!(true), &json!(null)));
@@ -221,7 +221,7 @@ async fn what_is_refused_of_one_subscription_is_shown_and_holds_up_nothing_else(
     eventually("refused", || async { subscription(&copy, "wrong").await.ok()["error"] != json!(null) }).await;
     let wrong = subscription(&copy, "wrong").await.ok();
     assert_eq!((&wrong["error"]["code"], &wrong["complete"]), (&json!("query_refused"), &json!(false)));
-    assert_eq!(upstream_is(&copy, "online").await["error"], json!(null));
+    assert_eq!(link_is(&copy, "online").await["error"], json!(null));
     add(&copy, "2", "boat").await;
     has(&hub, &["1", "2"]).await;
     // With other queries it is asked for at once.

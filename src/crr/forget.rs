@@ -44,7 +44,7 @@ pub(super) fn take_back(
     is_of: &dyn Fn(Version) -> bool,
 ) -> Result<()> {
     let Some(table) = state.tables(conn)?.named(conn, table)? else { return Ok(()) };
-    let stays = |stamp: &Stamp| stamp.site != SELF || !Version::new(stamp.version).is_ok_and(|version| is_of(version));
+    let stays = |stamp: &Stamp| stamp.site != SELF || !Version::new(stamp.version).is_ok_and(is_of);
     let mut rows = state.take_rows(&table);
     let pk = table.unpack_pk(pk)?;
     let _merging = Merging::begin(state, table.id);

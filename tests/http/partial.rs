@@ -192,8 +192,8 @@ async fn a_host_that_forgot_a_subscription_or_was_replaced_begins_it_anew() {
     has(&copy, &["1", "2"]).await;
     let site = copy.status("a").await["site"].as_str().unwrap().to_owned();
     let (folder, address) = copy.stop().await;
-    let forget = format!("/a/changes/query?subscription=mine");
-    assert_eq!(send(hub.request(Method::DELETE, &forget).header("crsql-site", &site)).await.status, 204);
+    let forget = "/a/changes/query?subscription=mine";
+    assert_eq!(send(hub.request(Method::DELETE, forget).header("crsql-site", &site)).await.status, 204);
     hub.sql("a", "UPDATE task SET project = 'house' WHERE id = '1'").await;
     let copy = Server::on(folder, address, linked(link_to(hub.address))).await;
     has(&copy, &["2"]).await;

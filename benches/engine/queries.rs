@@ -112,6 +112,8 @@ fn subscribed(figures: &mut Figures, replica: &mut Replica, sql: &str, kind: &st
         let Some(Since::After(since)) = answer.next else { panic!() };
         Some(Position { seen: answer.seen.unwrap(), since })
     };
+    // The first subscription of all makes the tables for what is remembered.
+    ask(replica, 0, None);
     let mut seen: Vec<Option<Position>> = (0..SUBSCRIPTIONS).map(|n| ask(replica, n, None)).collect();
     let write = |replica: &Replica, n: i64| {
         replica
@@ -119,7 +121,6 @@ fn subscribed(figures: &mut Figures, replica: &mut Replica, sql: &str, kind: &st
             .execute("UPDATE todo SET title = ?1 WHERE id = ?2", (format!("title {n} of a {kind}"), n * 37))
             .unwrap();
     };
-    write(replica, WRITES);
     let mut told = replica.news().unwrap().at();
     let (mut writing, mut added) = (Duration::ZERO, Duration::ZERO);
     for n in 0..WRITES {

@@ -84,7 +84,7 @@ impl Session<'_> {
                 }
                 Ok(_) => {
                     link.database.call(move |replica| replica.acknowledge(site, next)).await??;
-                    self.subscriptions.sent.notify_one();
+                    self.subscriptions.told.notify_one();
                     (push.acknowledged, push.read) = (next, next);
                     widen(&mut push.page);
                 }

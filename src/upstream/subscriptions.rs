@@ -36,13 +36,13 @@ pub(super) struct Subscriptions {
     /// Those that are not caught up.
     behind: Mutex<BTreeSet<String>>,
     streams: Semaphore,
-    /// The upstream has acknowledged writes.
-    pub(super) sent: Notify,
+    /// The upstream has acknowledged writes, or a subscription is caught up: there may be rows to forget.
+    pub(super) told: Notify,
 }
 
 impl Default for Subscriptions {
     fn default() -> Self {
-        Self { behind: Mutex::default(), streams: Semaphore::new(STREAMS), sent: Notify::new() }
+        Self { behind: Mutex::default(), streams: Semaphore::new(STREAMS), told: Notify::new() }
     }
 }
 
@@ -137,7 +137,9 @@ impl Session<'_> {
         loop {
             self.catch_up(wanted).await?;
             self.link.state.set_subscription(&wanted.name, None);
-            if self.subscriptions.behind().remove(&wanted.name) {
+            let is_new = self.subscriptions.behind().remove(&wanted.name);
+            if is_new {
+                self.subscriptions.told.notify_one();
                 self.set_at_rest().await?;
             }
             match self.subscriptions.streams.try_acquire() {
@@ -210,7 +212,7 @@ impl Session<'_> {
             if self.link.database.call(forget_sent).await?? {
                 self.link.state.forgot();
             }
-            self.subscriptions.sent.notified().await;
+            self.subscriptions.told.notified().await;
         }
     }
 }

@@ -228,13 +228,12 @@ fn is_dangerous(function: &str) -> bool {
     matches!(function, "load_extension" | "fts3_tokenizer")
 }
 
-/// The engine's functions that change nothing.
-const PURE: [&str; 10] = [
+/// The engine's functions that change nothing. `crsql_internal_sync_bit` is none: with an argument it ends the tracking of writes.
+const PURE: [&str; 9] = [
     "crsql_config_get",
     "crsql_db_version",
     "crsql_fract_key_between",
     "crsql_get_seq",
-    "crsql_internal_sync_bit",
     "crsql_pack_columns",
     "crsql_rows_impacted",
     "crsql_sha",

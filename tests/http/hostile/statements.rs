@@ -234,6 +234,8 @@ async fn no_statement_names_the_machine_code_that_shall_run() {
     for (sql, params) in [
         ("SELECT fts3_tokenizer(?1, ?2)", json!(["simple", address])),
         ("SELECT hex(fts3_tokenizer(?1))", json!(["simple"])),
+        // With it, writes would not be tracked.
+        ("SELECT crsql_internal_sync_bit(1)", json!([])),
         ("SELECT \"FTS3_TOKENIZER\"(?1, ?2) FROM todo", json!(["simple", address])),
         ("INSERT INTO todo (id, title) VALUES ('x', fts3_tokenizer(?1, ?2))", json!(["simple", address])),
         ("SELECT * FROM fts3tokenize('simple', ?1)", json!(["some words"])),

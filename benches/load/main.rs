@@ -1,6 +1,6 @@
 //! The server under load: the release binary, as a process of its own, over TCP, from this process on the same machine.
 //!
-//! `scripts/bench-load [PART…] [OPTIONS]`, where a part is `streams`, `spread`, `apply` or `cold`; `--help` tells the options.
+//! `scripts/bench-load [PART…] [OPTIONS]`, where a part is `streams`, `spread`, `apply`, `cold` or `subscriptions`; `--help` tells the options.
 //! What was measured is held against the goals, and the exit code is 1 where one was missed.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -10,6 +10,7 @@ mod figures;
 mod reader;
 mod server;
 mod streams;
+mod subscriptions;
 mod workload;
 
 use std::path::PathBuf;
@@ -67,6 +68,8 @@ enum Part {
     Apply,
     /// A reader that has nothing yet
     Cold,
+    /// As many subscriptions to queries as there are streams
+    Subscriptions,
 }
 
 fn main() -> ExitCode {
@@ -85,6 +88,9 @@ fn main() -> ExitCode {
     }
     if is_wanted(Part::Cold) {
         cold::measure(&options, &mut goals);
+    }
+    if is_wanted(Part::Subscriptions) {
+        subscriptions::measure(&options, &mut goals);
     }
     if goals.print() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use tokio::sync::Semaphore;
 
 use super::auth::{Access, Authorize, Operation, Verdict};
-use super::events::{self, AllFrames};
+use super::events::{self, Frames, Shared, Tidings};
 use super::links::Links;
 use super::operations::{
     apply, create, file, get as get_changes, migrate, query, request, sql, status, subscriptions, ticket, upstream,
@@ -43,7 +43,8 @@ pub(super) struct Settings {
     pub(super) limits: Limits,
     pub(super) links: Option<Arc<dyn Links>>,
     pub(super) drain: Drain,
-    pub(super) frames: AllFrames,
+    pub(super) frames: Shared<Frames>,
+    pub(super) tidings: Shared<Tidings>,
     pub(super) tickets: Tickets,
     /// One for each event stream that may be open.
     pub(super) streams: Arc<Semaphore>,
@@ -138,7 +139,8 @@ impl App {
             limits: Limits::default(),
             links: None,
             drain: Drain::new(),
-            frames: AllFrames::default(),
+            frames: Shared::default(),
+            tidings: Shared::default(),
             tickets: Tickets::default(),
             streams: Arc::new(Semaphore::new(Limits::default().streams)),
             sql: false,

@@ -7,6 +7,8 @@
 mod changes;
 mod frames;
 mod queries;
+mod shared;
+mod tidings;
 
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -34,8 +36,10 @@ use super::problem::{Code, Problem};
 use crate::crr::Version;
 use crate::sync::Batch;
 use changes::Changes;
-pub(super) use frames::AllFrames;
+pub(super) use frames::Frames;
 use queries::Queries;
+pub(super) use shared::Shared;
+pub(super) use tidings::Tidings;
 
 /// Writes that follow an event this closely are sent together, when this time is over.
 const JOIN: Duration = Duration::from_millis(10);
@@ -107,7 +111,7 @@ impl Source {
     async fn read(&mut self, at: Version) -> Result<Next, Problem> {
         match self {
             Self::Changes(changes) => changes.read(at).await,
-            Self::Queries(queries) => queries.read().await,
+            Self::Queries(queries) => queries.read(at).await,
         }
     }
 

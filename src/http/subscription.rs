@@ -7,7 +7,7 @@ use web_time::{SystemTime, UNIX_EPOCH};
 use super::auth::{Bounds, Operation};
 use super::call::Call;
 use super::problem::{Code, Problem};
-use crate::crr::SiteId;
+use crate::crr::{SiteId, Version};
 use crate::store::Database;
 use crate::sync::{
     Batch, Page, Position, QueriesRequest, Replica, SchemaHash, Since, Sql, SubscriptionId, SubscriptionRequest,
@@ -68,13 +68,24 @@ impl Subscription {
         self.position
     }
 
+    pub(super) fn id(&self) -> &SubscriptionId {
+        &self.id
+    }
+
+    /// Goes on at a version up to which nothing matters to the reader.
+    pub(super) fn pass(&mut self, version: Version) {
+        if let Some(position) = &mut self.position {
+            position.since.version = position.since.version.max(version);
+        }
+    }
+
     async fn ask(&self) -> Result<Option<Batch>, Problem> {
         let (now, limits) = (now(), self.limits);
         let (id, position, is_told) = (self.id.clone(), self.position, self.is_told);
         let subscription = Some(SubscriptionRequest { id, position, is_told, now });
         let request = QueriesRequest { subscription, ..self.request.clone() };
         let read = move |replica: &mut Replica| replica.changes_for_queries(&request);
-        let (batch, remember) = self.database.read(read).await??;
+        let (batch, remember) = self.database.follow(read).await??;
         let Some(remember) = remember else { return Ok(Some(batch)) };
         let holder = batch.begins.then(|| self.id.holder.clone());
         let write = move |replica: &mut Replica| {

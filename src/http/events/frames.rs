@@ -6,39 +6,21 @@
 //!
 //! A few frames are kept, until they are replaced or a heartbeat passes: as long as it takes all readers to come by.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::OnceCell;
 
 use crate::crr::{SiteId, Version};
 use crate::http::problem::Problem;
-use crate::store::{Database, Dbid};
+use crate::store::Database;
 use crate::sync::{Batch, Request, Since};
 
 /// How many frames of a database are kept.
 const KEPT: usize = 8;
 /// How large a frame may be to be kept beside others.
 const LARGE: usize = 256 << 10;
-
-/// The frames of all databases that are being read.
-#[derive(Clone, Default)]
-pub(in crate::http) struct AllFrames(Arc<Mutex<HashMap<Dbid, Weak<Frames>>>>);
-
-impl AllFrames {
-    /// Those of one database. They go with the last reader.
-    pub(in crate::http) fn of(&self, dbid: &Dbid) -> Arc<Frames> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(frames) = all.get(dbid).and_then(Weak::upgrade) {
-            return frames;
-        }
-        all.retain(|_, frames| frames.strong_count() > 0);
-        let frames = Arc::new(Frames::default());
-        all.insert(dbid.clone(), Arc::downgrade(&frames));
-        frames
-    }
-}
 
 /// The newest frames of one database.
 #[derive(Default)]

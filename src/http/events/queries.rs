@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
+use super::tidings::Listener;
 use super::{Next, batch_event};
+use crate::crr::Version;
 use crate::http::auth::Bounds;
 use crate::http::call::Call;
 use crate::http::extract;
@@ -15,6 +17,7 @@ const UNSETTLED: usize = 10_000;
 
 pub(super) struct Queries {
     subscription: Subscription,
+    listener: Listener,
     more: bool,
     /// How many rows left.
     left: usize,
@@ -31,7 +34,8 @@ impl Queries {
         let page = call.settings.limits.page(call.query.limit()?);
         let request = subscription::request(call, &bounds, queries, call.query.schema()?, page);
         let subscription = Subscription::new(call, database, request, id, position);
-        Ok(Self { subscription, more: false, left: 0, unsaid: None })
+        let listener = Listener::new(call.settings.tidings.of(&call.dbid));
+        Ok(Self { subscription, listener, more: false, left: 0, unsaid: None })
     }
 
     pub(super) fn has_more(&self) -> bool {
@@ -42,13 +46,22 @@ impl Queries {
         self.left >= UNSETTLED
     }
 
-    pub(super) async fn read(&mut self) -> Result<Next, Problem> {
+    /// The next answer. At version `at` there may be one.
+    pub(super) async fn read(&mut self, at: Version) -> Result<Next, Problem> {
+        if !self.more
+            && let Some(version) = self.listener.unconcerned(&self.subscription.database, at).await?
+        {
+            self.subscription.pass(version);
+            self.listen();
+            return Ok(Next { event: None, changes: 0 });
+        }
         let before = self.subscription.position();
         let batch = self.subscription.next().await?;
         let position = self.subscription.position();
         let ends = self.more && !batch.more;
         self.more = batch.more;
         self.left += batch.left.len();
+        self.listen();
         let event = match &position {
             Some(position) => batch_event(position, &batch)?,
             None => return Err(Problem::internal(&"an answer to a subscription has no position")),
@@ -61,6 +74,13 @@ impl Queries {
         }
         self.unsaid = None;
         Ok(Next { event: Some(event), changes: batch.changes.len() })
+    }
+
+    fn listen(&self) {
+        match self.subscription.position() {
+            Some(position) if !self.more => self.listener.is_at(self.subscription.id(), position),
+            _ => self.listener.is_behind(),
+        }
     }
 
     pub(super) fn unsaid(&mut self) -> Option<Bytes> {

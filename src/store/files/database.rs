@@ -2,12 +2,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::sync::watch;
+use tokio::sync::{OwnedMutexGuard, watch};
 
 use super::backup::{self, Progress};
+use super::readers::Use;
 use super::run::run;
 use super::slots::Slot;
-use super::store::{Shared, closed};
+use super::store::{Held, Shared, closed};
 use super::transfer::Export;
 use crate::crr::Version;
 use crate::store::{Dbid, Error, Kept};
@@ -71,12 +72,33 @@ impl Database {
         f: impl FnOnce(&mut Replica) -> T + Send + 'static,
     ) -> Result<T, Error> {
         let held = self.shared.open(&self.slot, false).await?;
+        self.read_with(held, Use::Read, None, f).await
+    }
+
+    /// Runs `f` to read, as [`read`](Self::read) does, but one after the other and with the same replica each time, as long as that
+    /// is kept: so what it remembers of the queries of subscriptions is there again.
+    pub async fn follow<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut Replica) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let held = self.shared.open(&self.slot, false).await?;
+        let following = held.following.clone().lock_owned().await;
+        self.read_with(held, Use::Follow, Some(following), f).await
+    }
+
+    async fn read_with<T: Send + 'static>(
+        &self,
+        held: Held,
+        kind: Use,
+        following: Option<OwnedMutexGuard<()>>,
+        f: impl FnOnce(&mut Replica) -> T + Send + 'static,
+    ) -> Result<T, Error> {
         let turn = held.turns.clone().acquire_owned().await;
         let turn = turn.map_err(|_| closed())?;
         let place = self.shared.readers.place().await.ok_or_else(closed)?;
         let work = move || {
-            let value = held.read(f);
-            drop((place, turn));
+            let value = held.read(kind, f);
+            drop((place, turn, following));
             value
         };
         run(work).await?

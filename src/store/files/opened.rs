@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 use super::connection;
 use super::file_id::FileId;
-use super::readers::{Owner, Readers};
+use super::readers::{Owner, Readers, Use};
 use super::run::run;
 use super::settings::Settings;
 use super::slots::Slot;
@@ -30,6 +30,8 @@ pub(super) struct Opened {
     pub(super) writer: Arc<Mutex<Option<Replica>>>,
     /// One for each read that may run.
     pub(super) turns: Arc<Semaphore>,
+    /// Held by the one that follows queries.
+    pub(super) following: Arc<Mutex<()>>,
     /// The size of the log from which on it is cut.
     cut_at: AtomicU64,
     _place: Place,
@@ -56,6 +58,7 @@ impl Opened {
             owner: readers.owner(),
             writer: Arc::new(Mutex::new(Some(replica))),
             turns: Arc::new(Semaphore::new(turns(settings))),
+            following: Arc::default(),
             cut_at: AtomicU64::new(settings.wal),
             _place: place,
         })
@@ -66,15 +69,15 @@ impl Opened {
     }
 
     /// Runs `f` on a connection that reads. The caller has a turn, and a place among the readers.
-    pub(super) fn read<T>(&self, f: impl FnOnce(&mut Replica) -> T) -> Result<T, Error> {
-        let mut reader = match self.readers.take(self.owner) {
+    pub(super) fn read<T>(&self, kind: Use, f: impl FnOnce(&mut Replica) -> T) -> Result<T, Error> {
+        let mut reader = match self.readers.take(self.owner, kind) {
             Some(reader) => reader,
             None => connection::reader(&self.path, &self.settings)?,
         };
         // A connection on which something went wrong is not kept.
         let value = reader.read(f)?;
         self.check_place()?;
-        self.readers.give_back(self.owner, reader);
+        self.readers.give_back(self.owner, kind, reader);
         Ok(value)
     }
 

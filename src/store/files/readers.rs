@@ -22,9 +22,19 @@ pub(super) struct Readers {
     owners: AtomicU64,
 }
 
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Any read.
+    Read,
+    /// Those that follow queries: what these read is kept in memory with the connection, so they all take the same one.
+    Follow,
+}
+
 /// A connection that nobody is reading with.
 struct Idle {
     owner: Owner,
+    kind: Use,
     replica: Replica,
     since: Instant,
 }
@@ -45,10 +55,10 @@ impl Readers {
         self.places.clone().acquire_owned().await.ok()
     }
 
-    /// An idle connection of `owner`'s, or else room for a new one. The caller has a place.
-    pub(super) fn take(&self, owner: Owner) -> Option<Replica> {
+    /// An idle connection of `owner`'s for that use, or else room for a new one. The caller has a place.
+    pub(super) fn take(&self, owner: Owner, kind: Use) -> Option<Replica> {
         let mut idle = self.idle();
-        if let Some(at) = idle.iter().rposition(|other| other.owner == owner) {
+        if let Some(at) = idle.iter().rposition(|other| other.owner == owner && other.kind == kind) {
             return idle.remove(at).map(|found| found.replica);
         }
         let excess = idle.len().saturating_sub(self.places.available_permits());
@@ -60,8 +70,8 @@ impl Readers {
     }
 
     /// Keeps a connection. The caller still has its place.
-    pub(super) fn give_back(&self, owner: Owner, replica: Replica) {
-        self.idle().push_back(Idle { owner, replica, since: Instant::now() });
+    pub(super) fn give_back(&self, owner: Owner, kind: Use, replica: Replica) {
+        self.idle().push_back(Idle { owner, kind, replica, since: Instant::now() });
     }
 
     /// Closes the idle connections of `owner`.

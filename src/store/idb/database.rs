@@ -283,6 +283,15 @@ impl Database {
         self.call(f)
     }
 
+    /// Runs `f` to read, one after the other and with the same replica each time. Here that is what a call does.
+    pub fn follow<T, F>(&self, f: F) -> impl Future<Output = Result<T, Error>> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Replica) -> T + Send + 'static,
+    {
+        self.call(f)
+    }
+
     /// The database as a file, as it is now; what is in it is durable.
     pub fn export(&self) -> impl Future<Output = Result<Export, Error>> + Send + use<> {
         let slot = Rc::clone(&self.0);

@@ -18,7 +18,7 @@ const SYNCED_AT: &str = "sync.synced_at";
 const NOT_BEFORE: &str = "sync.not_before";
 
 /// Present where this copy holds the rows of its subscriptions only.
-const PARTIAL: &str = "sync.partial";
+const PARTIAL: &str = "sync.is_partial";
 
 impl Replica {
     /// Whether this copy holds the rows of its subscriptions only, and not everything that its upstream has.

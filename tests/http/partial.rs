@@ -296,6 +296,17 @@ async fn a_subscription_that_ends_and_is_asked_for_again_at_once_is_complete_aga
 }
 
 #[tokio::test]
+async fn rows_of_the_first_write_are_forgotten_too_once_there_is_a_subscription() {
+    let hub = hub().await;
+    let copy = copy_of(&hub).await;
+    copy.sql("a", "INSERT INTO task VALUES ('1', 'mine', 'boat'), ('2', 'not mine', 'house')").await;
+    eventually("sent", || async { tasks(&hub).await == ["1", "2"] }).await;
+    subscribe(&copy, "mine", json!([{ "sql": "SELECT * FROM task WHERE project = 'boat'" }])).await;
+    has(&copy, &["1"]).await;
+    assert_eq!(tasks(&hub).await, ["1", "2"]);
+}
+
+#[tokio::test]
 async fn readers_of_events_are_told_of_rows_that_are_forgotten() {
     let hub = hub().await;
     add(&hub, "1", "boat").await;

@@ -198,6 +198,9 @@ impl Shape {
             more: false,
             next: self.next.as_ref().and_then(|place| place.since(own)),
             have: self.have.map(|(of, at)| Cursor { site: site(of, own), version: version(at) }),
+            seen: None,
+            begins: false,
+            left: Vec::new(),
             partial: partial.collect(),
             changes: changes.collect(),
         }

@@ -45,7 +45,7 @@ pub(crate) mod sort;
 mod state;
 mod table;
 mod tables;
-mod tokens;
+pub(crate) mod tokens;
 mod trace;
 mod triggers;
 mod unpack_vtab;
@@ -58,7 +58,8 @@ pub use error::Error;
 pub use ids::{CausalLength, ColVersion, Ordinal, Seq, SiteId, Version};
 pub use merge::Merged;
 pub use read::{RowId, WholeRow, Window};
-pub use trace::{Reads, ScanIndex, Scans, Sought, Trace, TraceError, TraceLimits, Tracer};
+pub(crate) use trace::is_steady;
+pub use trace::{Found, Reach, Reads, RowFilter, ScanIndex, Scans, Sought, Trace, TraceError, TraceLimits, Tracer};
 
 /// The result of every fallible call in this module.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

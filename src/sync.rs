@@ -18,6 +18,7 @@
 //!
 //! Values keep their type and every bit on the way through JSON, see [`json`], and through the shorter [`binary`] form.
 
+mod admission;
 mod answers;
 mod apply;
 mod authorizer;
@@ -30,6 +31,7 @@ mod cursor;
 mod deadline;
 mod discard;
 mod error;
+mod filters;
 mod incoming;
 pub mod json;
 mod layout;
@@ -64,6 +66,8 @@ pub use binary::InvalidBinary;
 pub use clock::Clock;
 pub use cursor::{Cursor, InvalidCursor, Origin, Place, Since};
 pub use error::{ApplyError, CreateError, DiscardError, Error, MigrateError, RequestError, SqlError, VerifyError};
+pub(crate) use filters::view_of;
+pub use filters::{Filter, FilterParams, RowFilters};
 pub use migrate::{Migrated, MigrationStatus};
 pub use outbox::{Outgoing, Unsent};
 pub use partials::Piece;

@@ -66,6 +66,7 @@ fn request(sql: &str, params: Vec<Value>, subscription: Option<SubscriptionReque
         exclude: None,
         schema: None,
         tables: None,
+        filters: None,
         page: Page::default(),
         most: ALL,
         rows: 1_000_000,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use rusqlite::Connection;
 
@@ -10,7 +11,7 @@ use super::merge::{self, Merged};
 use super::migrate::{self, Plan};
 use super::read::{self, RowId, WholeRow, Window};
 use super::state::{STATEMENTS, Shared, State};
-use super::trace::Tracer;
+use super::trace::{self, Reach, RowFilter, Tracer};
 use super::{Change, Ordinal, Result, SiteId, Version};
 use super::{
     catalog, changes_vtab, check, clocks_vtab, clset, forget, fract, functions, journal_vtab, notes, unpack_vtab,
@@ -131,13 +132,38 @@ impl Engine {
         outcome
     }
 
-    /// One that says which rows queries read, of the tables that `may_read` has.
+    /// One that says which rows queries read, of what `reach` leaves of each table.
     ///
     /// It is good until the schema changes.
-    pub fn tracer<'c>(&'c self, conn: &'c Connection, may_read: &dyn Fn(&str) -> bool) -> Result<Tracer<'c>> {
+    pub fn tracer<'c>(&'c self, conn: &'c Connection, reach: &dyn Fn(&str) -> Reach) -> Result<Tracer<'c>> {
         let state = self.shared.state_for(conn)?;
         flush(conn, state)?;
-        Tracer::new(conn, state, may_read)
+        Tracer::new(conn, state, reach)
+    }
+
+    /// The names of the replicated tables.
+    pub fn table_names(&self, conn: &Connection) -> Result<Vec<Arc<str>>> {
+        let tables = self.shared.state_for(conn)?.tables(conn)?;
+        Ok(tables.names().map(|names| names.name.clone()).collect())
+    }
+
+    /// Which of the rows of a table with these packed primary keys are alive and do not meet a filter, by their places. The
+    /// caller holds a transaction.
+    pub fn hidden<'k>(
+        &self,
+        conn: &Connection,
+        table: &str,
+        filter: &RowFilter,
+        pks: impl Iterator<Item = &'k [u8]>,
+    ) -> Result<Vec<usize>> {
+        let state = self.shared.state_for(conn)?;
+        flush(conn, state)?;
+        let Some(table) = state.tables(conn)?.named(conn, table)? else { return Ok(Vec::new()) };
+        let keys = read::live_keys(conn, &table, pks)?;
+        let alive: Vec<i64> = keys.iter().filter_map(|(_, key)| *key).collect();
+        let visible = trace::visible(conn, &table, filter, &alive)?;
+        let is_hidden = |key: Option<i64>| key.is_none_or(|key| !visible.contains(&key));
+        Ok(keys.into_iter().filter(|(_, key)| is_hidden(*key)).map(|(at, _)| at).collect())
     }
 
     /// What the rows of a table are called that have these integer keys, as [`Reads`](super::Reads) names them.

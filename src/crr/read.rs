@@ -22,7 +22,7 @@ use super::{Change, Error, Result, SiteId, Version, catalog};
 pub(super) use cells::Cells;
 use cells::{Cell, Owner};
 pub(super) use condition::{Condition, Counter};
-pub(super) use keys::{changes_of, row_ids, touched};
+pub(super) use keys::{changes_of, live_keys, row_ids, touched};
 pub use whole::{RowId, WholeRow};
 pub(super) use whole::{all_rows, one_row, rows_since};
 

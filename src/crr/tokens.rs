@@ -4,12 +4,12 @@ use std::ops::Range;
 
 /// A token: a name or keyword in lower case and without quotes, or anything else as it is written.
 #[derive(Clone, Debug)]
-pub(super) struct Token {
+pub(crate) struct Token {
     pub(super) text: String,
     /// Whether it may be a keyword: a word without quotes.
     is_word: bool,
     /// Where it stands.
-    pub(super) range: Range<usize>,
+    pub(crate) range: Range<usize>,
 }
 
 impl PartialEq for Token {
@@ -27,13 +27,13 @@ impl Token {
         keywords.iter().any(|keyword| self.is(keyword))
     }
 
-    pub(super) fn is_mark(&self, mark: &str) -> bool {
+    pub(crate) fn is_mark(&self, mark: &str) -> bool {
         !self.is_word && self.text == mark
     }
 }
 
 /// Takes an SQL text apart, by SQLite's rules for tokens. Comments and space are nothing.
-pub(super) fn tokens(sql: &str) -> Vec<Token> {
+pub(crate) fn tokens(sql: &str) -> Vec<Token> {
     let mut tokens = Vec::new();
     let mut rest = sql;
     while let Some(first) = rest.chars().next() {

@@ -25,6 +25,8 @@ mod scans;
 mod sought;
 mod statement;
 mod table;
+mod traced;
+mod visible;
 
 use std::ffi::c_int;
 use std::marker::PhantomData;
@@ -33,7 +35,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
 use rusqlite::types::Value;
-use rusqlite::{Batch, Connection, OpenFlags, fallible_iterator::FallibleIterator, params_from_iter};
+use rusqlite::{Batch, Connection, OpenFlags, Statement, fallible_iterator::FallibleIterator, params_from_iter};
 use thiserror::Error;
 use web_time::Instant;
 
@@ -42,12 +44,14 @@ use super::quote::{identifier, join};
 use super::state::State;
 use super::table::Table;
 use super::tables::Tables;
-use columns::Columns;
-pub use index::ScanIndex;
+pub use index::{Found, ScanIndex};
 pub use reads::Reads;
 use run::{Program, Run};
 pub use scans::Scans;
 pub use sought::Sought;
+use traced::Traced;
+pub(super) use visible::visible;
+pub use visible::{Reach, RowFilter};
 
 /// Why a query was not traced.
 #[derive(Debug, Error)]
@@ -56,6 +60,14 @@ pub enum TraceError {
     /// It is no query, or one that cannot be traced; the text says why.
     #[error("{0}")]
     Refused(String),
+    /// The filter of a table cannot tell of one of its rows whether it may be read.
+    #[error("the filter of {table} failed: {reason}")]
+    Filter {
+        /// The table.
+        table: Arc<str>,
+        /// What SQLite says.
+        reason: String,
+    },
     /// It did not come to its end in time.
     #[error("the query ran too long")]
     TookTooLong,
@@ -104,7 +116,7 @@ pub struct Tracer<'c> {
 pub(super) struct Kept {
     /// The tables that it was made from, and those of them that it has.
     tables: Arc<Tables>,
-    readable: Vec<Arc<Table>>,
+    readable: Vec<Readable>,
     /// The other virtual tables that may be read, such as indexes of words.
     indexes: Vec<String>,
     /// Holds the virtual tables.
@@ -114,7 +126,10 @@ pub(super) struct Kept {
     until: Arc<Mutex<Option<Instant>>>,
 }
 
-/// How many are kept: for the sets of tables that callers may read.
+/// A table that may be read, and the filter of its rows.
+type Readable = (Arc<Table>, Option<RowFilter>);
+
+/// How many are kept: for the sets of tables and rows that callers may read.
 const MOST_KEPT: usize = 4;
 
 /// What the virtual tables share.
@@ -123,6 +138,8 @@ struct Shared {
     replica: Connection,
     tables: Vec<Arc<Traced>>,
     run: Run,
+    /// The filter that failed.
+    failure: Option<TraceError>,
 }
 
 impl Shared {
@@ -143,28 +160,6 @@ struct Seen {
     timely: Vec<String>,
 }
 
-/// A table that is traced.
-#[derive(Debug)]
-struct Traced {
-    id: i64,
-    name: Arc<str>,
-    /// The key of a row where the table is called `t`.
-    key: String,
-    /// The condition by which a row has a key.
-    has_key: String,
-    columns: Columns,
-}
-
-impl Traced {
-    /// A column where the table is called `t`; −1 is the key.
-    fn column(&self, number: c_int) -> String {
-        match self.columns.get(number) {
-            Some(column) => format!("t.{}", column.name),
-            None => self.key.clone(),
-        }
-    }
-}
-
 /// How many steps of SQLite's machine pass between two looks at the clock.
 const STEPS_BETWEEN_LOOKS: c_int = 10_000;
 
@@ -177,18 +172,12 @@ impl Kept {
     fn new(
         conn: &Connection,
         tables: Arc<Tables>,
-        readable: Vec<Arc<Table>>,
-        may_read: &dyn Fn(&str) -> bool,
+        readable: Vec<Readable>,
+        reach: &dyn Fn(&str) -> Reach,
     ) -> Result<Self> {
         let mut traced = Vec::new();
-        for table in &readable {
-            traced.push(Arc::new(Traced {
-                id: table.id.0,
-                name: table.name.clone(),
-                key: table.sql.key.clone(),
-                has_key: table.sql.has_key.clone(),
-                columns: Columns::load(conn, table)?,
-            }));
+        for (table, filter) in &readable {
+            traced.push(Arc::new(Traced::new(conn, &tables, table, filter.as_ref())?));
         }
         // SAFETY: the handle is open for as long as a tracer borrows its connection, and nothing else uses it.
         let replica = unsafe { Connection::from_handle(conn.handle()) }?;
@@ -196,7 +185,7 @@ impl Kept {
             .iter()
             .map(|table| format!("CREATE VIRTUAL TABLE main.{} USING crsql_traced", identifier(&table.name)))
             .collect();
-        let shared = Arc::new(Mutex::new(Shared { replica, tables: traced, run: Run::default() }));
+        let shared = Arc::new(Mutex::new(Shared { replica, tables: traced, run: Run::default(), failure: None }));
         clock::register()?;
         let mut queries = Connection::open_in_memory_with_flags_and_vfs(OpenFlags::default(), clock::VFS)?;
         table::register(&queries, shared.clone())?;
@@ -208,7 +197,7 @@ impl Kept {
         drop(views);
         let mut indexes = conn.prepare("SELECT name FROM main.sqlite_schema WHERE sql LIKE 'CREATE VIRTUAL TABLE%'")?;
         let mut indexes = indexes.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
-        indexes.retain(|name| may_read(name));
+        indexes.retain(|name| reach(name) != Reach::Nothing);
         queries.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, MAX_QUERY)?;
         queries.set_limit(Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, MAX_PATTERN)?;
         let seen: Arc<Mutex<Seen>> = Arc::default();
@@ -229,15 +218,21 @@ impl Kept {
         Ok(Self { tables, readable, indexes, queries, shared, seen, until })
     }
 
-    fn is_of(&self, tables: &Arc<Tables>, readable: &[Arc<Table>]) -> bool {
-        Arc::ptr_eq(&self.tables, tables) && self.readable.iter().map(|t| t.id).eq(readable.iter().map(|t| t.id))
+    fn is_of(&self, tables: &Arc<Tables>, readable: &[Readable]) -> bool {
+        let ours = self.readable.iter().map(|(table, filter)| (table.id, filter));
+        Arc::ptr_eq(&self.tables, tables) && ours.eq(readable.iter().map(|(table, filter)| (table.id, filter)))
     }
 }
 
 impl<'c> Tracer<'c> {
-    pub(super) fn new(conn: &'c Connection, state: &'c State, may_read: &dyn Fn(&str) -> bool) -> Result<Self> {
+    pub(super) fn new(conn: &'c Connection, state: &'c State, reach: &dyn Fn(&str) -> Reach) -> Result<Self> {
         let tables = state.tables(conn)?;
-        let readable: Vec<_> = tables.all(conn)?.into_iter().filter(|table| may_read(&table.name)).collect();
+        let readable = |table: Arc<Table>| match reach(&table.name) {
+            Reach::Nothing => None,
+            Reach::Rows(filter) => Some((table, Some(filter))),
+            Reach::All => Some((table, None)),
+        };
+        let readable: Vec<Readable> = tables.all(conn)?.into_iter().filter_map(readable).collect();
         let kept = {
             let mut tracers = state.tracers.borrow_mut();
             tracers.retain(|kept| Arc::ptr_eq(&kept.tables, &tables));
@@ -245,7 +240,7 @@ impl<'c> Tracer<'c> {
         };
         let kept = match kept {
             Some(kept) => kept,
-            None => Kept::new(conn, tables, readable, may_read)?,
+            None => Kept::new(conn, tables, readable, reach)?,
         };
         Ok(Self { kept: Some(kept), state, replica: PhantomData })
     }
@@ -263,16 +258,47 @@ impl<'c> Tracer<'c> {
         limits: TraceLimits,
         notes_scans: bool,
     ) -> Result<Trace, TraceError> {
+        let scan = |query: &mut Statement<'_>| {
+            let mut rows = query.query(params_from_iter(params))?;
+            while rows.next()?.is_some() {}
+            Ok(())
+        };
+        let (_, program, run) = self.run(sql, limits, notes_scans, Some(params.len()), scan)?;
+        Ok(run.end(program))
+    }
+
+    /// Runs one query, and hands it to `look` for its rows. It is handed no rows of the tables but those that may be read.
+    ///
+    /// # Errors
+    /// As for [`trace`](Self::trace).
+    pub(crate) fn look<T>(
+        &mut self,
+        sql: &str,
+        limits: TraceLimits,
+        look: impl FnOnce(&mut Statement<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, TraceError> {
+        self.run(sql, limits, false, None, look).map(|(looked, ..)| looked)
+    }
+
+    fn run<T>(
+        &mut self,
+        sql: &str,
+        limits: TraceLimits,
+        notes_scans: bool,
+        params: Option<usize>,
+        look: impl FnOnce(&mut Statement<'_>) -> rusqlite::Result<T>,
+    ) -> Result<(T, Program, Run), TraceError> {
         let Some(kept) = &mut self.kept else { return Err(TraceError::Refused("the tracer ended".into())) };
         let Kept { indexes, queries, shared, seen, until, .. } = kept;
         queries.set_limit(Limit::SQLITE_LIMIT_LENGTH, c_int::try_from(limits.value).unwrap_or(c_int::MAX))?;
         *lock(seen) = Seen::default();
         *lock(until) = limits.until;
         lock(shared).run = Run::new(limits.rows, notes_scans);
+        lock(shared).failure = None;
         // Conditions that a table takes up are checked there.
         let pattern = lock(shared).limit_pattern(MAX_PATTERN)?;
         clock::was_asked();
-        let outcome = run(queries, sql, params, &|error| refusal(error, seen, indexes));
+        let outcome = run(queries, sql, params, look, &|error| refusal(error, seen, indexes));
         lock(shared).limit_pattern(pattern)?;
         let run = std::mem::take(&mut lock(shared).run);
         let seen = std::mem::take(&mut *lock(seen));
@@ -281,11 +307,12 @@ impl<'c> Tracer<'c> {
             let reason = format!("its result changes as time goes on ({by}): give it the time as a parameter");
             return Err(TraceError::Refused(reason));
         }
+        let failure = lock(shared).failure.take();
         match outcome {
             Err(_) if is_over(limits.until) => Err(TraceError::TookTooLong),
-            Err(error) => Err(error),
-            Ok(()) if notes_scans && !seen.is_recursive => Ok(run.end(Program::of(queries, sql))),
-            Ok(()) => Ok(run.end(Program::Other)),
+            Err(error) => Err(failure.unwrap_or(error)),
+            Ok(looked) if notes_scans && !seen.is_recursive => Ok((looked, Program::of(queries, sql), run)),
+            Ok(looked) => Ok((looked, Program::Other, run)),
         }
     }
 }
@@ -301,28 +328,29 @@ impl Drop for Tracer<'_> {
     }
 }
 
-fn run(
+fn run<T>(
     queries: &Connection,
     sql: &str,
-    params: &[Value],
+    params: Option<usize>,
+    look: impl FnOnce(&mut Statement<'_>) -> rusqlite::Result<T>,
     refused: &dyn Fn(rusqlite::Error) -> TraceError,
-) -> Result<(), TraceError> {
+) -> Result<T, TraceError> {
     let mut batch = Batch::new(queries, sql);
     let mut query =
         batch.next().map_err(refused)?.ok_or_else(|| TraceError::Refused("the text holds no statement".into()))?;
     if !query.readonly() || query.is_explain() != 0 || query.column_count() == 0 {
         return Err(TraceError::Refused("only a query can stand here".into()));
     }
-    if query.parameter_count() != params.len() {
-        let (takes, given) = (query.parameter_count(), params.len());
+    if let Some(given) = params
+        && given != query.parameter_count()
+    {
+        let takes = query.parameter_count();
         return Err(TraceError::Refused(format!("the query takes {takes} parameters, and {given} were given")));
     }
     if batch.next().map_err(refused)?.is_some() {
         return Err(TraceError::Refused("only one query can stand here; send several as a list".into()));
     }
-    let mut rows = query.query(params_from_iter(params)).map_err(refused)?;
-    while rows.next().map_err(refused)?.is_some() {}
-    Ok(())
+    look(&mut query).map_err(refused)
 }
 
 /// What an error says to whoever wrote the query.
@@ -381,6 +409,11 @@ fn judge(context: &AuthContext<'_>, seen: &mut Seen) -> Option<String> {
         }
         _ => Some("only a query can stand here".into()),
     }
+}
+
+/// Whether a function, by its name in lower case, comes to the same result whenever and wherever it is called.
+pub(crate) fn is_steady(function: &str) -> bool {
+    !TIMELY.contains(&function) && !UNSTEADY.contains(&function)
 }
 
 /// Tables of SQLite's own that are there without being created, and tell of this connection.

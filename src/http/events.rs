@@ -61,7 +61,10 @@ pub(super) async fn handle(State(settings): State<Settings>, request: Request) -
     let versions = database.watch();
     let source = match call.query.subscription()? {
         Some(name) => Source::Queries(Queries::open(&call, bounds, database, name).await?),
-        None => Source::Changes(Changes::open(&call, bounds, database)?),
+        None => {
+            bounds.check_unfiltered()?;
+            Source::Changes(Changes::open(&call, bounds, database)?)
+        }
     };
     let mut feed = Feed {
         _place: place,

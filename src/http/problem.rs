@@ -297,6 +297,13 @@ impl From<sync::Error> for Problem {
         if let sync::Error::TookTooLong(_) = error {
             return Self::new(Code::Unavailable, format!("{error}; nothing was changed"));
         }
+        if let sync::Error::Filter { .. } = error {
+            tracing::error!("{error}, which denies");
+            return Self::new(
+                Code::Forbidden,
+                "which rows are for this caller could not be found out; the log of the host says why",
+            );
+        }
         match error.sqlite_code() {
             Some(ErrorCode::DiskFull) => Self::new(Code::StorageFull, "the storage is full; nothing was written"),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
@@ -362,6 +369,7 @@ impl From<ApplyError> for Problem {
             ApplyError::InvalidBatch(reason) => Self::new(Code::InvalidBatch, reason),
             ApplyError::OutOfOrder { expected } => Self::new(Code::OutOfOrder, text).expecting(expected),
             ApplyError::SchemaMismatch { schema } => Self::new(Code::SchemaMismatch, text).of_schema(schema),
+            ApplyError::HiddenRow { .. } => Self::forbidden_change(text),
             ApplyError::Replica(error) => error.into(),
         }
     }

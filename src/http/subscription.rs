@@ -100,7 +100,8 @@ impl Subscription {
     }
 }
 
-/// The subscription that a caller means by `name`: nobody else can mean it, and each site has its own.
+/// The subscription that a caller means by `name`: nobody else can mean it, and each site has its own. So has each view of this
+/// copy, since what left one is named to its holder, who may have seen more than this caller may.
 pub(super) fn id(site: Option<SiteId>, bounds: &Bounds, name: &str) -> Result<SubscriptionId, Problem> {
     let Some(site) = site else {
         let detail = "a subscription is of one site: say which by the header crsql-site, or by `site` in the URL";
@@ -113,7 +114,10 @@ pub(super) fn id(site: Option<SiteId>, bounds: &Bounds, name: &str) -> Result<Su
         Some(principal) => format!("principal {principal}"),
         None => format!("site {site}"),
     };
-    Ok(SubscriptionId { holder: holder.into(), name: format!("{site} {name}").into() })
+    let nobody = SiteId::new([0; 16]);
+    let view = Some(bounds.seen(nobody)).filter(|view| *view != nobody);
+    let view = view.map(|view| format!("{view} ")).unwrap_or_default();
+    Ok(SubscriptionId { holder: holder.into(), name: format!("{site} {view}{name}").into() })
 }
 
 /// The queries of a subscription that is known, and what the hook allows one who would run them. Who came with a ticket is not
@@ -152,6 +156,7 @@ pub(super) fn request(
         exclude: call.site,
         schema,
         tables: bounds.tables.clone(),
+        filters: bounds.rows.clone(),
         page,
         most: Page { changes: limits.query_changes, bytes: limits.query_bytes },
         rows: limits.query_changes,

@@ -2,6 +2,7 @@
 //!
 //! Each finds out who the caller is, and says in the words of a [`Grant`] what that one may do.
 
+mod claimed;
 mod fetch;
 mod grant;
 mod jwks;

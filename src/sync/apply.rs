@@ -5,6 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::batch::Batch;
 use super::cursor::{Cursor, Since};
 use super::error::{ApplyError, CreateError, Error};
+use super::filters::{Filters, RowFilters};
 use super::peers::{self, Event};
 use super::replica::Replica;
 use super::schema::Schema;
@@ -38,9 +39,21 @@ impl Replica {
     /// the cursor back; one without `start` moves it nowhere. A transaction that comes in pieces is merged with the last of
     /// them. A batch of a schema that only adds to this database's, and that brings its text, waits for the migration.
     pub fn apply_changes(&mut self, batch: &Batch) -> Result<Applied, ApplyError> {
+        self.apply_within(batch, None)
+    }
+
+    /// The same for a sender who may use the rows within `filters` only, and write those and make such. A batch that does
+    /// otherwise is refused as a whole, and so is one that would have to wait for a migration.
+    pub fn apply_changes_within(&mut self, batch: &Batch, filters: &RowFilters) -> Result<Applied, ApplyError> {
+        self.apply_within(batch, Some(filters))
+    }
+
+    fn apply_within(&mut self, batch: &Batch, filters: Option<&RowFilters>) -> Result<Applied, ApplyError> {
         self.validate(batch)?;
         let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(Error::from)?;
-        let applied = apply(&transaction, &self.engine, self.schema.as_ref(), batch)?;
+        let compile = |filters| Filters::compile(&transaction, &self.engine, &self.authorizer, filters);
+        let filters = filters.map(compile).transpose()?;
+        let applied = apply(&transaction, &self.engine, self.schema.as_ref(), batch, filters.as_ref())?;
         transaction.commit().map_err(Error::from)?;
         Ok(applied)
     }
@@ -94,6 +107,7 @@ pub(super) fn apply(
     engine: &Engine,
     schema: Option<&Schema>,
     batch: &Batch,
+    filters: Option<&Filters>,
 ) -> Result<Applied, ApplyError> {
     let peer = batch.from;
     let held = peers::held(conn, peer)?;
@@ -101,11 +115,15 @@ pub(super) fn apply(
     let fit = fit(conn, schema, batch)?;
     let sender = engine.ordinal_or_new(conn, peer).map_err(Error::from)?;
     let waits = fit == Fit::AfterMigration || (batch.start.is_some() && waiting::is_any_of(conn, sender)?);
+    if let (true, Some(_), Some(ours)) = (waits, filters, schema) {
+        // What it may write then is not known now.
+        return Err(ApplyError::SchemaMismatch { schema: ours.hash().clone() });
+    }
     let (mut applied, mut version) = (0, engine.db_version(conn).map_err(Error::from)?);
     match &batch.schema {
         Some(schema) if waits => waiting::keep(conn, sender, schema, batch)?,
         _ => {
-            let merged = incoming::merge(conn, engine, batch)?;
+            let merged = incoming::merge(conn, engine, batch, filters)?;
             applied = merged.applied;
             version = merged.version.unwrap_or(version);
             if let Some(version) = merged.version {

@@ -102,6 +102,9 @@ pub(super) fn is_internal(name: &str) -> bool {
 }
 
 fn judge(rules: &Rules, context: &AuthContext<'_>, seen: &mut Seen) -> Authorization {
+    if let AuthAction::Function { function_name } = context.action {
+        seen.functions.push(function_name.to_ascii_lowercase());
+    }
     let refusal = match rules {
         Rules::Schema => judge_schema(context, seen),
         Rules::Rows => judge_rows(context),
@@ -143,7 +146,6 @@ fn judge_schema(context: &AuthContext<'_>, seen: &mut Seen) -> Option<String> {
         AuthAction::Function { function_name } => {
             let name = function_name.to_ascii_lowercase();
             let refused = is_dangerous(&name) || (name.starts_with("crsql_") && name != "crsql_as_crr");
-            seen.functions.push(name);
             refused.then(|| format!("the function {function_name} may not be called in a schema"))
         }
         AuthAction::Insert { table_name } | AuthAction::Update { table_name, .. } if is_master(table_name) => None,

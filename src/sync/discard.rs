@@ -88,7 +88,7 @@ impl Replica {
             }
         }
         if let Some(repair) = &answer.repair {
-            apply::apply(conn, engine, self.schema.as_ref(), repair)?;
+            apply::apply(conn, engine, self.schema.as_ref(), repair, None)?;
         }
         // Rows went of which the log does not tell.
         verify::forget(conn)?;

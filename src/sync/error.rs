@@ -1,10 +1,11 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
 
 use super::batch::SchemaHash;
 use super::cursor::{Cursor, Since};
-use crate::crr::{self, SiteId, Version, migrate::Plan};
+use crate::crr::{self, SiteId, TraceError, Version, migrate::Plan};
 
 /// A replica's database failed, at opening or underneath an operation. Nothing of the operation was kept.
 #[derive(Debug, Error)]
@@ -19,6 +20,14 @@ pub enum Error {
     /// What was to be done took too long, and was broken off.
     #[error("it took longer than {0:?} and was broken off: perhaps the triggers of this schema do not end")]
     TookTooLong(Duration),
+    /// A filter cannot say which rows may be used, so none may.
+    #[error("the filter of the rows of {table} cannot be used: {reason}")]
+    Filter {
+        /// The table.
+        table: String,
+        /// Why.
+        reason: String,
+    },
     /// The tables of this module hold something that it did not write.
     #[error("the sync tables are damaged: {0}")]
     Corrupt(&'static str),
@@ -104,6 +113,16 @@ pub enum ApplyError {
     SchemaMismatch {
         /// The schema of this database.
         schema: SchemaHash,
+    },
+    /// A change is of a row that its sender may not use, or would make one such.
+    #[error("version {version} of {site} changes a row of {table} that this caller may not use, or makes it one")]
+    HiddenRow {
+        /// The table.
+        table: Arc<str>,
+        /// The author of the change.
+        site: SiteId,
+        /// The author's transaction.
+        version: Version,
     },
     /// The database failed.
     #[error(transparent)]
@@ -191,4 +210,28 @@ pub enum SqlError {
     /// The database failed.
     #[error(transparent)]
     Replica(#[from] Error),
+}
+
+impl SqlError {
+    /// Why a statement, by its place from 1, was not traced in so much `time`.
+    pub(super) fn traced(statement: usize, error: TraceError, time: Duration) -> Self {
+        match error {
+            TraceError::Refused(reason) => Self::Refused { statement, reason },
+            TraceError::TookTooLong => Self::too_long(statement, time),
+            TraceError::Filter { table, reason } => Error::Filter { table: table.to_string(), reason }.into(),
+            TraceError::Engine(error) => Error::from(error).into(),
+        }
+    }
+
+    /// The same where it was broken off for taking more than its `time`.
+    pub(super) fn unless_too_long(self, time: Option<Duration>) -> Self {
+        match (self, time) {
+            (Self::Refused { statement, .. }, Some(time)) => Self::too_long(statement, time),
+            (error, _) => error,
+        }
+    }
+
+    pub(super) fn too_long(statement: usize, time: Duration) -> Self {
+        Self::Refused { statement, reason: format!("the request ran longer than {time:?}") }
+    }
 }

@@ -4,9 +4,11 @@ use std::borrow::Cow;
 
 use rusqlite::Connection;
 
+use super::admission::{self, Admission};
 use super::batch::Batch;
 use super::clock::Clock;
 use super::error::{ApplyError, Error};
+use super::filters::Filters;
 use super::ledger::Ledger;
 use super::partials::{self, Transaction};
 use super::ranges::{Range, Ranges};
@@ -22,8 +24,14 @@ pub(super) struct Merged {
     pub(super) version: Option<Version>,
 }
 
-/// Merges a batch and writes down what it makes this copy hold, within the caller's transaction.
-pub(super) fn merge(conn: &Connection, engine: &Engine, batch: &Batch) -> Result<Merged, ApplyError> {
+/// Merges a batch and writes down what it makes this copy hold, within the caller's transaction. It is refused where it names
+/// rows that are outside of `filters`, or ends there.
+pub(super) fn merge(
+    conn: &Connection,
+    engine: &Engine,
+    batch: &Batch,
+    filters: Option<&Filters>,
+) -> Result<Merged, ApplyError> {
     let ledger = Ledger::new(conn, engine);
     let own = ledger.own()?;
     let mut incoming = Incoming {
@@ -34,12 +42,18 @@ pub(super) fn merge(conn: &Connection, engine: &Engine, batch: &Batch) -> Result
         version: None,
     };
     let own = incoming.check_own(batch, own)?;
-    let Sorted { ready: changes, completed, waiting } = incoming.sort_out(batch)?;
+    let Sorted { ready: mut changes, completed, waiting } = incoming.sort_out(batch)?;
+    if filters.is_some() {
+        changes = admission::unclaimed(conn, engine, changes)?;
+    }
+    let admission = filters.map(|filters| Admission::of(conn, engine, filters, &changes));
+    admission.as_ref().map_or(Ok(()), Admission::check)?;
     let mut applied = 0;
     if !changes.is_empty() {
-        let merged = engine.merge(conn, &changes).map_err(merge_error)?;
+        let merged = engine.merge(conn, &changes).map_err(change_error)?;
         (applied, incoming.version) = (merged.applied, merged.version.or(incoming.version));
     }
+    admission.as_ref().map_or(Ok(()), Admission::check)?;
     incoming.claim(batch, completed, &waiting)?;
     if let Some(version) = incoming.version {
         incoming.ledger.account_merge(own, version)?;
@@ -143,7 +157,7 @@ impl Incoming<'_> {
 const MAX_JUMP: i64 = 1 << 32;
 
 /// A row that does not fit this database is the batch's fault.
-fn merge_error(error: crr::Error) -> ApplyError {
+pub(super) fn change_error(error: crr::Error) -> ApplyError {
     match error {
         crr::Error::UnknownTable(_)
         | crr::Error::UnknownColumn { .. }

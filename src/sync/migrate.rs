@@ -91,7 +91,7 @@ fn merge_waiting(conn: &Connection, engine: &Engine, schema: &Schema) -> Result<
             continue;
         }
         conn.execute_batch("SAVEPOINT crsql_sync_waiting").map_err(Error::from)?;
-        let merged = incoming::merge(conn, engine, &waiting.batch);
+        let merged = incoming::merge(conn, engine, &waiting.batch, None);
         let ended = match &merged {
             Ok(_) => "RELEASE crsql_sync_waiting",
             Err(_) => "ROLLBACK TO crsql_sync_waiting; RELEASE crsql_sync_waiting",

@@ -26,6 +26,7 @@ use super::batch::{Batch, RowName, SchemaHash};
 use super::cursor::{Cursor, Since};
 use super::deadline::Deadline;
 use super::error::{Error, SqlError};
+use super::filters::{self, RowFilters};
 use super::replica::Replica;
 use super::request::Page;
 use super::sql::Sql;
@@ -53,6 +54,9 @@ pub struct QueriesRequest {
     pub schema: Option<SchemaHash>,
     /// The only tables that may be read; `None` for all.
     pub tables: Option<Tables>,
+    /// The only rows of tables that may be read; `None` for all. One that is let in comes whole, also if it did not change, and
+    /// one that is let in no more has left.
+    pub filters: Option<RowFilters>,
     /// The size of one answer to a subscription, whose rest comes with the next.
     pub page: Page,
     /// What fits in one answer otherwise.
@@ -100,7 +104,7 @@ impl Replica {
         let result = self.answer(request);
         let passed = deadline.end(&mut self.conn).map_err(Error::from)?;
         result.map_err(|error| match (error, passed) {
-            (SqlError::Replica(_), Some(time)) => too_long(request.queries.len(), time),
+            (SqlError::Replica(_), Some(time)) => SqlError::too_long(request.queries.len(), time),
             (error, _) => error,
         })
     }
@@ -108,7 +112,7 @@ impl Replica {
     fn answer(&mut self, request: &QueriesRequest) -> Result<(Batch, Option<Remember>), SqlError> {
         // One snapshot: what was read and its changes belong together.
         let snapshot = self.conn.savepoint().map_err(Error::from)?;
-        let mut tracing = Tracing::new(&self.engine, &snapshot, request);
+        let mut tracing = Tracing::new(&self.engine, &snapshot, &self.authorizer, request);
         let rows = match &request.subscription {
             None => tracing.once()?,
             Some(asked) => {
@@ -118,8 +122,7 @@ impl Replica {
         };
         drop(tracing);
         let version = self.engine.db_version(&snapshot).map_err(Error::from)?;
-        let site = self.engine.site_id();
-        let site = request.tables.as_ref().map_or(site, |tables| tables.view_of(site));
+        let site = filters::view_of(self.engine.site_id(), request.tables.as_ref(), request.filters.as_ref());
         let mut batch = Batch { next: Some(Since::After(Cursor { site, version })), ..Batch::empty(site) };
         let mut remember = None;
         let answer = match &request.subscription {
@@ -182,10 +185,6 @@ impl Replica {
         expired.iter().for_each(|id| self.evaluations.end(id));
         Ok(())
     }
-}
-
-fn too_long(statement: usize, time: Duration) -> SqlError {
-    SqlError::Refused { statement, reason: format!("the request ran longer than {time:?}") }
 }
 
 /// All rows.

@@ -1,5 +1,7 @@
 //! Running SQL from outside.
 
+mod filtered;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -94,13 +96,7 @@ impl Replica {
         let deadline = Deadline::begin(&mut self.conn, limits.time).map_err(Error::from)?;
         let result = self.run(key, statements, limits);
         let passed = deadline.end(&mut self.conn).map_err(Error::from)?;
-        result.map_err(|error| match (error, passed) {
-            (SqlError::Refused { statement, .. }, Some(time)) => {
-                let reason = format!("the request ran longer than {time:?}");
-                SqlError::Refused { statement, reason }
-            }
-            (error, _) => error,
-        })
+        result.map_err(|error| error.unless_too_long(passed))
     }
 
     /// What these statements, each allowed and run before, depend on. `None` where changes do not tell: a statement writes, or
@@ -118,7 +114,7 @@ impl Replica {
 
     /// The rows that statements look for, where they do nothing else.
     fn sought(&self, statements: &[Sql], tables: &BTreeSet<String>) -> Result<Option<Sought>, Error> {
-        let mut tracer = self.engine.tracer(&self.conn, &|name| tables.contains(name))?;
+        let mut tracer = self.engine.tracer(&self.conn, &|name| tables.contains(name).into())?;
         let mut all = Sought::new();
         for Sql { sql, params } in statements {
             let params: Vec<Value> = params.iter().map(|param| param.0.clone()).collect();

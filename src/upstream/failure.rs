@@ -92,6 +92,7 @@ impl From<ApplyError> for Failure {
         match failure {
             ApplyError::InvalidBatch(reason) => Self::Refused(error("invalid_batch", None, reason)),
             ApplyError::SchemaMismatch { .. } => Self::Refused(error("schema_mismatch", None, failure)),
+            ApplyError::HiddenRow { .. } => Self::Refused(error("forbidden", None, failure)),
             ApplyError::OutOfOrder { .. } => Self::again("a batch of the upstream was lost on the way"),
             ApplyError::Replica(error) => error.into(),
         }

@@ -13,7 +13,7 @@ use web_time::UNIX_EPOCH;
 use super::streams::Broken;
 use crate::crr::SiteId;
 use crate::http::auth::{Access, Authorize, Bounds, Verdict};
-use crate::sync::Sql;
+use crate::sync::{RowFilters, Sql};
 
 /// Asks the function that was given to the constructor. Its types are in `types.d.ts`.
 pub(super) struct Hook(SendWrapper<Function>);
@@ -43,6 +43,7 @@ struct Answer {
     read_only: bool,
     sites: Option<Vec<String>>,
     tables: Option<Vec<String>>,
+    rows: Option<RowFilters>,
     /// In milliseconds since 1970, as `Date.now()` counts.
     #[serde(default, deserialize_with = "number")]
     expires: Option<f64>,
@@ -90,6 +91,7 @@ fn bounds(answer: Answer) -> Option<Bounds> {
     if let Some(tables) = answer.tables {
         bounds = bounds.tables(tables);
     }
+    bounds.rows = answer.rows;
     if let Some(ms) = answer.expires {
         let since_1970 = Duration::try_from_secs_f64(ms / 1000.0).ok()?;
         bounds = bounds.expires(UNIX_EPOCH.checked_add(since_1970)?);

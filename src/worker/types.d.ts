@@ -103,12 +103,27 @@ export interface Bounds {
   sites?: string[];
   /** The tables that the caller may read and write; all unless given. */
   tables?: string[];
+  /**
+   * The rows of tables that the caller may use, and write by batches, by the tables' names; all of a table that is not named.
+   * Such a caller asks by queries, and `sql` only reads for it.
+   */
+  rows?: Record<string, RowFilter>;
   /** When the allowance ends, as `Date.now()` counts. An event stream ends with it. */
   expires?: number;
   /** Who the caller is: the keys of its requests are its own. */
   principal?: string;
   /** What `sql` runs in place of the caller's statements. */
   queries?: { sql: string; params?: unknown[] }[];
+}
+
+/** The condition that the rows of a table meet. One that cannot be used denies. */
+export interface RowFilter {
+  /** An SQL expression over a row, as in `owner = :user`. */
+  sql: string;
+  /** The values of `?1`, `?2`, …, or of `:name` by names. */
+  params?: unknown[] | Record<string, unknown>;
+  /** Nothing may be written to the table. */
+  readOnly?: boolean;
 }
 
 /** Called before every operation. Failing, or taking too long, denies. */

@@ -2,6 +2,7 @@ mod claims;
 mod expiry;
 mod jwt;
 mod queries;
+mod rows;
 mod tables;
 mod tickets;
 mod tokens;

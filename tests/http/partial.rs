@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-use crsql_sync::http::{Access, Operation, Verdict};
+use crsql_sync::http::{Access, Bounds, Operation, Verdict};
+use crsql_sync::sync::Filter;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -58,6 +59,10 @@ async fn has(server: &Server, ids: &[&str]) {
 async fn is_complete(copy: &Server, id: &str) -> Value {
     eventually("complete", || async { subscription(copy, id).await.ok()["complete"] == true }).await;
     subscription(copy, id).await.ok()
+}
+
+async fn title(server: &Server, id: &str) -> Value {
+    server.sql("a", &format!("SELECT title FROM task WHERE id = '{id}'")).await["rows"][0][0].clone()
 }
 
 async fn add(server: &Server, id: &str, project: &str) {
@@ -369,4 +374,49 @@ async fn only_a_new_copy_with_an_upstream_can_be_partial() {
     ] {
         assert_eq!(node.put(&format!("/c/upstream/subscriptions/{id}"), body).await.code(), "invalid_request", "{id}");
     }
+}
+
+#[tokio::test]
+async fn a_copy_of_who_may_use_some_rows_only_gets_those_and_holds_back_what_it_writes_outside() {
+    let hook = |access: Access| {
+        let of_projects = "project IN (SELECT project FROM member WHERE person = :person)";
+        let task = Filter::new(of_projects).named([("person", "ann".to_owned())]);
+        let bounds = Bounds::default().rows([("task", task), ("member", Filter::new("person = 'ann'").read_only())]);
+        // Links say which site they are of.
+        let is_link = access.headers.contains_key("crsql-site");
+        std::future::ready(Ok(if is_link { bounds.into() } else { Verdict::ALLOW }))
+    };
+    let hub = Server::with(|builder| builder.sql(true).authorize(hook)).await;
+    hub.put("/a", json!({ "schema": SCHEMA })).await.ok();
+    join(&hub, "boat", "ann").await;
+    add(&hub, "1", "boat").await;
+    add(&hub, "2", "house").await;
+    let copy = copy_of(&hub).await;
+    subscribe(&copy, "all", json!([{ "sql": "SELECT * FROM task" }])).await;
+    assert_eq!(is_complete(&copy, "all").await["rows"], 1);
+    assert_eq!(tasks(&copy).await, ["1"]);
+    // The task itself does not change.
+    join(&hub, "house", "ann").await;
+    has(&copy, &["1", "2"]).await;
+    hub.sql("a", "DELETE FROM member WHERE project = 'house'").await;
+    has(&copy, &["1"]).await;
+    add(&copy, "3", "boat").await;
+    has(&hub, &["1", "2", "3"]).await;
+    add(&copy, "4", "house").await;
+    add(&copy, "5", "boat").await;
+    has(&hub, &["1", "2", "3", "5"]).await;
+    eventually("held back", || async { copy.status("a").await["quarantined"]["count"] == 1 }).await;
+    let held_back = copy.status("a").await["quarantined"]["transactions"][0].clone();
+    assert_eq!((&held_back["code"], &held_back["status"]), (&json!("forbidden"), &json!(403)), "{held_back}");
+    assert!(!held_back["detail"].as_str().unwrap().contains("house"), "{held_back}");
+    // It goes on meanwhile, in both directions.
+    hub.sql("a", "UPDATE task SET title = 'theirs' WHERE id = '1'").await;
+    copy.sql("a", "UPDATE task SET title = 'ours' WHERE id = '3'").await;
+    eventually("theirs", || async { title(&copy, "1").await == "theirs" }).await;
+    eventually("ours", || async { title(&hub, "3").await == "ours" }).await;
+    join(&hub, "house", "ann").await;
+    copy.put("/a/upstream", json!({ "retry": true })).await.ok();
+    has(&hub, &["1", "2", "3", "4", "5"]).await;
+    has(&copy, &["1", "2", "3", "4", "5"]).await;
+    eventually("nothing is", || async { copy.status("a").await["quarantined"]["count"] == 0 }).await;
 }

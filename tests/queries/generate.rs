@@ -92,6 +92,11 @@ impl Generator {
         }
     }
 
+    /// A condition on the rows of a table, by its name.
+    pub(crate) fn filter(&mut self, table: &str) -> String {
+        self.condition(&[table], 2)
+    }
+
     pub(crate) fn query(&mut self) -> String {
         let depth = self.rng.usize(..3);
         let query = match self.rng.u32(..20) {

@@ -12,11 +12,11 @@ use super::*;
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
-fn id(name: &str) -> SubscriptionId {
+pub(super) fn id(name: &str) -> SubscriptionId {
     SubscriptionId { holder: "ann".into(), name: name.into() }
 }
 
-fn asking_as(name: &str, position: Option<Position>, queries: &[Sql]) -> QueriesRequest {
+pub(super) fn asking_as(name: &str, position: Option<Position>, queries: &[Sql]) -> QueriesRequest {
     QueriesRequest {
         subscription: Some(SubscriptionRequest { id: id(name), position, is_told: true, now: 0 }),
         ..asking(queries)
@@ -33,13 +33,18 @@ fn answer_to(full: &mut Replica, request: &QueriesRequest) -> Batch {
 
 /// Asks for a subscription of which `seen` was the last answer.
 fn ask(full: &mut Replica, name: &str, seen: &mut Option<Position>, queries: &[Sql]) -> Batch {
-    let answer = answer_to(full, &asking_as(name, *seen, queries));
+    ask_for(full, &asking_as(name, *seen, queries), seen)
+}
+
+/// Asks, and writes down where the asker is then.
+pub(super) fn ask_for(full: &mut Replica, request: &QueriesRequest, seen: &mut Option<Position>) -> Batch {
+    let answer = answer_to(full, request);
     let Some(Since::After(since)) = answer.next else { panic!() };
     *seen = Some(Position { seen: answer.seen.unwrap(), since });
     answer
 }
 
-fn rows(answer: &Batch) -> BTreeSet<(String, Vec<u8>)> {
+pub(super) fn rows(answer: &Batch) -> BTreeSet<(String, Vec<u8>)> {
     answer.changes.iter().map(|change| (change.table.to_string(), change.pk.to_vec())).collect()
 }
 
@@ -47,7 +52,7 @@ fn is_empty(answer: &Batch) -> bool {
     answer.changes.is_empty() && answer.left.is_empty()
 }
 
-fn runs(full: &mut Replica, work: impl FnOnce(&mut Replica)) -> u64 {
+pub(super) fn runs(full: &mut Replica, work: impl FnOnce(&mut Replica)) -> u64 {
     let before = full.query_runs();
     work(full);
     full.query_runs() - before

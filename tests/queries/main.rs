@@ -1,8 +1,10 @@
 //! A copy that holds what queries read answers them as the full one does. Native and wasm from one body.
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod bounded;
 #[path = "../common/mod.rs"]
 mod common;
+mod filtered;
 mod generate;
 mod incremental;
 mod limits;
@@ -35,6 +37,7 @@ fn asking(queries: &[Sql]) -> QueriesRequest {
         exclude: None,
         schema: None,
         tables: None,
+        filters: None,
         page: Page::default(),
         most: Page { changes: usize::MAX, bytes: usize::MAX },
         rows: usize::MAX,

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
 use super::super::log::{self, Run};
 use super::super::state::State;
 use super::super::table::{Table, TableId};
+use super::super::value::bound;
 use super::super::{Change, Result, Version};
 use super::whole::RowId;
 use super::{Cells, Reader};
@@ -97,6 +98,23 @@ pub(in crate::crr) fn changes_of(
         }
     }
     Ok(())
+}
+
+/// Which of the rows with these packed primary keys are alive, by their places, and their integer keys. One that came in behind
+/// the engine's back may have none yet.
+pub(in crate::crr) fn live_keys<'k>(
+    conn: &Connection,
+    table: &Table,
+    pks: impl Iterator<Item = &'k [u8]>,
+) -> Result<Vec<(usize, Option<i64>)>> {
+    let mut find = conn.prepare_cached(&table.sql.find_row)?;
+    let mut alive = Vec::new();
+    for (at, pk) in pks.enumerate() {
+        let pk = table.unpack_pk(pk)?;
+        let found: Option<Option<i64>> = find.query_row(params_from_iter(bound(&pk)), |row| row.get(0)).optional()?;
+        alive.extend(found.map(|key| (at, key)));
+    }
+    Ok(alive)
 }
 
 /// The keys of the live rows that have these numbers.

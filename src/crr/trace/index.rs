@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::c_int;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row};
 
 use super::super::Result;
 use super::super::quote::{identifier, list};
-use super::Traced;
 use super::scans::{Scalar, Scan, Scans};
+use super::traced::Traced;
 
 /// Scans by the rows that they would find, each with the number of whom it is of.
 ///
@@ -30,10 +30,19 @@ struct OfTable {
     listed: BTreeMap<u64, Vec<Arc<Scan>>>,
 }
 
+/// Whose scans find a row.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Their numbers.
+    pub by: BTreeSet<u64>,
+    /// Those of whom that cannot be said, since a filter failed.
+    pub unsure: BTreeSet<u64>,
+}
+
 impl ScanIndex {
     /// Adds those of somebody.
     pub fn add(&mut self, of: u64, scans: &Scans) {
-        for (&id, theirs) in &scans.0 {
+        for (&id, theirs) in &scans.tables {
             let of_table = self.0.entry(id).or_insert_with(|| OfTable::new(&theirs.table));
             let Some(scans) = &theirs.scans else {
                 of_table.any.insert(of);
@@ -56,7 +65,7 @@ impl ScanIndex {
 
     /// Removes those of somebody, which are these.
     pub fn remove(&mut self, of: u64, scans: &Scans) {
-        for (id, theirs) in &scans.0 {
+        for (id, theirs) in &scans.tables {
             let Some(of_table) = self.0.get_mut(id) else { continue };
             of_table.any.remove(&of);
             of_table.listed.remove(&of);
@@ -89,9 +98,10 @@ impl ScanIndex {
     }
 
     /// Whose scans find the row of a key as it is now; without a key, or where there is no such row, those of any row.
-    pub fn finding(&self, conn: &Connection, table: i64, key: Option<i64>) -> Result<BTreeSet<u64>> {
-        let Some(of_table) = self.0.get(&table) else { return Ok(BTreeSet::new()) };
-        let mut found = of_table.any.clone();
+    pub fn finding(&self, conn: &Connection, table: i64, key: Option<i64>) -> Result<Found> {
+        let mut found = Found::default();
+        let Some(of_table) = self.0.get(&table) else { return Ok(found) };
+        found.by.clone_from(&of_table.any);
         if let Some(key) = key {
             of_table.find(conn, key, &mut found)?;
         }
@@ -108,23 +118,19 @@ impl OfTable {
         self.any.is_empty() && self.by_values.is_empty() && self.listed.is_empty()
     }
 
-    fn find(&self, conn: &Connection, key: i64, found: &mut BTreeSet<u64>) -> Result<()> {
+    fn find(&self, conn: &Connection, key: i64, found: &mut Found) -> Result<()> {
         let looked_at: BTreeSet<c_int> = self.by_values.keys().flatten().copied().collect();
         if let Some(row) = self.values(conn, key, &looked_at)? {
             for (columns, by_values) in &self.by_values {
                 let tuple: Option<Vec<Scalar>> = columns.iter().map(|column| row.get(column).cloned()).collect();
                 for (of, scan) in tuple.and_then(|tuple| by_values.get(&*tuple)).into_iter().flatten() {
-                    if !found.contains(of) && meets(conn, key, scan)? {
-                        found.insert(*of);
-                    }
+                    found.try_scan(conn, key, *of, scan)?;
                 }
             }
         }
         for (of, scans) in &self.listed {
             for scan in scans {
-                if !found.contains(of) && meets(conn, key, scan)? {
-                    found.insert(*of);
-                }
+                found.try_scan(conn, key, *of, scan)?;
             }
         }
         Ok(())
@@ -146,11 +152,35 @@ impl OfTable {
     }
 }
 
+impl Found {
+    fn try_scan(&mut self, conn: &Connection, key: i64, of: u64, scan: &Scan) -> Result<()> {
+        if self.by.contains(&of) || self.unsure.contains(&of) {
+            return Ok(());
+        }
+        match meets(conn, key, scan) {
+            Ok(false) => {}
+            Ok(true) => _ = self.by.insert(of),
+            // It fails for whom it keeps, and for nobody else.
+            Err(error) if scan.shape.filter.is_some() && !is_interrupt(&error) => _ = self.unsure.insert(of),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+}
+
+fn is_interrupt(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted)
+}
+
 /// Whether a scan would find the row of a key.
-fn meets(conn: &Connection, key: i64, scan: &Scan) -> Result<bool> {
+fn meets(conn: &Connection, key: i64, scan: &Scan) -> rusqlite::Result<bool> {
     let mut test = conn.prepare_cached(&scan.shape.test)?;
-    test.raw_bind_parameter(1, key)?;
-    for (place, value) in (2..).zip(&scan.values) {
+    let filter = scan.shape.filter.as_deref().unwrap_or_default();
+    for (place, value) in (1..).zip(filter) {
+        test.raw_bind_parameter(place, value)?;
+    }
+    test.raw_bind_parameter(filter.len() + 1, key)?;
+    for (place, value) in (filter.len() + 2..).zip(&scan.values) {
         test.raw_bind_parameter(place, value)?;
     }
     Ok(test.raw_query().next()?.is_some())

@@ -11,7 +11,7 @@ use std::fmt::{self, Display, Formatter, Write};
 use rusqlite::types::Type;
 use rusqlite::vtab::{IndexConstraintOp, IndexFlags, IndexInfo};
 
-use super::super::quote::{identifier, join, list};
+use super::super::quote::{join, list};
 use super::Traced;
 use super::columns::Columns;
 
@@ -109,6 +109,12 @@ impl Op {
         }
     }
 
+    /// Whether asking can be an error. Where the table has a filter, the plan may ask a row before the filter does, and whether
+    /// it came to an error would tell of a row that must not be seen.
+    fn can_fail(self) -> bool {
+        matches!(self, Self::Like | Self::Glob)
+    }
+
     /// Behind it stands what it compares with: so many values.
     fn operand(self, values: usize) -> String {
         match self {
@@ -158,6 +164,7 @@ pub(super) fn choose(table: &Traced, info: &mut IndexInfo) -> rusqlite::Result<(
         .enumerate()
         .filter(|(_, constraint)| constraint.is_usable())
         .filter_map(|(i, constraint)| Some((i, constraint.column(), Op::of(&constraint.operator())?)))
+        .filter(|(_, _, op)| table.filter.is_none() || !op.can_fail())
         .collect();
     for (i, column, op) in usable {
         if let Some(column) = table.columns.get(column)
@@ -232,7 +239,7 @@ impl Plan {
             let is_used = self.used >> at.min(63) & 1 == 1;
             _ = write!(sql, ", {}", if is_used { format!("t.{}", column.name) } else { "NULL".to_owned() });
         }
-        _ = write!(sql, " FROM main.{} t", identifier(&table.name));
+        _ = write!(sql, " FROM {}", table.source);
         let conditions: Vec<String> = self.conditions(table, values).collect();
         if !conditions.is_empty() {
             _ = write!(sql, " WHERE {}", join(conditions, " AND "));
@@ -244,10 +251,10 @@ impl Plan {
         sql
     }
 
-    /// The SQL that finds the row of a key, the first parameter, if this would read it.
+    /// The SQL that finds the row of a key, the first parameter behind the filter's, if this would read it.
     pub(super) fn test(&self, table: &Traced, values: &[Option<usize>]) -> String {
         let conditions = std::iter::once(table.has_key.clone()).chain(self.conditions(table, values));
-        format!("SELECT 1 FROM main.{} t WHERE {}", identifier(&table.name), join(conditions, " AND "))
+        format!("SELECT 1 FROM {} WHERE {}", table.source, join(conditions, " AND "))
     }
 
     fn conditions(&self, table: &Traced, values: &[Option<usize>]) -> impl Iterator<Item = String> {

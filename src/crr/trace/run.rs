@@ -2,9 +2,10 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, Error};
 
+use super::Trace;
 use super::reads::Reads;
 use super::scans::{Scalar, Scans, Shape};
-use super::{Trace, Traced};
+use super::traced::Traced;
 
 /// What a run that is under way noted so far.
 #[derive(Debug, Default)]

@@ -2,6 +2,9 @@
 //!
 //! A scan's condition is what the table took up of the query's. A run is a function of the rows that it is handed. So a row
 //! that it was not handed, and that meets none of its scans' conditions by now either, leaves the next run as it was.
+//!
+//! A table's filter is part of each of these conditions. What a filter reads besides its row is asked for with it: any row of those
+//! tables.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::c_int;
@@ -11,8 +14,8 @@ use std::sync::Arc;
 use rusqlite::ToSql;
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 
-use super::Traced;
 use super::plan::{Op, Plan};
+use super::traced::Traced;
 
 /// How many scans of a table are told apart; where there are more, any of its rows counts.
 const MOST: usize = 2_000;
@@ -57,13 +60,17 @@ impl Scalar {
 
     /// What it holds; `None` for text that is not UTF-8.
     pub(super) fn to_value(&self) -> Option<Value> {
-        Some(match self {
-            Self::Null => Value::Null,
-            Self::Integer(integer) => Value::Integer(*integer),
-            Self::Real(bits) => Value::Real(f64::from_bits(*bits)),
-            Self::Text(text) => Value::Text(std::str::from_utf8(text).ok()?.to_owned()),
-            Self::Blob(blob) => Value::Blob(blob.to_vec()),
-        })
+        self.as_ref().try_into().ok()
+    }
+
+    pub(super) fn as_ref(&self) -> ValueRef<'_> {
+        match self {
+            Self::Null => ValueRef::Null,
+            Self::Integer(integer) => ValueRef::Integer(*integer),
+            Self::Real(bits) => ValueRef::Real(f64::from_bits(*bits)),
+            Self::Text(text) => ValueRef::Text(text),
+            Self::Blob(blob) => ValueRef::Blob(blob),
+        }
     }
 
     fn weight(&self) -> usize {
@@ -76,21 +83,17 @@ impl Scalar {
 
 impl ToSql for Scalar {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(match self {
-            Self::Null => ValueRef::Null,
-            Self::Integer(integer) => ValueRef::Integer(*integer),
-            Self::Real(bits) => ValueRef::Real(f64::from_bits(*bits)),
-            Self::Text(text) => ValueRef::Text(text),
-            Self::Blob(blob) => ValueRef::Blob(blob),
-        }))
+        Ok(ToSqlOutput::Borrowed(self.as_ref()))
     }
 }
 
 /// A condition without its values.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Shape {
-    /// Finds the row of a key, the first parameter, if it meets the condition, whose values follow.
+    /// Finds the row of a key if it meets the filter and the condition. Its parameters are the filter's, the key, and the condition's.
     pub(super) test: String,
+    /// The values of the filter's; `None` without a filter.
+    pub(super) filter: Option<Arc<[Scalar]>>,
     /// Columns that have to be equal to one of some values, in their order; the values by their places.
     equal: Vec<(c_int, Range<usize>)>,
     /// The values that can meet the condition only if they are not NULL.
@@ -100,7 +103,12 @@ pub(super) struct Shape {
 impl Shape {
     /// That of a plan of which each term is given so many values, or is left out.
     pub(super) fn new(table: &Traced, plan: &Plan, counts: &[Option<usize>]) -> Self {
-        let mut shape = Self { test: plan.test(table, counts), equal: Vec::new(), never_null: Vec::new() };
+        let mut shape = Self {
+            test: plan.test(table, counts),
+            filter: table.filter.as_ref().map(|filter| filter.values.clone()),
+            equal: Vec::new(),
+            never_null: Vec::new(),
+        };
         let mut place = 0;
         for (term, count) in plan.terms.iter().zip(counts) {
             let count = count.filter(|_| term.takes_value()).unwrap_or(0);
@@ -163,11 +171,17 @@ impl Scan {
 
 /// What the runs of a query asked for, by tables.
 #[derive(Debug, Default)]
-pub struct Scans(pub(super) HashMap<i64, OfTable>);
+pub struct Scans {
+    pub(super) tables: HashMap<i64, OfTable>,
+    /// A filter says what changes of tables do not tell.
+    are_unsure: bool,
+}
 
 #[derive(Debug)]
 pub(super) struct OfTable {
     pub(super) table: Arc<Traced>,
+    /// What its filter reads is asked for too.
+    is_scanned: bool,
     /// `None` for any row.
     pub(super) scans: Option<HashSet<Arc<Scan>>>,
     listed: usize,
@@ -176,12 +190,15 @@ pub(super) struct OfTable {
 
 impl Scans {
     pub(super) fn add(&mut self, table: &Arc<Traced>, shape: &Arc<Shape>, values: impl FnOnce() -> Vec<Scalar>) {
-        let of_table = self.0.entry(table.id).or_insert_with(|| OfTable {
-            table: table.clone(),
-            scans: Some(HashSet::new()),
-            listed: 0,
-            weight: 0,
-        });
+        let mut of_table = self.tables.entry(table.id).or_insert_with(|| OfTable::new(table));
+        if let (false, Some(filter)) = (of_table.is_scanned, &table.filter) {
+            of_table.is_scanned = true;
+            self.are_unsure |= filter.depends_on.is_none();
+            for other in filter.depends_on.iter().flatten() {
+                self.tables.entry(other.id).or_insert_with(|| OfTable::new(other)).forget_conditions();
+            }
+            of_table = self.tables.entry(table.id).or_insert_with(|| OfTable::new(table));
+        }
         let Some(scans) = &mut of_table.scans else { return };
         let scan = Scan { shape: shape.clone(), values: values() };
         let is_never_met = shape.never_null.iter().any(|&place| scan.values.get(place) == Some(&Scalar::Null));
@@ -198,21 +215,30 @@ impl Scans {
 
     /// What it takes to keep them: about so many values.
     pub fn weight(&self) -> usize {
-        self.0.values().map(|of_table| of_table.weight + 1).sum()
+        self.tables.values().map(|of_table| of_table.weight + 1).sum()
     }
 
     /// Whether they find nothing but what was asked for.
     pub(super) fn are_exact(&self) -> bool {
-        self.0.values().all(|of_table| of_table.scans.is_some())
+        !self.are_unsure && self.tables.values().all(|of_table| of_table.scans.is_some())
+    }
+
+    /// Whether the run can come out otherwise without a write to a row that they ask for.
+    pub fn are_unsure(&self) -> bool {
+        self.are_unsure
     }
 
     /// Takes any row of the tables for one that was asked for.
     pub fn forget_conditions(&mut self) {
-        self.0.values_mut().for_each(OfTable::forget_conditions);
+        self.tables.values_mut().for_each(OfTable::forget_conditions);
     }
 }
 
 impl OfTable {
+    fn new(table: &Arc<Traced>) -> Self {
+        Self { table: table.clone(), is_scanned: false, scans: Some(HashSet::new()), listed: 0, weight: 0 }
+    }
+
     fn forget_conditions(&mut self) {
         (self.scans, self.listed, self.weight) = (None, 0, 0);
     }

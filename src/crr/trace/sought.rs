@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use rusqlite::types::Value;
 
+use super::Trace;
 use super::columns::Columns;
 use super::scans::Scan;
-use super::{Trace, Traced};
+use super::traced::Traced;
 use crate::crr::pack::pack;
 
 /// Rows that a query looks for by their primary keys, whether they are there or not: for each table the packed keys.
@@ -23,8 +24,11 @@ impl Trace {
     ///
     /// Until then each table answers what it is asked as it did before, so the query goes through the same steps.
     pub fn sought(&self) -> Option<Sought> {
+        if self.scans.are_unsure() {
+            return None;
+        }
         let mut sought = Sought::new();
-        for of_table in self.scans.0.values() {
+        for of_table in self.scans.tables.values() {
             let keys = sought.entry(of_table.table.name.clone()).or_default();
             for scan in of_table.scans.as_ref()? {
                 keys.extend(packed_keys(&of_table.table, scan)?);

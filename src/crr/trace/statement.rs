@@ -36,6 +36,28 @@ impl Statement {
         unsafe { check(ffi::sqlite3_db_handle(self.0), ffi::sqlite3_bind_value(self.0, place, value.0)) }
     }
 
+    /// The same with a value of our own.
+    pub(super) fn set(&mut self, place: c_int, value: ValueRef<'_>) -> rusqlite::Result<()> {
+        let length = |bytes: &[u8]| c_int::try_from(bytes.len()).map_err(|_| Error::ModuleError("too long".into()));
+        // SAFETY: the statement is prepared, texts and blobs have these lengths, and SQLite copies them.
+        unsafe {
+            let code = match value {
+                ValueRef::Null => ffi::sqlite3_bind_null(self.0, place),
+                ValueRef::Integer(integer) => ffi::sqlite3_bind_int64(self.0, place, integer),
+                ValueRef::Real(real) => ffi::sqlite3_bind_double(self.0, place, real),
+                ValueRef::Text(text) => {
+                    let length = length(text)?;
+                    ffi::sqlite3_bind_text(self.0, place, text.as_ptr().cast(), length, ffi::SQLITE_TRANSIENT())
+                }
+                ValueRef::Blob(blob) => {
+                    let length = length(blob)?;
+                    ffi::sqlite3_bind_blob(self.0, place, blob.as_ptr().cast(), length, ffi::SQLITE_TRANSIENT())
+                }
+            };
+            check(ffi::sqlite3_db_handle(self.0), code)
+        }
+    }
+
     /// Goes to the next row and gives its first column; `None` behind the last one.
     pub(super) fn step(&mut self) -> rusqlite::Result<Option<i64>> {
         // SAFETY: the statement is prepared.

@@ -9,13 +9,14 @@ use rusqlite::vtab::{
     Context, CreateVTab, Filters, IndexInfo, Module, VTab, VTabConnection, VTabCursor, VTabKind, sqlite3_vtab,
     sqlite3_vtab_cursor,
 };
-use rusqlite::{Connection, Error as SqlError, ffi};
+use rusqlite::{Connection, Error as SqlError, ErrorCode, ffi};
 
 use super::super::module::{self, StaticModule};
 use super::plan::{self, Plan};
 use super::scans::{Scalar, Shape};
 use super::statement::{Statement, Value};
-use super::{Shared, Traced, lock};
+use super::traced::Traced;
+use super::{Shared, TraceError, lock};
 
 /// Registers the module.
 pub(super) fn register(conn: &Connection, shared: Arc<Mutex<Shared>>) -> rusqlite::Result<()> {
@@ -132,10 +133,15 @@ impl Cursor<'_> {
             bound.extend(values.into_iter().filter(|_| takes && term.takes_value()));
         }
         let sql = plan.sql(&self.traced, &counts);
+        let filter = self.traced.filter.as_ref().map_or(&[][..], |filter| &filter.values);
+        let first = c_int::try_from(filter.len()).map_err(|_| SqlError::ModuleError("too many parameters".into()))? + 1;
         let at = match self.statements.iter().position(|known| known.sql == sql) {
             Some(at) => at,
             None => {
-                let statement = Statement::prepare(&lock(&self.shared).replica, &sql)?;
+                let mut statement = Statement::prepare(&lock(&self.shared).replica, &sql)?;
+                for (place, value) in (1..).zip(filter) {
+                    statement.set(place, value.as_ref())?;
+                }
                 let shape = Arc::new(Shape::new(&self.traced, plan, &counts));
                 self.statements.truncate(MOST_STATEMENTS);
                 self.statements.push(Prepared { sql, statement, shape });
@@ -143,7 +149,7 @@ impl Cursor<'_> {
             }
         };
         let Some(Prepared { statement, shape, .. }) = self.statements.get_mut(at) else { return Ok(()) };
-        for (place, value) in (1..).zip(&bound) {
+        for (place, value) in (first..).zip(&bound) {
             statement.bind(place, value)?;
         }
         let values = || bound.iter().map(|value| Scalar::of(value.as_ref())).collect::<Vec<_>>();
@@ -155,7 +161,7 @@ impl Cursor<'_> {
     fn step(&mut self, at: usize) -> rusqlite::Result<()> {
         self.row = None;
         let Some(Prepared { statement, .. }) = self.statements.get_mut(at) else { return Ok(()) };
-        let key = statement.step()?;
+        let key = statement.step().map_err(|error| self.failed(error))?;
         let run = &mut lock(&self.shared).run;
         match key {
             Some(key) => {
@@ -165,6 +171,17 @@ impl Cursor<'_> {
             None => run.end_scan(),
         }
         Ok(())
+    }
+
+    /// Notes that the filter failed, if it was that. What a query itself computes may fail; but whether a filter did is for
+    /// its author to know, not for who is to be kept by it.
+    fn failed(&self, error: SqlError) -> SqlError {
+        let interrupted = error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted);
+        if self.traced.filter.is_some() && !interrupted {
+            let failure = TraceError::Filter { table: self.traced.name.clone(), reason: error.to_string() };
+            lock(&self.shared).failure = Some(failure);
+        }
+        error
     }
 
     /// Tells SQLite how a call ended.

@@ -5,7 +5,7 @@ use web_time::SystemTime;
 
 use crate::crr::SiteId;
 use crate::http::problem::{Code, Problem};
-use crate::sync::{Batch, Cursor, RequestKey, Sql, Tables};
+use crate::sync::{self, Batch, Cursor, Filter, RequestKey, RowFilters, Sql, Tables};
 
 /// The bounds of an allowance. The default is none.
 ///
@@ -28,6 +28,10 @@ pub struct Bounds {
     /// is sent claims nothing, since it never has all of a transaction, and comes from a
     /// [site of its own](Tables::view_of).
     pub tables: Option<Tables>,
+    /// The rows that the caller may read, and write by batches, or `None` for all. A filter that cannot be used denies. A cursor
+    /// cannot say which rows came within a filter without having changed, so such a caller asks by queries, and is told nothing
+    /// of what concerns all rows. `sql` only reads for it.
+    pub rows: Option<RowFilters>,
     /// When the allowance ends. An event stream ends with it, so that its reader comes back with a new token.
     pub expires: Option<SystemTime>,
     /// Who the caller is: for the log, and so that the keys of its requests are its own.
@@ -39,7 +43,7 @@ pub struct Bounds {
 impl Bounds {
     /// No bounds.
     pub const NONE: Self =
-        Self { read_only: false, sites: None, tables: None, expires: None, principal: None, queries: None };
+        Self { read_only: false, sites: None, tables: None, rows: None, expires: None, principal: None, queries: None };
 
     /// Allows to read only.
     pub fn read_only(self) -> Self {
@@ -54,6 +58,11 @@ impl Bounds {
     /// Allows to use these tables only.
     pub fn tables<S: AsRef<str>>(self, tables: impl IntoIterator<Item = S>) -> Self {
         Self { tables: Some(tables.into_iter().collect()), ..self }
+    }
+
+    /// Allows to use these rows of tables only. Tables that are not named have no filter.
+    pub fn rows<S: AsRef<str>>(self, filters: impl IntoIterator<Item = (S, Filter)>) -> Self {
+        Self { rows: Some(filters.into_iter().collect()), ..self }
     }
 
     /// Ends the allowance at a time.
@@ -73,7 +82,7 @@ impl Bounds {
 
     /// The site as which a copy shows itself to the caller.
     pub(in crate::http) fn seen(&self, site: SiteId) -> SiteId {
-        self.tables.as_ref().map_or(site, |tables| tables.view_of(site))
+        sync::view_of(site, self.tables.as_ref(), self.rows.as_ref())
     }
 
     /// A copy's own cursor as it is shown to the caller.
@@ -83,10 +92,14 @@ impl Bounds {
 
     /// The key of a request, so that what was answered to one caller is not answered to another that may see less.
     pub(in crate::http) fn own_key(&self, key: RequestKey) -> RequestKey {
-        match (&self.principal, &self.tables) {
-            (Some(principal), _) => key.of(principal),
-            (None, Some(tables)) => key.of(&tables.view_of(SiteId::new([0; 16])).to_string()),
-            (None, None) => key,
+        let nobody = SiteId::new([0; 16]);
+        let view = self.seen(nobody);
+        match &self.principal {
+            // One is not given what it was answered when it could see other rows.
+            Some(principal) if self.rows.is_some() => key.of(&format!("{principal} {view}")),
+            Some(principal) => key.of(principal),
+            None if view != nobody => key.of(&view.to_string()),
+            None => key,
         }
     }
 
@@ -114,10 +127,18 @@ impl Bounds {
         self.check_whole()
     }
 
-    /// Refuses what cannot be done for some tables only.
+    /// Refuses what cannot be done for some tables or rows only.
     pub(in crate::http) fn check_whole(&self) -> Result<(), Problem> {
         match self.tables {
             Some(_) => Err(forbidden("the caller may use some tables only, and this is for all of them")),
+            None => self.check_unfiltered(),
+        }
+    }
+
+    /// Refuses what cannot be done for some rows only.
+    pub(in crate::http) fn check_unfiltered(&self) -> Result<(), Problem> {
+        match self.rows {
+            Some(_) => Err(forbidden("the caller may use some rows only: ask for them by queries (changes/query)")),
             None => Ok(()),
         }
     }
@@ -138,16 +159,28 @@ impl Bounds {
             }
             claimed().try_for_each(|site| self.check_site(site))?;
         }
-        if let Some(tables) = &self.tables {
-            if let Some(change) = batch.changes.iter().find(|change| !tables.contains(&change.table)) {
+        if let Some(tables) = &self.tables
+            && let Some(change) = batch.changes.iter().find(|change| !tables.contains(&change.table))
+        {
+            let detail = format!("the caller may not write the table {}", change.table);
+            return Err(Problem::forbidden_change(detail));
+        }
+        if let Some(rows) = &self.rows {
+            if let Some(change) = batch.changes.iter().find(|change| rows.is_read_only(&change.table)) {
                 let detail = format!("the caller may not write the table {}", change.table);
                 return Err(Problem::forbidden_change(detail));
             }
+            if !batch.partial.is_empty() {
+                let detail = "who may use some rows only sends whole transactions, and this one came in pieces";
+                return Err(Problem::forbidden_change(detail));
+            }
+        }
+        if self.tables.is_some() || self.rows.is_some() {
             if claimed().any(|site| site != batch.from) {
-                return Err(forbidden("who may use some tables only can claim no transactions but its own"));
+                return Err(forbidden("who may use some tables or rows only can claim no transactions but its own"));
             }
             if batch.schema_text.is_some() {
-                return Err(forbidden("who may use some tables only cannot bring a schema"));
+                return Err(forbidden("who may use some tables or rows only cannot bring a schema"));
             }
         }
         Ok(())

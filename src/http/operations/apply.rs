@@ -49,7 +49,10 @@ async fn apply(call: &Call, bounds: &Bounds, mut batch: Batch) -> Result<Applied
         let own = replica.site();
         batch.have =
             batch.have.map(|have| if have.site == seen.seen(own) { Cursor { site: own, ..have } } else { have });
-        replica.within(time, |replica| replica.apply_changes(&batch))
+        replica.within(time, |replica| match &seen.rows {
+            Some(filters) => replica.apply_changes_within(&batch, filters),
+            None => replica.apply_changes(&batch),
+        })
     };
     Ok(database.call(apply).await??)
 }

@@ -13,6 +13,7 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
     let (parts, _) = request.into_parts();
     let call = Call::new(settings, parts).await?;
     let bounds = call.enter(Operation::GetChanges, Vec::new()).await?;
+    bounds.check_unfiltered()?;
     let request = sync::Request {
         until: call.query.until()?,
         exclude: call.query.exclude()?.or(call.site),

@@ -41,6 +41,7 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
     let (parts, body) = request.into_parts();
     let call = Call::new(settings, parts).await?;
     let bounds = call.enter(Operation::RequestChanges, Vec::new()).await?;
+    bounds.check_unfiltered()?;
     let body: Body = call.json(body, Code::InvalidRequest).await?;
     let page = call.settings.limits.page(extract::limit(body.limit)?);
     let asked = body.asked(call.site, page, &bounds)?;

@@ -14,7 +14,7 @@ use crate::http::auth::Operation;
 use crate::http::call::{Call, answer};
 use crate::http::extract;
 use crate::http::problem::{Code, Problem};
-use crate::sync::{Cursor, Dependencies, ResultSet, Sql, SqlError, SqlLimits, json};
+use crate::sync::{Cursor, Dependencies, Replica, ResultSet, Sql, SqlError, SqlLimits, json};
 
 /// The largest number of statements in one request.
 const MAX_STATEMENTS: usize = 1000;
@@ -97,10 +97,19 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
     let key = extract::request_key(call.headers())?;
     let key = key.map(|key| bounds.own_key(key));
     let database = call.open().await?;
+    if let Some(filters) = bounds.rows.clone() {
+        // What these results depend on is more than their tables.
+        let tables = wants_tables.then_some(None);
+        let run = move |replica: &mut Replica| -> Result<Answer, SqlError> {
+            let results = replica.sql_within(&statements, &limits, &filters)?;
+            Ok(Answer { results, at: bounds.seen_at(replica.at()?), tables, rows: None })
+        };
+        return answer(StatusCode::OK, &database.read(run).await??);
+    }
     let statements = Arc::new(statements);
     let run = |limits: SqlLimits| {
         let (key, statements, bounds) = (key.clone(), statements.clone(), bounds.clone());
-        move |replica: &mut crate::sync::Replica| -> Result<Answer, SqlError> {
+        move |replica: &mut Replica| -> Result<Answer, SqlError> {
             let results = replica.sql_once(key.as_ref(), &statements, limits)?;
             let mut answer = Answer { results, at: bounds.seen_at(replica.at()?), tables: None, rows: None };
             if wants_tables {

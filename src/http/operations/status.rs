@@ -104,12 +104,19 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
 pub(super) async fn respond(call: &Call, bounds: &Bounds, database: &Database) -> Result<Response, Problem> {
     let wants_clock = call.query.wants_clock()?;
     let status = database.read(|replica| replica.status()).await??;
-    let clock = if wants_clock { Some(database.read(|replica| replica.clock()).await??) } else { None };
+    let status = if bounds.rows.is_some() { without_others(status) } else { status };
+    let clock = match (wants_clock, &bounds.rows) {
+        (false, _) => None,
+        (true, Some(_)) => Some(Clock::default()),
+        (true, None) => Some(database.read(|replica| replica.clock()).await??),
+    };
     let storage = database.kept().await?;
     let upstream = call.settings.links.as_ref().and_then(|links| links.status(database.dbid()));
     let subscribing = |replica: &mut Replica| replica.is_partial()?.then(|| replica.subscribing()).transpose();
-    let subscriptions = database.read(subscribing).await??;
+    let subscriptions = database.read(subscribing).await??.filter(|_| bounds.rows.is_none());
     let subscriptions = subscriptions.map(|all| Subscription::list(all, upstream.as_ref()));
+    // What the upstream said may be about rows of others.
+    let upstream = upstream.map(|link| if bounds.rows.is_some() { LinkStatus { error: None, ..link } } else { link });
     let at = bounds.seen_at(status.at);
     let peers = status.peers.into_iter().map(|peer| Peer {
         site: peer.site,
@@ -137,4 +144,19 @@ pub(super) async fn respond(call: &Call, bounds: &Bounds, database: &Database) -
         upstream,
     };
     answer(StatusCode::OK, &answered)
+}
+
+/// What whoever may use some rows only is told: where this copy is, and which schema it has. What is counted over all rows, and
+/// who wrote them, is left out.
+fn without_others(status: sync::Status) -> sync::Status {
+    sync::Status {
+        bytes: 0,
+        free_bytes: 0,
+        missing: Clock::default(),
+        waiting: 0,
+        peers: Vec::new(),
+        unsent: None,
+        quarantined: sync::Quarantine::default(),
+        ..status
+    }
 }

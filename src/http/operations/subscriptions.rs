@@ -62,7 +62,7 @@ impl Subscription {
 pub(in crate::http) async fn list(State(settings): State<Settings>, request: Request) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
     let call = Call::new(settings, parts).await?;
-    call.enter(Operation::Upstream, Vec::new()).await?;
+    call.enter(Operation::Upstream, Vec::new()).await?.check_unfiltered()?;
     let database = call.open().await?;
     answer(StatusCode::OK, &Subscriptions { subscriptions: told(&call, &database).await? })
 }
@@ -77,7 +77,7 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
         Method::PUT => put(&call, &id, body).await,
         Method::DELETE => delete(&call, id).await,
         _ => {
-            call.enter(Operation::Upstream, Vec::new()).await?;
+            call.enter(Operation::Upstream, Vec::new()).await?.check_unfiltered()?;
             let database = call.open().await?;
             one(&call, &database, &id).await
         }
@@ -118,6 +118,7 @@ async fn delete(call: &Call, id: String) -> Result<Response, Problem> {
 async fn enter_to_write(call: &Call, sql: Vec<String>) -> Result<Bounds, Problem> {
     let bounds = call.enter(Operation::Upstream, sql).await?;
     bounds.check_write()?;
+    bounds.check_unfiltered()?;
     Ok(bounds)
 }
 

@@ -34,6 +34,7 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
     let call = Call::new(settings, parts).await?;
     let bounds = call.enter(Operation::Upstream, Vec::new()).await?;
     bounds.check_write()?;
+    bounds.check_unfiltered()?;
     let mut body: Body = call.json(body, Code::InvalidRequest).await?;
     let discard = body.discard.take();
     let settings = body.settings()?;

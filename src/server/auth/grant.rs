@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, de};
 use crate::crr::SiteId;
 use crate::http::{Bounds, Verdict};
 use crate::store::Dbid;
+use crate::sync::RowFilters;
 
 /// What a principal may do, as it stands in the tokens file, a token's claims, and a webhook's answer. A member that is not
 /// known is an error: a misspelt bound would be none.
@@ -17,6 +18,7 @@ pub(super) struct Grant {
     #[serde(deserialize_with = "texts")]
     sites: Option<Vec<SiteId>>,
     tables: Option<Vec<String>>,
+    rows: Option<RowFilters>,
     #[serde(deserialize_with = "texts")]
     databases: Option<Vec<Pattern>>,
 }
@@ -25,6 +27,11 @@ impl Grant {
     /// Whether the database is one of the principal's.
     pub(super) fn has(&self, dbid: &Dbid) -> bool {
         self.databases.as_ref().is_none_or(|databases| databases.iter().any(|pattern| pattern.matches(dbid)))
+    }
+
+    /// Keeps the principal to these rows. False where it was kept to some already.
+    pub(super) fn keep_to(&mut self, rows: RowFilters) -> bool {
+        self.rows.replace(rows).is_none()
     }
 
     /// The verdict on a request for `dbid`, until `expires`.
@@ -46,6 +53,7 @@ impl Grant {
         if let Some(tables) = &self.tables {
             bounds = bounds.tables(tables);
         }
+        bounds.rows = self.rows.clone();
         bounds
     }
 }
@@ -117,6 +125,8 @@ mod tests {
             r#"{"sites": ["9a"]}"#,
             r#"{"databases": ["a*b"]}"#,
             r#"{"databases": ["../*"]}"#,
+            r#"{"rows": ["todo"]}"#,
+            r#"{"rows": {"todo": "1"}}"#,
         ] {
             assert!(grant(json).is_err(), "{json}");
         }

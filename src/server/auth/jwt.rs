@@ -4,6 +4,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::claimed::ClaimedRows;
 use super::grant::Grant;
 use super::jwks::Jwks;
 use super::{bearer, no_token, signature};
@@ -12,6 +13,8 @@ use crate::server::Failure;
 
 /// The claims that say what a principal may do begin with this; the rest of a name is that of the bound.
 const PREFIX: &str = "crsql_";
+/// Whether the filters of rows that are configured here are not for a token's holder.
+const ALL_ROWS: &str = "crsql_all_rows";
 /// The shortest secret: as many bits as the hash has (RFC 7518, 3.2).
 const MIN_SECRET: usize = 32;
 
@@ -40,6 +43,8 @@ pub(super) struct Checks {
     pub(super) issuers: Vec<String>,
     /// By how much clocks may differ.
     pub(super) leeway: Duration,
+    /// The rows to which a token's holder is kept, by its claims.
+    pub(super) rows: Option<ClaimedRows>,
 }
 
 impl Key {
@@ -118,12 +123,23 @@ impl Checks {
         let exp = claims.get("exp").and_then(Value::as_f64).and_then(|exp| Duration::try_from_secs_f64(exp).ok());
         let expires = exp.and_then(|exp| UNIX_EPOCH.checked_add(exp)?.checked_add(self.leeway));
         let expires = expires.ok_or("its `exp` is no time")?;
+        let rows = match (&self.rows, claims.get(ALL_ROWS)) {
+            (_, Some(Value::Bool(true))) | (None, _) => None,
+            (Some(rows), _) => Some(rows.of(&claims)?),
+        };
         let principal = claims.get("sub").cloned();
         let own = claims.into_iter().filter_map(|(name, value)| Some((name.strip_prefix(PREFIX)?.to_owned(), value)));
         let mut own: Map<String, Value> = own.collect();
+        if own.remove("all_rows").is_some_and(|all| !all.is_boolean()) {
+            return Err(format!("its claim {ALL_ROWS} is neither true nor false"));
+        }
         own.extend(principal.map(|principal| ("principal".to_owned(), principal)));
         let grant = Grant::deserialize(Value::Object(own));
-        Ok((grant.map_err(|error| format!("its claims {PREFIX}… cannot be read: {error}"))?, expires))
+        let mut grant = grant.map_err(|error| format!("its claims {PREFIX}… cannot be read: {error}"))?;
+        if rows.is_some_and(|rows| !grant.keep_to(rows)) {
+            return Err(format!("its claim {PREFIX}rows is not taken where rows are configured here"));
+        }
+        Ok((grant, expires))
     }
 }
 

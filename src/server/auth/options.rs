@@ -4,6 +4,7 @@ use std::time::Duration;
 use clap::Args;
 use reqwest::Url;
 
+use super::claimed::ClaimedRows;
 use super::jwks::Jwks;
 use super::jwt::{Checks, Jwt, Key, Keys};
 use super::tokens::Tokens;
@@ -48,6 +49,10 @@ pub(in crate::server) struct AuthOptions {
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = humantime::parse_duration)]
     jwt_leeway: Duration,
 
+    /// Keep the holder of a JWT to the rows that its claims choose, by the filters of this TOML file
+    #[arg(long, value_name = "FILE", requires = "jwt")]
+    jwt_rows: Option<PathBuf>,
+
     /// Ask this program about every request
     #[arg(long, value_name = "URL")]
     auth_webhook: Option<Url>,
@@ -66,8 +71,11 @@ impl AuthOptions {
     pub(in crate::server) fn hook(&self, reload: &mut Reload) -> Result<Option<Current>, Failure> {
         let Some(hook) = self.read()? else { return Ok(None) };
         let current = Current::new(hook);
-        let files: Vec<_> =
-            [&self.tokens_file, &self.jwt_secret, &self.jwt_key].into_iter().flatten().cloned().collect();
+        let files: Vec<_> = [&self.tokens_file, &self.jwt_secret, &self.jwt_key, &self.jwt_rows]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect();
         if !files.is_empty() {
             let (options, current) = (self.clone(), current.clone());
             reload.add("who may come in", files, move || {
@@ -113,8 +121,12 @@ impl AuthOptions {
             (_, _, Some(place)) => Keys::Set(Jwks::new(place)?),
             (None, None, None) => return Ok(None),
         };
-        let checks =
-            Checks { audiences: self.jwt_audience.clone(), issuers: self.jwt_issuer.clone(), leeway: self.jwt_leeway };
+        let checks = Checks {
+            audiences: self.jwt_audience.clone(),
+            issuers: self.jwt_issuer.clone(),
+            leeway: self.jwt_leeway,
+            rows: self.jwt_rows.as_deref().map(ClaimedRows::read).transpose()?,
+        };
         Ok(Some(Jwt::new(keys, checks)))
     }
 

@@ -17,7 +17,7 @@ use super::SubscriptionId;
 use super::held::times_forgotten;
 use crate::crr::{Engine, RowId, ScanIndex, Scans, Version};
 
-/// What tells a query from others: its text and parameters, and which tables it may read.
+/// What tells a query from others: its text and parameters, and which tables and rows it may read.
 pub(super) type Key = [u8; 32];
 
 /// How many rows and values are kept of all queries together; those that were asked for longest ago keep their tables only.
@@ -156,6 +156,10 @@ impl Evaluations {
         for (&row, &key) in &touched {
             let finding = self.index.finding(conn, row.table, key)?;
             let readers: BTreeSet<u64> = self.readers.range((row, 0)..=(row, u64::MAX)).map(|(_, of)| *of).collect();
+            for of in finding.unsure {
+                self.make_stale(of, now);
+            }
+            let finding = finding.by;
             for &of in readers.union(&finding) {
                 match self.all.get_mut(&of) {
                     Some(Evaluation { run: Known::Run(run), changed, .. }) if run.is_simple => {
@@ -243,6 +247,9 @@ impl Evaluations {
         let Some(evaluation) = self.all.get_mut(&of) else { return };
         let old = std::mem::replace(&mut evaluation.run, Known::Stale);
         self.take_out(of, &old);
+        if run.scans.are_unsure() {
+            return;
+        }
         let known = if run.weight() > self.most / 2 {
             run.scans.forget_conditions();
             self.index.add(of, &run.scans);
@@ -373,6 +380,7 @@ mod tests {
             exclude: None,
             schema: None,
             tables: None,
+            filters: None,
             page: all,
             most: all,
             rows: usize::MAX,

@@ -110,7 +110,7 @@ pub(super) fn merge(
     answer: &Batch,
     forgets: bool,
 ) -> Result<(Applied, bool), ApplyError> {
-    let applied = apply(conn, engine, schema, answer)?;
+    let applied = apply(conn, engine, schema, answer, None)?;
     let left = note(conn, name, answer)?;
     let sent = peers::cursor(conn, Event::Acknowledged, answer.from)?;
     let forgot = forgets && forget(conn, engine, left, sent)?;

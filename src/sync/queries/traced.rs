@@ -3,12 +3,13 @@ use rusqlite::types::Value;
 use sha2::{Digest, Sha256};
 use web_time::Instant;
 
+use super::super::authorizer::Authorizer;
 use super::super::error::{Error, SqlError};
+use super::super::filters::{self, Filters};
 use super::super::sql::Sql;
-use super::super::tables::Tables;
 use super::evaluations::{Evaluations, Key, Run};
-use super::{QueriesRequest, SubscriptionId, too_long};
-use crate::crr::{Engine, RowId, SiteId, Trace, TraceError, TraceLimits, Tracer};
+use super::{QueriesRequest, SubscriptionId};
+use crate::crr::{Engine, RowId, SiteId, Trace, TraceLimits, Tracer};
 
 /// What a single value may take at least, in bytes, however little may be answered: a row is sent also where it is larger.
 const MIN_VALUE: usize = 16 << 20;
@@ -17,6 +18,7 @@ const MIN_VALUE: usize = 16 << 20;
 pub(super) struct Tracing<'a> {
     engine: &'a Engine,
     conn: &'a Connection,
+    authorizer: &'a Authorizer,
     request: &'a QueriesRequest,
     until: Option<Instant>,
     /// Once it was needed.
@@ -24,8 +26,13 @@ pub(super) struct Tracing<'a> {
 }
 
 impl<'a> Tracing<'a> {
-    pub(super) fn new(engine: &'a Engine, conn: &'a Connection, request: &'a QueriesRequest) -> Self {
-        Self { engine, conn, request, until: Instant::now().checked_add(request.time), tracer: None }
+    pub(super) fn new(
+        engine: &'a Engine,
+        conn: &'a Connection,
+        authorizer: &'a Authorizer,
+        request: &'a QueriesRequest,
+    ) -> Self {
+        Self { engine, conn, authorizer, request, until: Instant::now().checked_add(request.time), tracer: None }
     }
 
     /// The rows that the queries read, in their order.
@@ -52,7 +59,7 @@ impl<'a> Tracing<'a> {
     fn evaluate(&mut self, known: &mut Evaluations, queries: &mut Vec<u64>) -> Result<Vec<RowId>, SqlError> {
         let mut rows = Vec::new();
         for (index, query) in self.request.queries.iter().enumerate() {
-            let of = known.of_key(key(query, self.request.tables.as_ref()));
+            let of = known.of_key(key(query, self.request));
             queries.push(of);
             if let Some(read) = known.rows(of) {
                 add_rows(&mut rows, read.to_vec());
@@ -73,7 +80,7 @@ impl<'a> Tracing<'a> {
         before: usize,
         notes_scans: bool,
     ) -> Result<(Vec<RowId>, Trace), SqlError> {
-        let Self { engine, conn, request, until, tracer } = self;
+        let Self { engine, conn, authorizer, request, until, tracer } = self;
         let limits = TraceLimits {
             until: *until,
             rows: request.rows.saturating_sub(before),
@@ -82,17 +89,14 @@ impl<'a> Tracing<'a> {
         let tracer = match tracer {
             Some(tracer) => tracer,
             none => {
-                let may_read = |name: &str| request.tables.as_ref().is_none_or(|tables| tables.contains(name));
-                none.insert(engine.tracer(conn, &may_read).map_err(Error::from)?)
+                let filters = Filters::compile_all(conn, engine, authorizer, request.filters.as_ref())?;
+                let reach = |table: &str| filters.reach(request.tables.as_ref(), table);
+                none.insert(engine.tracer(conn, &reach).map_err(Error::from)?)
             }
         };
         let params: Vec<Value> = query.params.iter().map(|param| param.0.clone()).collect();
-        let refused = |reason| SqlError::Refused { statement: index + 1, reason };
-        let mut trace = tracer.trace(&query.sql, &params, limits, notes_scans).map_err(|error| match error {
-            TraceError::Refused(reason) => refused(reason),
-            TraceError::TookTooLong => too_long(index + 1, request.time),
-            TraceError::Engine(error) => Error::from(error).into(),
-        })?;
+        let trace = tracer.trace(&query.sql, &params, limits, notes_scans);
+        let mut trace = trace.map_err(|error| SqlError::traced(index + 1, error, request.time))?;
         let mut rows = Vec::new();
         for (table, keys) in std::mem::take(&mut trace.reads).into_tables() {
             rows.extend(engine.row_ids(conn, &table, &keys).map_err(Error::from)?);
@@ -114,15 +118,14 @@ fn add_rows(rows: &mut Vec<RowId>, mut others: Vec<RowId>) {
 }
 
 /// What tells what a query reads from what others do.
-fn key(Sql { sql, params }: &Sql, tables: Option<&Tables>) -> Key {
+fn key(Sql { sql, params }: &Sql, request: &QueriesRequest) -> Key {
     let mut hasher = Sha256::new();
     for part in std::iter::once(sql.clone()).chain(params.iter().map(|param| format!("{param:?}"))) {
         hasher.update((part.len() as u64).to_le_bytes());
         hasher.update(part);
     }
     hasher.update(u64::MAX.to_le_bytes());
-    if let Some(tables) = tables {
-        hasher.update(tables.view_of(SiteId::new([0; 16])).as_bytes());
-    }
+    let nobody = SiteId::new([0; 16]);
+    hasher.update(filters::view_of(nobody, request.tables.as_ref(), request.filters.as_ref()).as_bytes());
     hasher.finalize().into()
 }

@@ -204,6 +204,43 @@ async fn claims_say_what_the_holder_may_do() {
 }
 
 #[tokio::test]
+async fn the_claims_of_a_token_choose_the_rows_of_its_holder() {
+    let (_folder, rows) = file("todo.sql = 'title = :tenant OR title = :sub'");
+    let (_other_folder, secret) = file(SECRET);
+    let host = Host::start(&["--jwt-secret", &secret, "--jwt-rows", &rows]);
+    let root = hs256(&claims(json!({ "crsql_all_rows": true })));
+    assert_eq!(host.create("a", &hs256(&claims(json!({ "tenant": "red" })))).await, 403);
+    assert_eq!(host.create("a", &root).await, 201);
+    host.sql("a", &root, "INSERT INTO todo (id, title) VALUES ('1', 'red'), ('2', 'blue'), ('3', 'ann')")
+        .await
+        .unwrap();
+    let select = "SELECT id FROM todo ORDER BY id";
+    for (others, ids) in [
+        (json!({ "tenant": "red" }), json!([["1"], ["3"]])),
+        (json!({ "tenant": "blue", "sub": "bob" }), json!([["2"]])),
+        (json!({ "tenant": "blue' OR '1" }), json!([["3"]])),
+        (json!({ "tenant": ["red", "blue"], "crsql_all_rows": false }), json!([["3"]])),
+    ] {
+        assert_eq!(host.sql("a", &hs256(&claims(others.clone())), select).await, Ok(ids), "{others}");
+    }
+    for spoilt in [
+        json!({}),
+        json!({ "tenant": null }),
+        json!({ "tenant": "red", "crsql_rows": { "todo": { "sql": "1" } } }),
+        json!({ "tenant": "red", "crsql_all_rows": "yes" }),
+    ] {
+        assert_eq!(
+            host.sql("a", &hs256(&claims(spoilt.clone())), select).await,
+            Err("unauthorized".into()),
+            "{spoilt}"
+        );
+    }
+    let (_folder, unnamed) = file("todo.sql = 'title = ?'");
+    assert!(refusal(&["--jwt-secret", &secret, "--jwt-rows", &unnamed]).contains(":sub"));
+    assert!(refusal(&["--jwt-rows", &rows]).contains("required"));
+}
+
+#[tokio::test]
 async fn an_event_stream_ends_when_its_token_does() {
     let host = with_secret(&["--jwt-audience", "sync", "--jwt-leeway", "0s"]).await;
     let short = hs256(&claims(json!({ "aud": "sync", "exp": now() + 2 })));

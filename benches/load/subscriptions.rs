@@ -133,7 +133,7 @@ async fn compare(options: &Options, server: &Server, goals: &mut Goals) {
                 }
             }
         });
-        arrival.record(arrived.await.expect("the write comes to its reader").saturating_duration_since(begun));
+        arrival.record(arrived.await.unwrap().saturating_duration_since(begun));
     }
     with.print("write to answer, subscribed");
     arrival.print("write to stream");

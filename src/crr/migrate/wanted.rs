@@ -71,7 +71,9 @@ fn names(context: &Context<'_>) -> rusqlite::Result<Vec<String>> {
 fn run(conn: &Connection, text: &str) -> Result<()> {
     let mut batch = Batch::new(conn, text);
     while let Some(mut statement) = batch.next()? {
-        let mut words = tokens(&statement.expanded_sql().unwrap_or_default());
+        // Without its text a statement would pass for an empty one.
+        let text = statement.expanded_sql().ok_or(Error::Corrupt("a statement of a schema has no text"))?;
+        let mut words = tokens(&text);
         // Empty statements count to the next one.
         words.drain(..words.iter().take_while(|word| word.text == ";").count());
         if words.is_empty() {

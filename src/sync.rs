@@ -54,6 +54,7 @@ pub mod session;
 mod sql;
 mod status;
 mod tables;
+mod unlogged;
 mod upstream;
 pub mod verify;
 mod versions;

@@ -9,7 +9,10 @@ use common::histories::{SCHEMA, TABLES, statement};
 use common::replicas::{add, replica, sql, with_schema};
 use common::star::{client, client_with, hold_back, pull, push, take_back, versions};
 use crsql_sync::crr::{SiteId, Version};
-use crsql_sync::sync::{Clock, DiscardError, Page, Range, Replica, VersionsRequest, Wanted, WhenUnsent};
+use crsql_sync::sync::{
+    Clock, DiscardError, Page, Position, QueriesRequest, Range, Replica, Since, Sql, SubscriptionId,
+    SubscriptionRequest, VersionsRequest, Wanted, WhenUnsent,
+};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 #[cfg(target_family = "wasm")]
@@ -69,6 +72,44 @@ fn a_row_that_nobody_else_wrote_goes() {
     sync(&mut a, &mut hub);
     assert_eq!(rows(&mut hub), "1:1:0 2:2:0");
     check_equal(&mut a, &mut hub);
+}
+
+#[test]
+fn who_subscribes_to_the_copy_is_told_that_a_row_went() {
+    let mut hub = replica();
+    let mut a = client(&hub);
+    write_in_vain(&mut a, &hub, "INSERT INTO todo (id, title) VALUES ('1', 'poison')");
+    let page = Page { changes: usize::MAX, bytes: usize::MAX };
+    let ask = |a: &mut Replica, position| {
+        let id = SubscriptionId { holder: "ann".into(), name: "all".into() };
+        let request = QueriesRequest {
+            queries: vec![Sql { sql: "SELECT * FROM todo".into(), params: Vec::new() }],
+            subscription: Some(SubscriptionRequest { id, position, is_told: true, now: 0 }),
+            exclude: None,
+            schema: None,
+            tables: None,
+            filters: None,
+            page,
+            most: page,
+            rows: usize::MAX,
+            time: std::time::Duration::from_secs(60),
+        };
+        let (answer, remember) = a.changes_for_queries(&request).unwrap();
+        remember.inspect(|remember| assert!(a.remember(remember, 0).unwrap()));
+        answer
+    };
+    let first = ask(&mut a, None);
+    let Some(Since::After(since)) = first.next else { panic!() };
+    // Nothing is new, and what the query read is known.
+    let position = Some(Position { seen: first.seen.unwrap(), since });
+    for _ in 0..2 {
+        assert_eq!(ask(&mut a, position).changes, Vec::new());
+    }
+    let runs = a.query_runs();
+    sync(&mut a, &mut hub);
+    assert_eq!(rows(&mut a), "null");
+    ask(&mut a, position);
+    assert_eq!(a.query_runs(), runs + 1, "the query was run again");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use super::error::{ApplyError, DiscardError, Error};
 use super::ranges::{Range, Ranges};
 use super::replica::Replica;
 use super::verify::{self, Probe};
-use super::{apply, peers, quarantine};
+use super::{apply, peers, quarantine, unlogged};
 use crate::crr::{Engine, Ordinal, SiteId, Version, WholeRow};
 
 impl Replica {
@@ -90,8 +90,7 @@ impl Replica {
         if let Some(repair) = &answer.repair {
             apply::apply(conn, engine, self.schema.as_ref(), repair, None)?;
         }
-        // Rows went of which the log does not tell.
-        verify::forget(conn)?;
+        unlogged::note(conn)?;
         transaction.commit().map_err(Error::from)?;
         Ok(taken_back)
     }

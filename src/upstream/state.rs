@@ -59,7 +59,7 @@ impl State {
         Self { url, now: Mutex::default(), forgotten: watch::Sender::new(()) }
     }
 
-    /// Rows have left the database.
+    /// Rows have left the database, or were taken back, without a change that tells of it.
     pub(super) fn forgot(&self) {
         self.forgotten.send_replace(());
     }

@@ -23,7 +23,7 @@ impl Session<'_> {
                 move |replica: &mut Replica| replica.within(MERGE, |replica| replica.take_back(&asked, &answer));
             match database.call(take_back).await? {
                 Ok(0) => return Err(Failure::again("the upstream was asked for rows, and spoke of none")),
-                Ok(_) => {}
+                Ok(_) => self.link.state.forgot(),
                 Err(ApplyError::Replica(error)) => return Err(error.into()),
                 Err(error) => return self.leave(&error),
             }

@@ -53,10 +53,10 @@ describe("a live query", () => {
       const { db } = globalThis;
       const sql = "SELECT text AS one_row FROM note WHERE id = ?";
       let runs = 0;
-      const { fetch } = globalThis;
-      globalThis.fetch = (url, init) => {
-        if (init?.body?.includes("one_row")) runs += 1;
-        return fetch(url, init);
+      const { postMessage } = ServiceWorker.prototype;
+      ServiceWorker.prototype.postMessage = function (message, ports) {
+        if (JSON.stringify(message).includes("one_row")) runs += 1;
+        postMessage.call(this, message, ports);
       };
       const [seen, all] = [[], []];
       const stops = [db.watch(sql, [-1000], (rows) => seen.push(rows[0]?.one_row ?? "none")), db.subscribe(({ changes }) => all.push(...changes))];
@@ -75,7 +75,7 @@ describe("a live query", () => {
       await db.exec("UPDATE note SET id = -2000 WHERE id = -1000");
       await until(() => seen.length === 4);
       for (const stop of stops) stop();
-      globalThis.fetch = fetch;
+      ServiceWorker.prototype.postMessage = postMessage;
       return { seen, before, runs: between };
     });
     assert.deepEqual(seen, ["none", "came", "changed", "none"]);

@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use rusqlite::Connection;
 
 use super::super::error::Error;
+use super::super::unlogged;
 use super::SubscriptionId;
-use super::held::times_forgotten;
 use crate::crr::{Engine, RowId, ScanIndex, Scans, Version};
 
 /// What tells a query from others: its text and parameters, and which tables and rows it may read.
@@ -54,7 +54,8 @@ pub(in crate::sync) struct Evaluations {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct At {
     schema: i64,
-    times_forgotten: i64,
+    /// How many times rows changed of which the log does not tell.
+    unlogged: i64,
     version: Version,
 }
 
@@ -104,7 +105,7 @@ impl Evaluations {
     /// Looks at what was committed until now.
     pub(super) fn catch_up(&mut self, engine: &Engine, conn: &Connection) -> Result<Version, Error> {
         let (schema, version) = (engine.schema_version(conn)?, engine.db_version(conn)?);
-        let now = At { schema, times_forgotten: times_forgotten(conn)?, version };
+        let now = At { schema, unlogged: unlogged::times(conn)?, version };
         match self.at {
             Some(at) if at == now => return Ok(version),
             Some(at) if at.version < version && now == (At { version, ..at }) => {

@@ -15,6 +15,7 @@ use super::super::layout::has_table;
 use super::super::peers::{self, Event};
 use super::super::replica::{Replica, set_setting, setting};
 use super::super::schema::Schema;
+use super::super::unlogged;
 use super::Position;
 use crate::crr::{Change, Engine, SiteId, Version, Window};
 
@@ -39,9 +40,6 @@ const REMOVE: &str = "DELETE FROM crsql_sync_subscribed_rows WHERE tbl = ?1 AND 
 
 /// Whether a row is of another subscription.
 const OTHERS: &str = "SELECT 1 FROM crsql_sync_subscribed_rows WHERE tbl = ?1 AND pk = ?2 AND subscription <> ?3";
-
-/// How many times rows were forgotten: the log does not tell of it.
-const FORGOTTEN: &str = "sync.forgotten";
 
 /// The local version up to which this copy's own writes were looked at.
 const LOOKED_AT: &str = "sync.looked_at";
@@ -181,7 +179,7 @@ fn forget(
         any |= forgot;
     }
     if any {
-        set_setting(conn, FORGOTTEN, &times_forgotten(conn)?.saturating_add(1))?;
+        unlogged::note(conn)?;
     }
     Ok(any)
 }
@@ -265,11 +263,6 @@ fn written_here(conn: &Connection, engine: &Engine, sent: Version) -> Result<BTr
         }
     }
     Ok(of_none)
-}
-
-/// How many times this copy has forgotten rows.
-pub(super) fn times_forgotten(conn: &Connection) -> Result<i64, Error> {
-    Ok(setting(conn, FORGOTTEN)?.unwrap_or(0))
 }
 
 /// The rows of a subscription that are noted as stale, or as not.

@@ -13,7 +13,6 @@ use crsql_sync::sync::{
     ApplyError, Batch, CreateError, Cursor, Error, Outgoing, Page, Replica, Request, RequestError, RequestKey, Schema,
     Since, Sql, SqlError, SqlLimits,
 };
-use rusqlite::Connection;
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -680,7 +679,7 @@ fn a_peer_that_lost_its_data_gets_back_even_its_own() {
 #[test]
 fn the_state_of_the_sync_survives_a_restart() {
     let folder = tempfile::tempdir().unwrap();
-    let open = || Replica::open(Connection::open(folder.path().join("a.db")).unwrap()).unwrap();
+    let open = || Replica::open(rusqlite::Connection::open(folder.path().join("a.db")).unwrap()).unwrap();
     let mut hub = replica();
     add(&mut hub, "h");
     {

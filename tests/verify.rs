@@ -13,10 +13,9 @@ use common::replicas::{TODO, with_schema};
 use crsql_sync::crr::pack::pack;
 use crsql_sync::crr::{Change, SiteId};
 use crsql_sync::sync::verify::{Item, List, Node, Prefix, Sum};
-use crsql_sync::sync::{Batch, Page, Probe, Replica, Request, Schema, Since, VerifyError};
+use crsql_sync::sync::{Batch, Page, Probe, Replica, Request, Since, VerifyError};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use rusqlite::Connection;
 use rusqlite::types::Value;
 use sha2::{Digest, Sha256};
 #[cfg(target_family = "wasm")]
@@ -598,10 +597,10 @@ fn what_comparing_a_hundred_thousand_rows_costs() {
     const ROWS: usize = 100_000;
     let folder = tempfile::tempdir().unwrap();
     let open = |name: &str| {
-        let conn = Connection::open(folder.path().join(name)).unwrap();
+        let conn = rusqlite::Connection::open(folder.path().join(name)).unwrap();
         conn.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL").unwrap();
         let mut replica = Replica::open(conn).unwrap();
-        replica.create_database_if_not_exists(&Schema::parse(TODO).unwrap()).unwrap();
+        replica.create_database_if_not_exists(&crsql_sync::sync::Schema::parse(TODO).unwrap()).unwrap();
         replica
     };
     let (mut a, mut b) = (open("a.db"), open("b.db"));

@@ -17,6 +17,46 @@ pub(crate) const SCHEMA: &str = "
     CREATE VIEW v AS SELECT a.id, a.x, b.t, b.r, a.b FROM a LEFT JOIN b ON a.x = b.x;
     CREATE VIEW w AS SELECT max(id) AS id, x, min(t) AS t, sum(r) AS r, count(*) AS b FROM c GROUP BY x";
 
+/// The same tables and columns with other types, collations, keys and indexes.
+pub(crate) fn schema(seed: u64) -> String {
+    // The one that has some of everything comes often.
+    if seed.is_multiple_of(3) {
+        return SCHEMA.to_owned();
+    }
+    let mut rng = Rng::with_seed(seed ^ 0x5c4e3a);
+    let mut one = |of: &[&'static str]| of[rng.usize(..of.len())];
+    let (numbers, texts) = (
+        ["INTEGER", "INT", "NUMERIC", "REAL", "TEXT", ""],
+        ["TEXT", "TEXT COLLATE NOCASE", "TEXT COLLATE RTRIM", "", "BLOB"],
+    );
+    let any = ["", "BLOB", "TEXT", "NUMERIC", "INTEGER"];
+    let keys = [
+        one(&["INTEGER PRIMARY KEY NOT NULL", "INT PRIMARY KEY NOT NULL", "NUMERIC PRIMARY KEY NOT NULL"]),
+        one(&["TEXT PRIMARY KEY NOT NULL", "TEXT COLLATE NOCASE PRIMARY KEY NOT NULL", "BLOB PRIMARY KEY NOT NULL"]),
+    ];
+    let mut schema = String::new();
+    for (table, key) in ["a", "b"].into_iter().zip(keys) {
+        let [x, t, r, b] = [one(&numbers), one(&texts), one(&numbers), one(&any)];
+        let generated = if table == "a" { ", g TEXT AS (lower(t))" } else { "" };
+        let rowid = one(&["", " WITHOUT ROWID"]);
+        schema += &format!("CREATE TABLE {table} (id {key}, x {x}, t {t}, r {r}, b {b}{generated}){rowid};");
+    }
+    let [x, t, r, b, id] = [one(&["INTEGER", "INT", ""]), one(&texts), one(&numbers), one(&any), one(&numbers)];
+    let (order, rowid) = (one(&["x, t", "t, x"]), one(&["", " WITHOUT ROWID"]));
+    schema += &format!(
+        "CREATE TABLE c (x {x} NOT NULL, t {t} NOT NULL, r {r}, b {b}, id {id}, PRIMARY KEY ({order})){rowid};"
+    );
+    for table in ["a", "b", "c"] {
+        for n in 0..2 {
+            let columns = one(&["x", "t", "t, x", "x DESC, r", "lower(t)", "r COLLATE NOCASE", "b"]);
+            let some = one(&["", "", " WHERE x > 0", " WHERE t IS NOT NULL"]);
+            schema += &format!("CREATE INDEX {table}{n} ON {table} ({columns}){some};");
+        }
+        schema += &format!("SELECT crsql_as_crr('{table}');");
+    }
+    schema + &SCHEMA[SCHEMA.find("CREATE VIEW v").unwrap()..]
+}
+
 const COLUMNS: [&str; 5] = ["id", "x", "t", "r", "b"];
 
 /// Few values, so that they meet; many that are equal under some affinity or collation only.

@@ -6,7 +6,7 @@ use crsql_sync::crr::Version;
 use crsql_sync::sync::{Batch, Position, Schema, Since, SubscriptionId, SubscriptionRequest, Tables};
 use fastrand::Rng;
 
-use super::generate::{Generator, SCHEMA};
+use super::generate::{Generator, schema};
 use super::*;
 
 #[cfg(target_family = "wasm")]
@@ -76,7 +76,8 @@ fn after_every_write_a_subscription_has_the_rows_that_its_queries_read_if_they_a
     for seed in 0..seeds {
         let mut rng = Rng::with_seed(seed ^ 0x1dea);
         let mut generator = Generator::new(seed + 1_000_000);
-        let mut full = replica(SCHEMA);
+        let schema = schema(seed);
+        let mut full = replica(&schema);
         let mut log = generator.rows();
         log.iter().for_each(|row| write(&mut full, row));
         let mut subscribers: Vec<Subscriber> = (0..rng.usize(1..4))
@@ -84,7 +85,7 @@ fn after_every_write_a_subscription_has_the_rows_that_its_queries_read_if_they_a
                 name: format!("s{i}"),
                 queries: (0..rng.usize(1..3)).map(|_| query(&generator.query())).collect(),
                 seen: None,
-                copy: replica(SCHEMA),
+                copy: replica(&schema),
                 told: Version::ZERO,
             })
             .collect();

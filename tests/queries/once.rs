@@ -2,7 +2,7 @@
 
 use crsql_sync::sync::SqlError;
 
-use super::generate::{Generator, SCHEMA};
+use super::generate::{Generator, schema};
 use super::*;
 
 #[cfg(target_family = "wasm")]
@@ -17,15 +17,15 @@ fn send(full: &mut Replica, queries: &[Sql], copy: &mut Replica) -> Result<usize
     Ok(rows.len())
 }
 
-fn filled(rows: &[String]) -> Replica {
-    let mut full = replica(SCHEMA);
+fn filled(schema: &str, rows: &[String]) -> Replica {
+    let mut full = replica(schema);
     rows.iter().for_each(|row| write(&mut full, row));
     full
 }
 
 /// How the partial copy's answer differs from the full one's; `None` if not.
-fn difference(rows: &[String], sql: &str) -> Option<String> {
-    let (mut full, mut copy) = (filled(rows), replica(SCHEMA));
+fn difference(schema: &str, rows: &[String], sql: &str) -> Option<String> {
+    let (mut full, mut copy) = (filled(schema, rows), replica(schema));
     let sent = match send(&mut full, &[query(sql)], &mut copy) {
         Ok(sent) => sent,
         Err(error) => return Some(error.to_string()),
@@ -43,13 +43,13 @@ fn random_queries_are_answered_alike_by_a_copy_that_holds_what_they_read() {
     for seed in 0..seeds {
         let mut generator = Generator::new(seed);
         let mut rows = generator.rows();
-        let sql = generator.query();
-        if let Some(mut found) = difference(&rows, &sql) {
+        let (schema, sql) = (schema(seed), generator.query());
+        if let Some(mut found) = difference(&schema, &rows, &sql) {
             // Leave out what is not needed for it.
             let mut at = 0;
             while at < rows.len() {
                 let row = rows.remove(at);
-                match difference(&rows, &sql) {
+                match difference(&schema, &rows, &sql) {
                     Some(still) => found = still,
                     None => {
                         rows.insert(at, row);
@@ -57,7 +57,7 @@ fn random_queries_are_answered_alike_by_a_copy_that_holds_what_they_read() {
                     }
                 }
             }
-            panic!("seed {seed}\n{sql}\n{}\n{found}", rows.join(";\n"));
+            panic!("seed {seed}\n{schema}\n{sql}\n{}\n{found}", rows.join(";\n"));
         }
     }
 }

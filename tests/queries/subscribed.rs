@@ -3,7 +3,7 @@
 use crsql_sync::sync::{Batch, Position, Request, Since, SubscriptionId, SubscriptionRequest};
 use fastrand::Rng;
 
-use super::generate::{Generator, SCHEMA};
+use super::generate::{Generator, schema};
 use super::*;
 
 #[cfg(target_family = "wasm")]
@@ -121,7 +121,7 @@ fn a_copy_stays_in_step_with_its_queries_through_writes_on_both_sides_lost_answe
     for seed in 0..seeds {
         let mut rng = Rng::with_seed(seed ^ 0x5eed);
         let mut generator = Generator::new(seed);
-        let mut pair = Pair::new(SCHEMA);
+        let mut pair = Pair::new(&schema(seed));
         pair.page = Page { changes: rng.usize(1..40), bytes: usize::MAX };
         for name in 0..rng.usize(1..4) {
             let queries = (0..rng.usize(1..3)).map(|_| query(&generator.query())).collect();

@@ -92,7 +92,12 @@ export type Identity = { credentials: Credentials } | { error: string };
 export type Credentials = Record<string, string> | { headers: Record<string, string>; principal: string };
 
 /** From the worker to a page, without being asked. */
-export type FromWorker = Restarted | Who;
+export type FromWorker = Restarted | Who | Hold;
+
+/** A newer worker is about to take over: ask nothing for a moment, or until it has. */
+export interface Hold {
+  type: "crsql-sync:hold";
+}
 
 /** The tag of background `sync` events. */
 export const SYNC_TAG = "crsql-sync";

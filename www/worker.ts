@@ -14,7 +14,7 @@ import type { Authorize, SyncWorkerConfig as EngineConfig, UpstreamHeaders } fro
 import type { EngineRequest } from "crsql-sync:glue";
 import { engineConfig, normalizePrefix } from "./engine/config.js";
 import { Engine } from "./engine/engine.js";
-import { type Asked, type Done, type Hello, PROTOCOL, type Restarted, SYNC_TAG, type ToWorker } from "./messages.js";
+import { type Asked, type Done, type FromWorker, type Hello, PROTOCOL, SYNC_TAG, type ToWorker } from "./messages.js";
 import { sleep } from "./time.js";
 import { Questions } from "./worker/questions.js";
 import { WasmFile } from "./worker/wasm.js";
@@ -52,7 +52,7 @@ export function installSyncWorker(config: SyncWorkerConfig = {}): void {
   const identity = asks ? askPages : upstreamHeaders;
   const prefix = normalizePrefix(config.prefix ?? "/sync");
   const wasm = new WasmFile(new URL(wasmUrl ?? new URL(__WASM_FILE__, HERE), self.location.href));
-  const engine = new Engine(wasm, engineConfig({ ...rest, ...(identity ? { upstreamHeaders: identity } : {}) }, prefix), authorize, () => void announceRestart());
+  const engine = new Engine(wasm, engineConfig({ ...rest, ...(identity ? { upstreamHeaders: identity } : {}) }, prefix), authorize, () => void tellPages({ type: "crsql-sync:restarted" }));
   let backgroundSync: Promise<void> | undefined;
 
   const handle = (request: EngineRequest): Promise<Response> => {
@@ -81,7 +81,8 @@ export function installSyncWorker(config: SyncWorkerConfig = {}): void {
         return reply({ type: "crsql-sync:hello", protocol: PROTOCOL, version: __VERSION__, wasm: wasm.name, started: performance.timeOrigin, prefix, asks });
       case "crsql-sync:drain":
         engine.drain();
-        return reply({ type: "crsql-sync:done" });
+        event.waitUntil(tellPages({ type: "crsql-sync:hold" }).then(() => reply({ type: "crsql-sync:done" })));
+        return;
       case "crsql-sync:wake":
         return event.waitUntil(engine.wake());
       case "crsql-sync:activate":
@@ -130,8 +131,7 @@ async function registerBackgroundSync(): Promise<void> {
   }
 }
 
-async function announceRestart(): Promise<void> {
-  const message: Restarted = { type: "crsql-sync:restarted" };
+async function tellPages(message: FromWorker): Promise<void> {
   for (const client of await self.clients.matchAll({ includeUncontrolled: true })) client.postMessage(message);
 }
 

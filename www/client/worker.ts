@@ -18,6 +18,8 @@ export interface WorkerOptions {
 }
 
 const ANSWER_MS = 10_000;
+/** How long requests wait while a newer worker takes over. */
+const HOLD_MS = 3_000;
 
 export class WorkerHost implements Host {
   readonly mode = "worker";
@@ -25,6 +27,8 @@ export class WorkerHost implements Host {
   readonly #hello: Hello;
   /** A worker took over that this page does not understand. */
   #mismatch: SyncError | undefined;
+  /** Pending while a newer worker takes over: browsers wait for a moment at which no page asks the old one for anything. */
+  #held: Promise<unknown> | undefined;
 
   private constructor(registration: ServiceWorkerRegistration, hello: Hello) {
     this.#registration = registration;
@@ -32,6 +36,9 @@ export class WorkerHost implements Host {
     // Messages wait until the page is read, unless they are asked for.
     navigator.serviceWorker.startMessages();
     navigator.serviceWorker.addEventListener("controllerchange", () => void this.#greetNext());
+    navigator.serviceWorker.addEventListener("message", ({ data }: MessageEvent<FromWorker | undefined>) => {
+      if (data?.type === "crsql-sync:hold") this.#held = before(HOLD_MS, controllerChange());
+    });
   }
 
   /** Registers the worker if need be, and waits until this page's requests go to it. */
@@ -51,11 +58,13 @@ export class WorkerHost implements Host {
   }
 
   async fetch(url: URL, asking: Asking): Promise<Response> {
+    await this.#held;
     if (this.#mismatch) throw this.#mismatch;
     return fetch(url, asking);
   }
 
   async ask(url: URL, asking: Asking): Promise<Response> {
+    await this.#held;
     if (this.#mismatch) throw this.#mismatch;
     const { controller } = navigator.serviceWorker;
     return (controller && (await byMessage(controller, url, asking))) || this.fetch(url, asking);
@@ -101,8 +110,8 @@ export class WorkerHost implements Host {
   }
 
   /**
-   * Lets a waiting worker take over, and resolves when it has. The old one closes its streams first: browsers keep a
-   * worker for five minutes while it has one open. One that is still being installed is waited for. False when there
+   * Lets a waiting worker take over, and resolves when it has. The old one closes its streams first, and has pages hold back what they
+   * would ask it: browsers keep a worker for five minutes while it has something to do. One that is still being installed is waited for. False when there
    * is none.
    */
   async applyUpdate(): Promise<boolean> {
@@ -110,7 +119,7 @@ export class WorkerHost implements Host {
     if (installing && active) await installed(installing);
     const { waiting } = this.#registration;
     if (!waiting) return false;
-    const taken = new Promise((resolve) => navigator.serviceWorker.addEventListener("controllerchange", resolve, { once: true }));
+    const taken = controllerChange();
     if (active) await ask(active, { type: "crsql-sync:drain" }, ANSWER_MS);
     post(waiting, { type: "crsql-sync:activate" });
     if ((await before(ANSWER_MS, taken)) === undefined) {
@@ -142,6 +151,10 @@ export async function unregister(): Promise<boolean> {
     if (worker && (await greet(worker))) found = (await registration.unregister()) || found;
   }
   return found;
+}
+
+function controllerChange(): Promise<unknown> {
+  return new Promise((resolve) => navigator.serviceWorker.addEventListener("controllerchange", resolve, { once: true }));
 }
 
 function serviceWorkers(): ServiceWorkerContainer {

@@ -123,7 +123,9 @@ impl Subscription {
     /// Writes down the next answer: the rows that it brings, and those that it says left. `is_told` says that the holder
     /// itself named the number that it follows on. False where another answer was given since it was found.
     pub(super) fn give(&self, conn: &Connection, answer: &Given<'_>, now: i64) -> Result<bool, Error> {
-        conn.execute_batch(TABLES)?;
+        if self.record.is_none() {
+            conn.execute_batch(TABLES)?;
+        }
         let next = self.next();
         if find(conn, &self.id)? != self.record {
             return Ok(false);

@@ -6,6 +6,7 @@
 // Prints the new file name.
 import { createHash } from "node:crypto";
 import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { Reader } from "./wasm-reader.mjs";
 
 const pkg = process.argv[2];
 const plain = "crsql_sync_bg.wasm";
@@ -36,36 +37,22 @@ console.log(hashed);
 /** The module with other names for the functions that it imports. */
 function renameImports(bytes, names) {
   const IMPORTS = 2;
-  let at = 8;
-  const number = () => {
-    for (let value = 0, shift = 0; ; shift += 7) {
-      const byte = bytes[at++];
-      value += (byte & 127) * 2 ** shift;
-      if (byte < 128) return value;
+  const reader = new Reader(bytes);
+  for (const { kind, start, end } of reader.sections()) {
+    if (kind !== IMPORTS) continue;
+    const count = reader.number();
+    const section = [leb(count)];
+    for (let left = count; left > 0; left--) {
+      const module = reader.vector();
+      const name = Buffer.from(names.get(reader.vector().toString()));
+      const kind = reader.byte();
+      if (kind !== 0) throw new Error("the module imports something else than functions");
+      section.push(leb(module.length), module, leb(name.length), name, leb(kind), leb(reader.number()));
     }
-  };
-  while (bytes[at] !== IMPORTS) {
-    at++;
-    const size = number();
-    at += size;
+    const content = Buffer.concat(section);
+    return Buffer.concat([bytes.subarray(0, start), leb(IMPORTS), leb(content.length), content, bytes.subarray(end)]);
   }
-  const start = at++;
-  const end = number() + at;
-  const count = number();
-  const section = [leb(count)];
-  const text = () => {
-    const length = number();
-    return bytes.subarray(at, (at += length));
-  };
-  for (let left = count; left > 0; left--) {
-    const module = text();
-    const name = Buffer.from(names.get(text().toString()));
-    const kind = bytes[at++];
-    if (kind !== 0) throw new Error("the module imports something else than functions");
-    section.push(leb(module.length), module, leb(name.length), name, leb(kind), leb(number()));
-  }
-  const content = Buffer.concat(section);
-  return Buffer.concat([bytes.subarray(0, start), leb(IMPORTS), leb(content.length), content, bytes.subarray(end)]);
+  return bytes;
 }
 
 /** A number as the format writes it. */

@@ -6,6 +6,7 @@
 // whose names do not tell: handlers, drop glue, whatever calls the same functions. Whichever has most in common with what was
 // placed last comes next.
 import { readFileSync, writeFileSync } from "node:fs";
+import { Reader } from "./wasm-reader.mjs";
 
 /** Functions are compared by their runs of this many bytes. */
 const RUN = 6;
@@ -28,28 +29,11 @@ writeFileSync(file, Buffer.concat([...rest, names(order(functions), first)]));
 function read(bytes) {
   const functions = [];
   const rest = [bytes.subarray(0, 8)];
-  let at = 8;
-  const number = () => {
-    for (let value = 0, shift = 0; ; shift += 7) {
-      const byte = bytes[at++];
-      value += (byte & 127) * 2 ** shift;
-      if (byte < 128) return value;
-    }
-  };
-  while (at < bytes.length) {
-    const start = at;
-    const kind = bytes[at++];
-    const size = number();
-    const end = at + size;
+  const reader = new Reader(bytes);
+  for (const { kind, start, at, end } of reader.sections()) {
     const isNames = kind === CUSTOM && bytes.toString("latin1", at, at + 5) === "\u0004name";
     if (!isNames) rest.push(bytes.subarray(start, end));
-    if (kind === CODE) {
-      for (let left = number(); left > 0; left--) {
-        const length = number();
-        functions.push(bytes.subarray(at, (at += length)));
-      }
-    }
-    at = end;
+    if (kind === CODE) for (let left = reader.number(); left > 0; left--) functions.push(reader.vector());
   }
   return { functions, rest };
 }

@@ -6,42 +6,28 @@
 // compressed alone, so the groups come to more than the module does.
 import { readFileSync } from "node:fs";
 import { gzipSync } from "node:zlib";
+import { Reader } from "./wasm-reader.mjs";
 
 const bytes = readFileSync(process.argv[2]);
-const [CODE, DATA] = [10, 11];
-
-let at = 0;
-const number = () => {
-  for (let value = 0, shift = 0; ; shift += 7) {
-    const byte = bytes[at++];
-    value += (byte & 127) * 2 ** shift;
-    if (byte < 128) return value;
-  }
-};
-const text = () => {
-  const length = number();
-  return bytes.toString("utf8", at, (at += length));
-};
+const [CUSTOM, CODE, DATA] = [0, 10, 11];
+/** The part of the custom section `name` that has those of functions. */
+const FUNCTIONS = 1;
 
 const sections = new Map();
-for (at = 8; at < bytes.length; ) {
-  const kind = bytes[at++];
-  const size = number();
-  const end = at + size;
-  sections.set(kind === 0 ? text() : kind, { at, end });
-  at = end;
+const all = new Reader(bytes);
+for (const { kind, end } of all.sections()) {
+  const name = kind === CUSTOM ? all.vector().toString() : kind;
+  sections.set(name, { at: all.at, end });
 }
+const content = (name) => bytes.subarray(sections.get(name).at, sections.get(name).end);
 
 const imported = WebAssembly.Module.imports(new WebAssembly.Module(bytes)).filter(({ kind }) => kind === "function").length;
 
 const names = new Map();
 if (!sections.has("name")) throw new Error("the module has no names");
-for (at = sections.get("name").at; at < sections.get("name").end; ) {
-  const kind = bytes[at++];
-  const size = number();
-  const end = at + size;
-  if (kind === 1) for (let left = number(); left > 0; left--) names.set(number(), text());
-  at = end;
+const named = new Reader(content("name"), 0);
+for (const { kind } of named.sections()) {
+  if (kind === FUNCTIONS) for (let left = named.number(); left > 0; left--) names.set(named.number(), named.vector().toString());
 }
 
 /** The room of a function of ours, the crate of another one; of what is compiled for a type, that of the type. */
@@ -54,15 +40,13 @@ function group(name) {
 }
 
 const groups = new Map();
-at = sections.get(CODE).at;
-for (let count = number(), index = imported; index < imported + count; index++) {
-  const size = number();
+const code = new Reader(content(CODE), 0);
+for (let count = code.number(), index = imported; index < imported + count; index++) {
   const of = group(names.get(index) ?? "?");
   if (!groups.has(of)) groups.set(of, []);
-  groups.get(of).push(bytes.subarray(at, at + size));
-  at += size;
+  groups.get(of).push(code.vector());
 }
-groups.set("data", [bytes.subarray(sections.get(DATA).at, sections.get(DATA).end)]);
+groups.set("data", [content(DATA)]);
 
 const rows = [...groups].map(([of, parts]) => {
   const all = Buffer.concat(parts);

@@ -7,7 +7,7 @@ mod common;
 
 use common::histories::{SCHEMA, TABLES, statement};
 use common::replicas::{add, replica, sql, with_schema};
-use common::star::{client, client_with, hold_back, pull, push, take_back, versions};
+use common::star::{client, client_with, hold_back, pull, push, rows, take_back, versions};
 use crsql_sync::crr::{SiteId, Version};
 use crsql_sync::sync::{
     Clock, DiscardError, Page, Position, QueriesRequest, Range, Replica, Since, Sql, SubscriptionId,
@@ -20,12 +20,6 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 
 #[cfg(target_family = "wasm")]
 wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_service_worker);
-
-fn rows(replica: &mut Replica) -> String {
-    sql(replica, "SELECT group_concat(concat_ws(':', id, title, done), ' ' ORDER BY id) FROM todo")
-        .replace(['[', ']', '"'], "")
-        .replace("title of ", "")
-}
 
 /// Writes something that the hub refuses and the user gives up.
 fn write_in_vain(client: &mut Replica, hub: &Replica, statement: &str) {

@@ -6,7 +6,7 @@
 mod common;
 
 use common::replicas::{TODO, add, replica, sql};
-use common::star::{client, copy, hold_back, pull, push, refusal, retry, versions};
+use common::star::{client, copy, hold_back, pull, push, refusal, retry, rows, versions};
 use crsql_sync::crr::Version;
 use crsql_sync::sync::{
     Batch, DISCARDED, Outgoing, Page, Range, Replica, Schema, Since, VersionsRequest, Wanted, WhenUnsent,
@@ -16,12 +16,6 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 
 #[cfg(target_family = "wasm")]
 wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_service_worker);
-
-fn rows(replica: &mut Replica) -> String {
-    sql(replica, "SELECT group_concat(concat_ws(':', id, title, done), ' ' ORDER BY id) FROM todo")
-        .replace(['[', ']', '"'], "")
-        .replace("title of ", "")
-}
 
 fn outgoing(client: &mut Replica, hub: &Replica, page: Page) -> Batch {
     let acknowledged = client.acknowledged(hub.site()).unwrap();

@@ -4,7 +4,14 @@ use crsql_sync::crr::{SiteId, Version};
 use crsql_sync::sync::{Batch, Clock, Outgoing, Page, Range, Ranges, Refusal, Replica, Request};
 use rusqlite::Connection;
 
-use super::replicas::{TODO, with_schema};
+use super::replicas::{TODO, sql, with_schema};
+
+/// The list, as `ID:TITLE:DONE`.
+pub fn rows(replica: &mut Replica) -> String {
+    sql(replica, "SELECT group_concat(concat_ws(':', id, title, done), ' ' ORDER BY id) FROM todo")
+        .replace(['[', ']', '"'], "")
+        .replace("title of ", "")
+}
 
 /// A client of `hub`.
 pub fn client(hub: &Replica) -> Replica {

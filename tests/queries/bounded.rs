@@ -5,7 +5,7 @@ use crsql_sync::crr::Version;
 use crsql_sync::sync::{Error, Filter, Position, RowFilters, SqlError};
 use fastrand::Rng;
 
-use super::filtered::{TASKS, compiled, filters, seeds, tasks, visible};
+use super::filtered::{TASKS, compiled, filters, tasks, visible};
 use super::generate::{Generator, SCHEMA};
 use super::incremental::{ask_for, asking_as, id, rows, runs};
 use super::*;

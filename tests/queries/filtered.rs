@@ -61,11 +61,6 @@ pub(super) fn visible(full: &Replica, filters: &[(&'static str, String)]) -> Rep
     copy
 }
 
-pub(super) fn seeds(fewest: u64, most: u64) -> u64 {
-    let asked = std::env::var("CRSQL_QUERIES").ok().and_then(|seeds| seeds.parse().ok());
-    asked.unwrap_or(if cfg!(target_family = "wasm") { fewest } else { most })
-}
-
 #[test]
 fn random_queries_within_random_filters_are_answered_as_by_a_copy_of_those_rows() {
     let mut hidden = 0;

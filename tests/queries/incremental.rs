@@ -68,12 +68,8 @@ struct Subscriber {
 
 #[test]
 fn after_every_write_a_subscription_has_the_rows_that_its_queries_read_if_they_are_run() {
-    let seeds = std::env::var("CRSQL_QUERIES")
-        .ok()
-        .and_then(|seeds| seeds.parse().ok())
-        .unwrap_or(if cfg!(target_family = "wasm") { 15 } else { 150 });
     let (mut asked, mut run, mut silent) = (0, 0, 0);
-    for seed in 0..seeds {
+    for seed in 0..seeds(15, 150) {
         let mut rng = Rng::with_seed(seed ^ 0x1dea);
         let mut generator = Generator::new(seed + 1_000_000);
         let schema = schema(seed);

@@ -20,6 +20,12 @@ use std::time::Duration;
 #[cfg(target_family = "wasm")]
 wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_service_worker);
 
+/// How many seeds to play: as many as `CRSQL_QUERIES` says, or else the fewest in a browser and the most natively.
+fn seeds(fewest: u64, most: u64) -> u64 {
+    let asked = std::env::var("CRSQL_QUERIES").ok().and_then(|seeds| seeds.parse().ok());
+    asked.unwrap_or(if cfg!(target_family = "wasm") { fewest } else { most })
+}
+
 fn query(sql: &str) -> Sql {
     Sql { sql: sql.to_owned(), params: Vec::new() }
 }

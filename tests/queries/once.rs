@@ -36,11 +36,7 @@ fn difference(schema: &str, rows: &[String], sql: &str) -> Option<String> {
 
 #[test]
 fn random_queries_are_answered_alike_by_a_copy_that_holds_what_they_read() {
-    let seeds = std::env::var("CRSQL_QUERIES")
-        .ok()
-        .and_then(|seeds| seeds.parse().ok())
-        .unwrap_or(if cfg!(target_family = "wasm") { 200 } else { 2_000 });
-    for seed in 0..seeds {
+    for seed in 0..seeds(200, 2_000) {
         let mut generator = Generator::new(seed);
         let mut rows = generator.rows();
         let (schema, sql) = (schema(seed), generator.query());

@@ -114,11 +114,7 @@ impl Pair {
 
 #[test]
 fn a_copy_stays_in_step_with_its_queries_through_writes_on_both_sides_lost_answers_and_short_pages() {
-    let seeds = std::env::var("CRSQL_QUERIES")
-        .ok()
-        .and_then(|seeds| seeds.parse().ok())
-        .unwrap_or(if cfg!(target_family = "wasm") { 40 } else { 300 });
-    for seed in 0..seeds {
+    for seed in 0..seeds(40, 300) {
         let mut rng = Rng::with_seed(seed ^ 0x5eed);
         let mut generator = Generator::new(seed);
         let mut pair = Pair::new(&schema(seed));

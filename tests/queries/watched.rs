@@ -87,11 +87,8 @@ fn a_key_that_is_stored_in_another_form_than_it_is_asked_for_has_its_whole_table
 
 #[test]
 fn a_result_that_no_change_concerns_stays_as_it_is_through_random_writes_and_merges() {
-    let seeds = std::env::var("CRSQL_QUERIES")
-        .ok()
-        .and_then(|seeds| seeds.parse().ok())
-        .unwrap_or(if cfg!(target_family = "wasm") { 30 } else { 100 });
     let (mut by_row, mut kept) = (0, 0);
+    let seeds = seeds(30, 100);
     for seed in 0..seeds {
         let mut generator = Generator::new(seed);
         let mut rng = Rng::with_seed(seed);

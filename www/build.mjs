@@ -57,7 +57,8 @@ async function library(entry, file, { outDir = pkg, format = "es", define: more 
       target: "es2022",
       minify: true,
       lib: { entry: path.join(www, entry), formats: [format], name: "crsqlSync", fileName: () => file },
-      rolldownOptions: { external },
+      // Whole: for an ES module Vite would keep white space, and annotations that tree shaking may need. These files need none.
+      rolldownOptions: { external, output: { minify: true } },
     },
   });
 }

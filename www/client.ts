@@ -17,13 +17,16 @@
 import { Database } from "./client/database.js";
 import { SyncError } from "./client/errors.js";
 import { type Host, type Mode, ServerHost } from "./client/host.js";
-import type { Auth } from "./client/http.js";
+import type { FileOptions } from "./client/file.js";
+import { type Auth, Http } from "./client/http.js";
+import type { Created } from "./client/operations.js";
 import { WorkerHost, type WorkerOptions } from "./client/worker.js";
 import type { PageOptions } from "./page.js";
 
 export { type Batch, type Change, type ChangeTuple, type Clock, type Piece, readChanges } from "./client/changes.js";
 export type { Database, Result, Statement } from "./client/database.js";
 export { type ClientErrorCode, type Problem, SyncError, type SyncErrorDetails } from "./client/errors.js";
+export type { FileOptions } from "./client/file.js";
 export type { Mode } from "./client/host.js";
 export type { Auth } from "./client/http.js";
 export type { Credentials } from "./messages.js";
@@ -73,10 +76,9 @@ const WITHOUT_WORKER = ["no_service_worker", "not_controlled"];
 
 /** Gets hold of whoever answers, and opens the database, which is created if it is not there. */
 export async function connect(options: ConnectOptions): Promise<Database> {
-  const { url = "/sync", dbid, schema, auth, partial, signal } = options;
+  const { dbid, schema, auth, partial, signal } = options;
   const host = await findHost(options);
-  const base = new URL(`${url.replace(/\/+$/, "")}/${encodeURIComponent(dbid)}`, location.href);
-  const database = new Database(dbid, schema, host, base, auth, partial);
+  const database = new Database(dbid, schema, host, baseOf(options), auth, partial);
   try {
     signal?.throwIfAborted();
     await database.create(signal ? { signal } : {});
@@ -90,7 +92,26 @@ export async function connect(options: ConnectOptions): Promise<Database> {
   return database;
 }
 
-async function findHost(options: ConnectOptions): Promise<Host> {
+/**
+ * Makes a database of a file, such as `exportFile` gave: all of it, or nothing. It goes on as a copy of its own. Fails with the
+ * code `database_exists` where there is a database of that name. Needs the worker's setting `files`.
+ */
+export async function importFile(content: Blob, options: Omit<ConnectOptions, "schema" | "partial"> & FileOptions): Promise<Created> {
+  const { auth, signal } = options;
+  const host = await findHost(options);
+  try {
+    const file = { content, options };
+    return await new Http(host, baseOf(options), auth).call<Created>({ method: "PUT", path: "/file", file, signal, writes: true, once: true });
+  } finally {
+    host.close();
+  }
+}
+
+function baseOf({ url = "/sync", dbid }: Pick<ConnectOptions, "url" | "dbid">): URL {
+  return new URL(`${url.replace(/\/+$/, "")}/${encodeURIComponent(dbid)}`, location.href);
+}
+
+async function findHost(options: Omit<ConnectOptions, "schema">): Promise<Host> {
   const { mode, worker = "/crsql-sync-sw.js" } = options;
   if (mode === "server") return new ServerHost();
   if (mode === "page") return openInPage(options);
@@ -104,7 +125,7 @@ async function findHost(options: ConnectOptions): Promise<Host> {
   }
 }
 
-async function openInPage({ url = "/sync", page = {}, signal }: ConnectOptions): Promise<Host> {
+async function openInPage({ url = "/sync", page = {}, signal }: Omit<ConnectOptions, "schema">): Promise<Host> {
   // Most pages never need it.
   const { openPage } = await import("./page.js");
   return openPage(new URL(url, location.href).pathname, page, signal);

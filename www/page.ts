@@ -9,7 +9,7 @@ import type { Credentials, UpstreamRequest } from "crsql-sync:engine";
 import { SyncError } from "./client/errors.js";
 import type { Host } from "./client/host.js";
 import type { Auth } from "./client/http.js";
-import type { Asking } from "./client/question.js";
+import type { Asking, Fetching } from "./client/question.js";
 import { engineConfig, normalizePrefix } from "./engine/config.js";
 import { Engine } from "./engine/engine.js";
 
@@ -63,8 +63,8 @@ class User implements Host {
     this.#leave = leave;
   }
 
-  fetch(url: URL, asking: Asking): Promise<Response> {
-    return this.#page.fetch(url, asking);
+  fetch(url: URL, fetching: Fetching): Promise<Response> {
+    return this.#page.fetch(url, fetching);
   }
 
   ask(url: URL, asking: Asking): Promise<Response> {
@@ -109,7 +109,7 @@ class PageHost {
     const url = new URL(wasmUrl ?? new URL(__WASM_FILE__, import.meta.url), location.href);
     const compile = () => compileFrom(url);
     const upstreamHeaders = (request: UpstreamRequest) => this.#identify(request);
-    this.#engine = new Engine({ compile }, engineConfig({ ...config, upstreamHeaders }, prefix), undefined, () => this.restarts.dispatchEvent(new Event("restart")));
+    this.#engine = new Engine({ compile }, engineConfig({ ...config, upstreamHeaders, files: true }, prefix), undefined, () => this.restarts.dispatchEvent(new Event("restart")));
     this.#release = release;
     const { signal } = this.#ended;
     addEventListener("error", (event) => this.#engine.onUncaught(event.error), { signal });
@@ -128,9 +128,9 @@ class PageHost {
     }
   }
 
-  async fetch(url: URL, asking: Asking): Promise<Response> {
-    const response = await this.#engine.handle(new Request(url, asking));
-    asking.signal?.throwIfAborted();
+  async fetch(url: URL, fetching: Fetching): Promise<Response> {
+    const response = await this.#engine.handle(new Request(url, fetching));
+    fetching.signal?.throwIfAborted();
     if (response.type === "error") throw new TypeError("The engine gave no answer.");
     return response;
   }

@@ -146,6 +146,7 @@ describe("the page client", () => {
     respond = (_, response) => json(response, 200, {});
     const batch = { protocol: 1, from: SITE, changes: [] };
     await db.getChanges({ since: `${SITE}.1`, limit: 5 });
+    await db.getChangesForQueries([["SELECT * FROM t WHERE a = ?", [1n]], "SELECT 1"], { schema: SCHEMA });
     await db.requestChanges({ versions: { [SITE]: [[1, 2]] } });
     await db.applyChanges(batch);
     await db.migrate("CREATE TABLE …", { allowDestructive: ["t.a"] });
@@ -154,6 +155,7 @@ describe("the page client", () => {
       requests.map(({ method, url, body }) => [method, url, body]),
       [
         ["GET", `/sync/a.b/changes?since=${SITE}.1&limit=5`, ""],
+        ["POST", "/sync/a.b/changes/query", { queries: [{ sql: "SELECT * FROM t WHERE a = ?", params: [{ $int: "1" }] }, { sql: "SELECT 1", params: [] }], schema: SCHEMA }],
         ["POST", "/sync/a.b/changes/request", { versions: { [SITE]: [[1, 2]] } }],
         ["POST", "/sync/a.b/changes", batch],
         ["POST", "/sync/a.b/migrate", { schema: "CREATE TABLE …", allow_destructive: ["t.a"] }],

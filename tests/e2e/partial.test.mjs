@@ -202,4 +202,19 @@ describe("a partial copy", () => {
     }, SCHEMA);
     assert.deepEqual(codes, ["database_exists", "invalid_request", "complete", 1]);
   });
+
+  test("can be made by hand: the rows of queries go from one database to another as a batch", async () => {
+    const copied = await stage.page.evaluate(async ([schema, query]) => {
+      const { lib } = globalThis;
+      const server = await lib.connect({ dbid: "stage", schema, mode: "server" });
+      const batch = await server.getChangesForQueries([[query, ["ann"]]]);
+      const mine = await lib.connect({ dbid: "by-hand", schema, worker: "/crsql-sync-sw.js?upstream=/sync" });
+      await mine.applyChanges(batch);
+      return [await mine.query(query, ["ann"]), await server.query(query, ["ann"]), await mine.query("SELECT * FROM member")];
+    }, [SCHEMA, TASKS_OF]);
+    const [mine, theirs, members] = copied;
+    assert.ok(mine.length > 0);
+    assert.deepEqual(mine, theirs);
+    assert.deepEqual([...new Set(members.map(({ person }) => person))], ["ann"]);
+  });
 });

@@ -1,5 +1,6 @@
 import type { Batch } from "./changes.js";
 import { SyncError } from "./errors.js";
+import { type FileOptions, SQLITE, counted } from "./file.js";
 import type { Host, Mode } from "./host.js";
 import { type Auth, type Call, Http } from "./http.js";
 import { type LiveState, type LiveStore, LiveQuery, type Run, UNKNOWN } from "./live.js";
@@ -211,6 +212,14 @@ export class Database {
     return this.#call<Batch>({ method: "POST", path: "/changes/request", body: request }, options);
   }
 
+  /**
+   * The rows that queries read, with whatever else of replicated tables a copy needs to come to the same result: whole, as changes.
+   * `schema` as for {@link getChanges}.
+   */
+  getChangesForQueries(queries: string | readonly Statement[], { schema, ...options }: CallOptions & { schema?: string } = {}): Promise<Batch> {
+    return this.#call<Batch>({ method: "POST", path: "/changes/query", body: { queries: toJson(queries), schema } }, options);
+  }
+
   /** Merges a batch. Doing it again changes nothing. */
   applyChanges(batch: Batch, options: CallOptions = {}): Promise<Applied> {
     return this.#call<Applied>({ method: "POST", path: "/changes", body: batch, writes: true }, options);
@@ -219,6 +228,12 @@ export class Database {
   /** What the database says about itself; with `clock` also all the transactions that it holds. */
   getStatus({ clock, ...options }: CallOptions & { clock?: boolean } = {}): Promise<StatusDocument> {
     return this.#call<StatusDocument>({ path: "/status", query: { clock } }, options);
+  }
+
+  /** The database as a file, as it is now, which any SQLite reads. Needs the worker's setting `files`. */
+  async exportFile(options: FileOptions = {}): Promise<Blob> {
+    const { body, length } = await this.#http.open({ path: "/file", signal: this.#signal(options) }, SQLITE);
+    return new Response(counted(body, length, options), { headers: { "content-type": SQLITE } }).blob();
   }
 
   // The link to the upstream.
@@ -355,9 +370,14 @@ export class Database {
   }
 
   async #call<T>(call: Call, options: CallOptions): Promise<T> {
-    const signal = options.signal ? AbortSignal.any([options.signal, this.#closed.signal]) : this.#closed.signal;
-    signal.throwIfAborted();
-    return this.#http.call<T>({ ...call, signal });
+    return this.#http.call<T>({ ...call, signal: this.#signal(options) });
+  }
+
+  /** Aborted with the call or with the database; throws where either is over. */
+  #signal({ signal }: CallOptions): AbortSignal {
+    const either = signal ? AbortSignal.any([signal, this.#closed.signal]) : this.#closed.signal;
+    either.throwIfAborted();
+    return either;
   }
 }
 

@@ -1,7 +1,7 @@
 /** Who answers a page's requests: a service worker, a server, or the same core in the page itself. */
 
 import type { Auth } from "./http.js";
-import type { Asking } from "./question.js";
+import type { Asking, Fetching } from "./question.js";
 
 /** `worker`: the service worker. `page`: this page. `server`: the server at `url`, without a copy in the browser. */
 export type Mode = "worker" | "page" | "server";
@@ -9,7 +9,7 @@ export type Mode = "worker" | "page" | "server";
 export interface Host {
   readonly mode: Mode;
   /** Answers a request as `fetch` does. */
-  fetch(url: URL, asking: Asking): Promise<Response>;
+  fetch(url: URL, fetching: Fetching): Promise<Response>;
   /** The same, for a request that may be carried out twice and whose answer is no stream. */
   ask(url: URL, asking: Asking): Promise<Response>;
   /** Has `auth` say who asks the upstream of a database. */
@@ -28,8 +28,8 @@ export interface Host {
 export class ServerHost implements Host {
   readonly mode = "server";
 
-  fetch(url: URL, asking: Asking): Promise<Response> {
-    return fetch(url, asking);
+  fetch(url: URL, fetching: Fetching): Promise<Response> {
+    return fetch(url, fetching);
   }
 
   ask(url: URL, asking: Asking): Promise<Response> {

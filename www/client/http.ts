@@ -6,8 +6,9 @@
 import { type Problem, SyncError } from "./errors.js";
 import type { Credentials } from "../messages.js";
 import { sleep } from "../time.js";
+import { type Bytes, type FileOptions, SQLITE, canStream, counted } from "./file.js";
 import type { Host } from "./host.js";
-import type { Asking } from "./question.js";
+import type { Asking, Fetching } from "./question.js";
 
 /**
  * Says who the user is: headers such as `Authorization`, alone or with whose they are. Where users can change, say whose:
@@ -20,7 +21,10 @@ export interface Call {
   /** Below the database's URL, such as `/changes`. */
   path: string;
   query?: object | undefined;
+  /** Sent as JSON. */
   body?: unknown;
+  /** Sent instead, as it is. */
+  file?: { content: Blob; options: FileOptions };
   headers?: Record<string, string> | undefined;
   signal?: AbortSignal | undefined;
   /** Whether something may have been done when no answer came. */
@@ -63,12 +67,12 @@ export class Http {
     }
   }
 
-  /** Opens the answer to a call as a stream. */
-  async open(call: Call): Promise<ReadableStream<Uint8Array<ArrayBuffer>>> {
-    const response = await this.#send(call, "text/event-stream");
-    const isStream = response.headers.get("content-type")?.startsWith("text/event-stream");
-    if (!isStream || !response.body) throw foreign(response);
-    return response.body;
+  /** Opens the answer to a call as a stream, and says how long it will be where that is known. */
+  async open(call: Call, type: string): Promise<{ body: Bytes; length: number | undefined }> {
+    const response = await this.#send(call, type);
+    const { headers, body } = response;
+    if (!headers.get("content-type")?.startsWith(type) || !body) throw foreign(response);
+    return { body, length: Number(headers.get("content-length")) || undefined };
   }
 
   async #attempt<T>(call: Call): Promise<T> {
@@ -99,18 +103,19 @@ export class Http {
   }
 
   async #fetch(call: Call, accept: string, refresh: boolean): Promise<Response> {
-    const { method = "GET", path, query = {}, body, signal = null } = call;
+    const { method = "GET", path, query = {}, body, file, signal = null } = call;
     const url = new URL(this.#base);
     url.pathname += path;
     for (const [name, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(name, String(value));
     const headers = new Headers(headersOf((await this.#auth?.({ refresh })) ?? {}));
     headers.set("accept", accept);
     for (const [name, value] of Object.entries(call.headers ?? {})) headers.set(name, value);
-    if (body !== undefined) headers.set("content-type", JSON_TYPE);
+    if (file ?? body !== undefined) headers.set("content-type", file ? SQLITE : JSON_TYPE);
     signal?.throwIfAborted();
     const asking: Asking = { method, headers, signal, ...(body === undefined ? {} : { body: JSON.stringify(body) }) };
     const isWhole = accept === JSON_TYPE && !call.once;
     try {
+      if (file) return await this.#host.fetch(url, { ...asking, ...this.#upload(file) });
       return await (isWhole ? this.#host.ask(url, asking) : this.#host.fetch(url, asking));
     } catch (cause) {
       signal?.throwIfAborted();
@@ -118,6 +123,12 @@ export class Http {
       if (call.writes) throw lost(call, url.href, cause);
       throw new SyncError("unreachable", `Nobody answers at ${url}. Is the server running, and the network there?`, { cause });
     }
+  }
+
+  /** A file as a body. One that is counted on its way is a stream, which HTTP/1.1 does not know, nor does each browser. */
+  #upload({ content, options }: NonNullable<Call["file"]>): Pick<Fetching, "body" | "duplex"> {
+    if (!options.onProgress || this.#host.mode === "server" || !canStream()) return { body: content };
+    return { body: counted(content.stream(), content.size, options), duplex: "half" };
   }
 }
 

@@ -9,12 +9,19 @@ import { ask } from "../ask.js";
 import type { Answer, Asked, Question } from "../messages.js";
 import { sleep } from "../time.js";
 
-/** What {@link byMessage} takes of `fetch`'s settings. */
-export interface Asking {
+/** What is asked by `fetch`. */
+export interface Fetching {
   method: string;
   headers: Headers;
-  body?: string;
+  body?: string | Blob | ReadableStream;
+  /** Of a body that is a stream. */
+  duplex?: "half";
   signal: AbortSignal | null;
+}
+
+/** What may be asked by message, too. */
+export interface Asking extends Fetching {
+  body?: string;
 }
 
 /** How long a worker may take before it is asked, and how long it may take to say whether it has a question. */

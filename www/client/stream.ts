@@ -80,7 +80,7 @@ export class EventStream {
   /** One connection, until it ends. Throws when it breaks. */
   async #follow(lives: () => void): Promise<"ended" | "drained"> {
     const { signal } = this.#interrupt;
-    const body = await this.#http.open({ path: "/events", query: { since: this.#cursor }, signal });
+    const { body } = await this.#http.open({ path: "/events", query: { since: this.#cursor }, signal }, "text/event-stream");
     const reader = body.getReader();
     this.#handlers.opened();
     const parser = new EventParser();

@@ -6,7 +6,7 @@ import { before } from "../time.js";
 import { SyncError } from "./errors.js";
 import type { Host } from "./host.js";
 import type { Auth } from "./http.js";
-import { type Asking, byMessage } from "./question.js";
+import { type Asking, type Fetching, byMessage } from "./question.js";
 
 /** Where the worker's script is, and how far it reaches. */
 export interface WorkerOptions {
@@ -57,10 +57,10 @@ export class WorkerHost implements Host {
     return new WorkerHost(registration, hello);
   }
 
-  async fetch(url: URL, asking: Asking): Promise<Response> {
+  async fetch(url: URL, fetching: Fetching): Promise<Response> {
     await this.#held;
     if (this.#mismatch) throw this.#mismatch;
-    return fetch(url, asking);
+    return fetch(url, fetching);
   }
 
   async ask(url: URL, asking: Asking): Promise<Response> {

@@ -16,7 +16,8 @@ const manifest = {
   types: "./client.d.ts",
   bin: { "crsql-sync": "cli.mjs" },
   exports: {
-    ".": entry("client"), // what a page imports
+    ".": entry("client"), // what a page imports,
+    "./client": entry("client"), // also by its name
     "./react": entry("react"),
     "./worker": entry("worker"), // what a service worker imports
     "./worker.classic.js": "./worker.classic.js", // the same for importScripts()

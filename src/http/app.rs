@@ -2,7 +2,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::body::Body;
+use axum::extract::Request;
 use axum::handler::Handler;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, delete, get, post, put};
@@ -12,6 +13,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use tokio::sync::Semaphore;
 
 use super::auth::{Access, Authorize, Operation, Verdict};
+use super::call::Call;
 use super::events::{self, Frames, Shared, Tidings};
 use super::links::Links;
 use super::operations::{
@@ -34,7 +36,6 @@ pub struct Builder {
 }
 
 /// What every handler is given.
-#[derive(Clone)]
 pub(super) struct Settings {
     pub(super) store: Store,
     pub(super) hook: Arc<dyn Authorize>,
@@ -212,47 +213,36 @@ impl Builder {
     /// The router.
     pub fn build(self) -> Router {
         let Self { routes, settings } = self;
+        let settings = Arc::new(settings);
         let path = |operation| routes.path(operation);
         let at = |run: Run| Endpoint { settings: settings.clone(), run };
         let mut router = Router::new()
-            .route(&path(Operation::Create), put(at(|given, request| Box::pin(create::handle(given, request)))))
-            .route(&path(Operation::Migrate), post(at(|given, request| Box::pin(migrate::handle(given, request)))))
-            .route(
-                &path(Operation::GetChanges),
-                get(at(|given, request| Box::pin(get_changes::handle(given, request)))),
-            )
-            .route(&path(Operation::ApplyChanges), post(at(|given, request| Box::pin(apply::handle(given, request)))))
-            .route(
-                &path(Operation::RequestChanges),
-                post(at(|given, request| Box::pin(request::handle(given, request)))),
-            )
-            .route(
-                &path(Operation::ChangesForQueries),
-                post(at(|given, request| Box::pin(query::handle(given, request)))),
-            )
-            .route(&path(Operation::EndSubscription), delete(at(|given, request| Box::pin(query::end(given, request)))))
-            .route(&path(Operation::Verify), post(at(|given, request| Box::pin(verify::handle(given, request)))))
-            .route(&path(Operation::Events), get(at(|given, request| Box::pin(events::handle(given, request)))))
-            .route(&path(Operation::Ticket), post(at(|given, request| Box::pin(ticket::handle(given, request)))))
-            .route(&path(Operation::Status), get(at(|given, request| Box::pin(status::handle(given, request)))));
+            .route(&path(Operation::Create), put(at(|call, body| Box::pin(create::handle(call, body)))))
+            .route(&path(Operation::Migrate), post(at(|call, body| Box::pin(migrate::handle(call, body)))))
+            .route(&path(Operation::GetChanges), get(at(|call, _| Box::pin(get_changes::handle(call)))))
+            .route(&path(Operation::ApplyChanges), post(at(|call, body| Box::pin(apply::handle(call, body)))))
+            .route(&path(Operation::RequestChanges), post(at(|call, body| Box::pin(request::handle(call, body)))))
+            .route(&path(Operation::ChangesForQueries), post(at(|call, body| Box::pin(query::handle(call, body)))))
+            .route(&path(Operation::EndSubscription), delete(at(|call, _| Box::pin(query::end(call)))))
+            .route(&path(Operation::Verify), post(at(|call, body| Box::pin(verify::handle(call, body)))))
+            .route(&path(Operation::Events), get(at(|call, _| Box::pin(events::handle(call)))))
+            .route(&path(Operation::Ticket), post(at(|call, _| Box::pin(ticket::handle(call)))))
+            .route(&path(Operation::Status), get(at(|call, _| Box::pin(status::handle(call)))));
         if settings.sql {
-            router =
-                router.route(&path(Operation::Sql), post(at(|given, request| Box::pin(sql::handle(given, request)))));
+            router = router.route(&path(Operation::Sql), post(at(|call, body| Box::pin(sql::handle(call, body)))));
         }
         if settings.files {
             // The two may have been given different names.
             router = router
-                .route(&path(Operation::ExportFile), get(at(|given, request| Box::pin(file::export(given, request)))))
-                .route(&path(Operation::ImportFile), put(at(|given, request| Box::pin(file::import(given, request)))));
+                .route(&path(Operation::ExportFile), get(at(|call, _| Box::pin(file::export(call)))))
+                .route(&path(Operation::ImportFile), put(at(|call, body| Box::pin(file::import(call, body)))));
         }
         if settings.pause && settings.links.is_some() {
-            router = router.route(
-                &path(Operation::Upstream),
-                put(at(|given, request| Box::pin(upstream::handle(given, request)))),
-            );
-            let one = at(|given, request| Box::pin(subscriptions::handle(given, request)));
+            router =
+                router.route(&path(Operation::Upstream), put(at(|call, body| Box::pin(upstream::handle(call, body)))));
+            let one = at(|call, body| Box::pin(subscriptions::handle(call, body)));
             router = router
-                .route(&routes.subscriptions(), get(at(|given, request| Box::pin(subscriptions::list(given, request)))))
+                .route(&routes.subscriptions(), get(at(|call, _| Box::pin(subscriptions::list(call)))))
                 .route(&format!("{}/{{id}}", routes.subscriptions()), get(one.clone()).put(one.clone()).delete(one));
         }
         let router = router.method_not_allowed_fallback(method_not_allowed).fallback(no_route);
@@ -265,20 +255,28 @@ impl Builder {
 }
 
 /// An operation of this app.
-type Run = fn(State<Settings>, Request) -> BoxFuture<'static, Result<Response, Problem>>;
+type Run = fn(Call, Body) -> BoxFuture<'static, Result<Response, Problem>>;
 
 /// One type of handler for all operations: axum's code for a handler and for a state is compiled once.
 #[derive(Clone)]
 struct Endpoint {
-    settings: Settings,
+    settings: Arc<Settings>,
     run: Run,
+}
+
+impl Endpoint {
+    async fn answer(self, request: Request) -> Result<Response, Problem> {
+        let (parts, body) = request.into_parts();
+        let call = Call::new(self.settings, parts).await?;
+        (self.run)(call, body).await
+    }
 }
 
 impl Handler<(), ()> for Endpoint {
     type Future = BoxFuture<'static, Response>;
 
     fn call(self, request: Request, (): ()) -> Self::Future {
-        Box::pin((self.run)(State(self.settings), request).map(|outcome| outcome.into_response()))
+        Box::pin(self.answer(request).map(IntoResponse::into_response))
     }
 }
 

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::response::Response;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -17,7 +17,7 @@ use crate::store::{Database, Dbid};
 
 /// A request on its way to an operation. It is [`enter`](Call::enter)ed before anything is done for it.
 pub(super) struct Call {
-    pub(super) settings: Settings,
+    pub(super) settings: Arc<Settings>,
     pub(super) dbid: Dbid,
     pub(super) names: Names,
     pub(super) query: Query,
@@ -29,7 +29,7 @@ pub(super) struct Call {
 
 impl Call {
     /// Reads what every operation needs from the head of the request.
-    pub(super) async fn new(settings: Settings, mut parts: Parts) -> Result<Self, Problem> {
+    pub(super) async fn new(settings: Arc<Settings>, mut parts: Parts) -> Result<Self, Problem> {
         let names = Names::of(&mut parts).await;
         let dbid = names.dbid()?;
         let query = Query::of(&parts);
@@ -72,6 +72,10 @@ impl Call {
         bounds.check_time()?;
         bounds.check_claim(self.site)?;
         Ok(bounds)
+    }
+
+    pub(super) fn method(&self) -> &Method {
+        &self.parts.method
     }
 
     pub(super) fn headers(&self) -> &HeaderMap {

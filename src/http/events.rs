@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_timer::Delay;
@@ -27,7 +26,6 @@ use http::{HeaderValue, header};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use web_time::Instant;
 
-use super::app::Settings;
 use super::auth::ended;
 use super::call::Call;
 use super::expiry::Expiry;
@@ -48,9 +46,7 @@ const JOIN: Duration = Duration::from_millis(10);
 const PRELUDE: &[u8] = b"retry: 1000\n\n";
 
 /// `startSSE`
-pub(super) async fn handle(State(settings): State<Settings>, request: Request) -> Result<Response, Problem> {
-    let (parts, _) = request.into_parts();
-    let call = Call::new(settings, parts).await?;
+pub(super) async fn handle(call: Call) -> Result<Response, Problem> {
     let bounds = call.enter_stream().await?;
     let expiry = Expiry::at(bounds.expires);
     let place = call.settings.streams.clone().try_acquire_owned().map_err(|_| {

@@ -1,9 +1,8 @@
-use axum::extract::{Request, State};
+use axum::body::Body;
 use axum::response::Response;
 use http::StatusCode;
 use serde::Serialize;
 
-use crate::http::app::Settings;
 use crate::http::auth::{Bounds, Operation};
 use crate::http::call::{Call, answer};
 use crate::http::problem::{Code, Problem};
@@ -23,9 +22,7 @@ struct Answer {
 }
 
 /// `applyChanges`
-pub(in crate::http) async fn handle(State(settings): State<Settings>, request: Request) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
-    let call = Call::new(settings, parts).await?;
+pub(in crate::http) async fn handle(call: Call, body: Body) -> Result<Response, Problem> {
     let bounds = call.enter(Operation::ApplyChanges, Vec::new()).await?;
     bounds.check_write()?;
     let batch = call.batch(body).await?;

@@ -1,10 +1,8 @@
-use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use crate::crr::SiteId;
-use crate::http::app::Settings;
 use crate::http::auth::{Bounds, Operation};
 use crate::http::call::{Call, answer};
 use crate::http::plan::Plan;
@@ -36,9 +34,7 @@ pub(super) struct Answer {
 }
 
 /// `createDatabaseIfNotExists`
-pub(in crate::http) async fn handle(State(settings): State<Settings>, request: Request) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
-    let call = Call::new(settings, parts).await?;
+pub(in crate::http) async fn handle(call: Call, body: axum::body::Body) -> Result<Response, Problem> {
     let bounds = call.enter(Operation::Create, Vec::new()).await?;
     let Body { schema, partial } = call.json(body, Code::InvalidRequest).await?;
     if partial && call.settings.links.is_none() {

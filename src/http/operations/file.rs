@@ -1,14 +1,12 @@
 //! The database as a file: `exportFile` and `importFile`.
 
 use axum::body::Body;
-use axum::extract::{Request, State};
 use axum::response::Response;
 use futures_util::stream::try_unfold;
 use http::{HeaderValue, header};
 use http_body_util::{BodyExt, Limited};
 
 use super::create;
-use crate::http::app::Settings;
 use crate::http::auth::Operation;
 use crate::http::call::Call;
 use crate::http::extract;
@@ -16,9 +14,7 @@ use crate::http::media::SQLITE;
 use crate::http::problem::Problem;
 
 /// `exportFile`
-pub(in crate::http) async fn export(State(settings): State<Settings>, request: Request) -> Result<Response, Problem> {
-    let (parts, _) = request.into_parts();
-    let call = Call::new(settings, parts).await?;
+pub(in crate::http) async fn export(call: Call) -> Result<Response, Problem> {
     let bounds = call.enter(Operation::ExportFile, Vec::new()).await?;
     bounds.check_whole()?;
     let export = call.open().await?.export().await?;
@@ -37,9 +33,7 @@ pub(in crate::http) async fn export(State(settings): State<Settings>, request: R
 }
 
 /// `importFile`
-pub(in crate::http) async fn import(State(settings): State<Settings>, request: Request) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
-    let call = Call::new(settings, parts).await?;
+pub(in crate::http) async fn import(call: Call, body: Body) -> Result<Response, Problem> {
     let bounds = call.enter(Operation::ImportFile, Vec::new()).await?;
     bounds.check_define()?;
     extract::check_media_type(call.headers(), SQLITE)?;

@@ -1,7 +1,5 @@
-use axum::extract::{Request, State};
 use axum::response::Response;
 
-use crate::http::app::Settings;
 use crate::http::auth::Operation;
 use crate::http::batches::Freshness;
 use crate::http::call::Call;
@@ -9,9 +7,7 @@ use crate::http::problem::Problem;
 use crate::sync::{self, Batch, Cursor};
 
 /// `getChanges`
-pub(in crate::http) async fn handle(State(settings): State<Settings>, request: Request) -> Result<Response, Problem> {
-    let (parts, _) = request.into_parts();
-    let call = Call::new(settings, parts).await?;
+pub(in crate::http) async fn handle(call: Call) -> Result<Response, Problem> {
     let bounds = call.enter(Operation::GetChanges, Vec::new()).await?;
     bounds.check_unfiltered()?;
     let request = sync::Request {

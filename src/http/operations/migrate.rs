@@ -1,12 +1,10 @@
 use std::time::Duration;
 
-use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
 use serde::Deserialize;
 
 use super::create::{self, Answer};
-use crate::http::app::Settings;
 use crate::http::auth::Operation;
 use crate::http::call::{Call, answer};
 use crate::http::plan::Plan;
@@ -25,9 +23,7 @@ struct Body {
 }
 
 /// `createOrMigrateDatabase`
-pub(in crate::http) async fn handle(State(settings): State<Settings>, request: Request) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
-    let call = Call::new(settings, parts).await?;
+pub(in crate::http) async fn handle(call: Call, body: axum::body::Body) -> Result<Response, Problem> {
     let bounds = call.enter(Operation::Migrate, Vec::new()).await?;
     let Body { schema, allow_destructive } = call.json(body, Code::InvalidRequest).await?;
     let schema = store::run(move || Schema::parse(&schema)).await??;

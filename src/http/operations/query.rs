@@ -1,9 +1,7 @@
-use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::Deserialize;
 
-use crate::http::app::Settings;
 use crate::http::auth::Operation;
 use crate::http::batches::Freshness;
 use crate::http::call::Call;
@@ -29,9 +27,7 @@ struct Body {
 }
 
 /// `getChangesForQueries`
-pub(in crate::http) async fn handle(State(settings): State<Settings>, request: Request) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
-    let call = Call::new(settings, parts).await?;
+pub(in crate::http) async fn handle(call: Call, body: axum::body::Body) -> Result<Response, Problem> {
     // The hook judges the SQL, so the body is read first.
     let body: Body = call.json(body, Code::InvalidRequest).await?;
     let position = body.position()?;
@@ -61,9 +57,7 @@ pub(in crate::http) async fn handle(State(settings): State<Settings>, request: R
 }
 
 /// Ends a subscription. One that is not known has ended.
-pub(in crate::http) async fn end(State(settings): State<Settings>, request: Request) -> Result<Response, Problem> {
-    let (parts, _) = request.into_parts();
-    let call = Call::new(settings, parts).await?;
+pub(in crate::http) async fn end(call: Call) -> Result<Response, Problem> {
     let bounds = call.enter(Operation::EndSubscription, Vec::new()).await?;
     let name = call.query.subscription()?.ok_or_else(|| invalid("`subscription` is missing in the URL"))?;
     let id = subscription::id(call.site, &bounds, name)?;

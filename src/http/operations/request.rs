@@ -1,11 +1,9 @@
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
 use axum::response::Response;
 use serde::Deserialize;
 
 use crate::crr::{SiteId, Version};
-use crate::http::app::Settings;
 use crate::http::auth::{Bounds, Operation};
 use crate::http::batches::Freshness;
 use crate::http::call::Call;
@@ -37,9 +35,7 @@ enum Asked {
 }
 
 /// `requestChanges`
-pub(in crate::http) async fn handle(State(settings): State<Settings>, request: Request) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
-    let call = Call::new(settings, parts).await?;
+pub(in crate::http) async fn handle(call: Call, body: axum::body::Body) -> Result<Response, Problem> {
     let bounds = call.enter(Operation::RequestChanges, Vec::new()).await?;
     bounds.check_unfiltered()?;
     let body: Body = call.json(body, Code::InvalidRequest).await?;

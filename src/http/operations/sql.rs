@@ -2,14 +2,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::body::Body;
 use axum::response::Response;
 use http::StatusCode;
 use serde::Serialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use crate::http::app::Settings;
 use crate::http::auth::Operation;
 use crate::http::call::{Call, answer};
 use crate::http::extract;
@@ -72,9 +71,7 @@ impl Answer {
 }
 
 /// `exec` and `query`
-pub(in crate::http) async fn handle(State(settings): State<Settings>, request: Request) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
-    let call = Call::new(settings, parts).await?;
+pub(in crate::http) async fn handle(call: Call, body: Body) -> Result<Response, Problem> {
     // The hook judges the SQL, so the body is read first.
     let Statements(statements) = call.json(body, Code::InvalidRequest).await?;
     if statements.len() > MAX_STATEMENTS {

@@ -1,11 +1,9 @@
-use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
 use serde::Serialize;
 
 use super::subscriptions::Subscription;
 use crate::crr::SiteId;
-use crate::http::app::Settings;
 use crate::http::auth::{Bounds, Operation};
 use crate::http::call::{Call, answer};
 use crate::http::links::LinkStatus;
@@ -92,9 +90,7 @@ impl From<sync::Quarantined> for HeldBack {
 }
 
 /// `status`
-pub(in crate::http) async fn handle(State(settings): State<Settings>, request: Request) -> Result<Response, Problem> {
-    let (parts, _) = request.into_parts();
-    let call = Call::new(settings, parts).await?;
+pub(in crate::http) async fn handle(call: Call) -> Result<Response, Problem> {
     let bounds = call.enter(Operation::Status, Vec::new()).await?;
     let database = call.open().await?;
     respond(&call, &bounds, &database).await

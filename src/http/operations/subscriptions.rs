@@ -1,12 +1,10 @@
 //! What a partial copy subscribes to at its upstream.
 
 use axum::body::Body;
-use axum::extract::{Request, State};
 use axum::response::Response;
 use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use crate::http::app::Settings;
 use crate::http::auth::{Bounds, Operation};
 use crate::http::call::{Call, answer};
 use crate::http::links::{LinkError, LinkStatus};
@@ -59,21 +57,16 @@ impl Subscription {
 }
 
 /// All of them.
-pub(in crate::http) async fn list(State(settings): State<Settings>, request: Request) -> Result<Response, Problem> {
-    let (parts, _) = request.into_parts();
-    let call = Call::new(settings, parts).await?;
+pub(in crate::http) async fn list(call: Call) -> Result<Response, Problem> {
     call.enter(Operation::Upstream, Vec::new()).await?.check_unfiltered()?;
     let database = call.open().await?;
     answer(StatusCode::OK, &Subscriptions { subscriptions: told(&call, &database).await? })
 }
 
 /// One of them: what it is, that it is wanted, or that it is not.
-pub(in crate::http) async fn handle(State(settings): State<Settings>, request: Request) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
-    let method = parts.method.clone();
-    let call = Call::new(settings, parts).await?;
+pub(in crate::http) async fn handle(call: Call, body: Body) -> Result<Response, Problem> {
     let id = call.names.subscription()?.to_owned();
-    match method {
+    match *call.method() {
         Method::PUT => put(&call, &id, body).await,
         Method::DELETE => delete(&call, id).await,
         _ => {

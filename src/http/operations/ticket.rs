@@ -1,10 +1,8 @@
-use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
 use serde::Serialize;
 use web_time::{SystemTime, UNIX_EPOCH};
 
-use crate::http::app::Settings;
 use crate::http::auth::Operation;
 use crate::http::call::{Call, answer};
 use crate::http::problem::Problem;
@@ -17,9 +15,7 @@ struct Answer {
 }
 
 /// A ticket for one event stream, within the bounds of this request.
-pub(in crate::http) async fn handle(State(settings): State<Settings>, request: Request) -> Result<Response, Problem> {
-    let (parts, _) = request.into_parts();
-    let call = Call::new(settings, parts).await?;
+pub(in crate::http) async fn handle(call: Call) -> Result<Response, Problem> {
     let bounds = call.enter(Operation::Ticket, Vec::new()).await?;
     let lifetime = call.settings.limits.ticket;
     let expires = (SystemTime::now() + lifetime).duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();

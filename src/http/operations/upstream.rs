@@ -1,9 +1,7 @@
-use axum::extract::{Request, State};
 use axum::response::Response;
 use serde::Deserialize;
 
 use super::status;
-use crate::http::app::Settings;
 use crate::http::auth::Operation;
 use crate::http::call::Call;
 use crate::http::links::LinkSettings;
@@ -29,9 +27,7 @@ enum Unsent {
 }
 
 /// Changes what the link to the upstream does.
-pub(in crate::http) async fn handle(State(settings): State<Settings>, request: Request) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
-    let call = Call::new(settings, parts).await?;
+pub(in crate::http) async fn handle(call: Call, body: axum::body::Body) -> Result<Response, Problem> {
     let bounds = call.enter(Operation::Upstream, Vec::new()).await?;
     bounds.check_write()?;
     bounds.check_unfiltered()?;

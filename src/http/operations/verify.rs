@@ -1,17 +1,14 @@
-use axum::extract::{Request, State};
+use axum::body::Body;
 use axum::response::Response;
 use http::StatusCode;
 
-use crate::http::app::Settings;
 use crate::http::auth::{Bounds, Operation};
 use crate::http::call::{Call, answer};
 use crate::http::problem::{Code, Problem};
 use crate::sync::{Batch, Probe, Replica};
 
 /// `verify`: one round of comparing, and of repairing what differs.
-pub(in crate::http) async fn handle(State(settings): State<Settings>, request: Request) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
-    let call = Call::new(settings, parts).await?;
+pub(in crate::http) async fn handle(call: Call, body: Body) -> Result<Response, Problem> {
     let bounds = call.enter(Operation::Verify, Vec::new()).await?;
     bounds.check_whole()?;
     let probe: Probe = call.json(body, Code::InvalidRequest).await?;

@@ -1,9 +1,11 @@
-use std::cell::{Cell, RefCell};
+use std::any::Any;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
 
-use futures_util::future::{LocalBoxFuture, join_all};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join_all};
 use send_wrapper::SendWrapper;
 use tokio::sync::{Mutex, oneshot, watch};
 use wasm_bindgen_futures::spawn_local;
@@ -29,8 +31,9 @@ struct Shared {
     slots: RefCell<HashMap<Dbid, Rc<Slot>>>,
 }
 
-/// What a call does, and keeps what it found.
-type Call = Box<dyn FnMut(&mut Replica)>;
+/// What a call does, and what it found.
+type Call = Box<dyn FnOnce(&mut Replica) -> Found>;
+type Found = Box<dyn Any + Send>;
 
 /// One database that was asked for, whether it is open just now or not.
 pub(super) struct Slot {
@@ -62,10 +65,7 @@ impl Store {
         SendWrapper::new(async move {
             let outcome = async {
                 let opened = slot.ready(create).await?;
-                let mut exists = true;
-                if !create {
-                    opened.run(&mut |replica| exists = replica.exists())?;
-                }
+                let exists = create || opened.run(|replica| replica.exists())?.0;
                 // A database whose creation did not come to its schema is not there yet.
                 if exists { Ok(()) } else { Err(Error::NotFound) }
             };
@@ -213,12 +213,13 @@ impl Slot {
     }
 
     /// Runs a call. Resolves after everything that was committed so far is durable.
-    fn run(self: Rc<Self>, mut call: Call) -> LocalBoxFuture<'static, Result<(), Error>> {
-        Box::pin(async move {
+    fn run(self: Rc<Self>, call: Call) -> BoxFuture<'static, Result<Found, Error>> {
+        Box::pin(SendWrapper::new(async move {
             let opened = self.ready(false).await?;
-            let generation = opened.run(&mut *call)?;
-            Ok(opened.durable(generation).await?)
-        })
+            let (found, generation) = opened.run(call)?;
+            opened.durable(generation).await?;
+            Ok(found)
+        }))
     }
 
     async fn release(&self) {
@@ -228,6 +229,11 @@ impl Slot {
             opened.retire().await;
         }
     }
+}
+
+/// What a call found, as what it is.
+fn downcast<T: 'static>(found: Result<Found, Error>) -> Result<T, Error> {
+    found?.downcast().map(|found| *found).map_err(|_| Failure::Closed.into())
 }
 
 /// Runs a task that belongs to no call: a caller that goes away half way would leave behind what nobody closes.
@@ -261,17 +267,9 @@ impl Database {
         T: Send + 'static,
         F: FnOnce(&mut Replica) -> T + Send + 'static,
     {
-        let slot = Rc::clone(&self.0);
-        let found = Rc::new(Cell::new(None));
-        let told = Rc::clone(&found);
         // The same code runs every call; only this much is made anew for each kind.
-        let mut f = Some(f);
-        let run: Call = Box::new(move |replica| told.set(f.take().map(|f| f(replica))));
-        let done = slot.run(run);
-        SendWrapper::new(async move {
-            done.await?;
-            found.take().ok_or_else(|| Failure::Closed.into())
-        })
+        let call: Call = Box::new(|replica| Box::new(f(replica)));
+        Rc::clone(&self.0).run(call).map(downcast)
     }
 
     /// Runs `f` to read. There is one connection here, so this waits for calls as a call does; natively it does not.

@@ -126,20 +126,20 @@ impl Opened {
     }
 
     /// Runs `f` with the replica. What it found may be told once the generation that is returned is durable.
-    pub(super) fn run(self: &Rc<Self>, f: &mut dyn FnMut(&mut Replica)) -> Result<Generation, Error> {
+    pub(super) fn run<T>(self: &Rc<Self>, f: impl FnOnce(&mut Replica) -> T) -> Result<(T, Generation), Error> {
         // It stays borrowed when an earlier call panicked.
         let mut replica = self.replica.try_borrow_mut().map_err(|_| Failure::Closed)?;
         let Some(replica) = replica.as_mut().filter(|_| !self.is_retiring.get()) else {
             return Err(self.end_or_closed().into());
         };
-        f(replica);
+        let found = f(replica);
         if !replica.connection().is_autocommit() {
             // Storing half a transaction would be worse than losing one that nobody committed.
             replica.connection().execute_batch("ROLLBACK").map_err(crate::sync::Error::from)?;
         }
         let generation = self.log.borrow().current(&self.image.borrow());
         self.start_writing();
-        Ok(generation)
+        Ok((found, generation))
     }
 
     /// Resolves when `generation` is durable.
@@ -162,8 +162,7 @@ impl Opened {
     /// Puts a whole file in the place of storage in which there is no database yet, as one transaction, and lets go of it:
     /// the next call opens what is stored then.
     pub(super) async fn replace(self: Rc<Self>, mut image: Image) -> Result<(), Error> {
-        let mut exists = false;
-        let generation = self.run(&mut |replica| exists = replica.exists())?;
+        let (exists, generation) = self.run(|replica| replica.exists())?;
         if exists {
             return Err(Error::Exists);
         }

@@ -1,14 +1,15 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
 use http::StatusCode;
-use serde::Serialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::{Serialize, Serializer};
 
+use crate::crr::Sought;
 use crate::http::auth::Operation;
 use crate::http::call::{Call, answer};
 use crate::http::extract;
@@ -55,8 +56,14 @@ struct Answer {
     #[serde(skip_serializing_if = "Option::is_none")]
     tables: Option<Option<BTreeSet<String>>>,
     /// The rows of these tables, by their packed keys, where no others matter.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rows: Option<BTreeMap<String, Vec<String>>>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "digits")]
+    rows: Option<Sought>,
+}
+
+/// The keys in hexadecimal digits.
+fn digits<S: Serializer>(rows: &Option<Sought>, serializer: S) -> Result<S::Ok, S::Error> {
+    let digits = |keys: &BTreeSet<Vec<u8>>| keys.iter().map(hex::encode).collect::<Vec<_>>();
+    serializer.collect_map(rows.iter().flatten().map(|(table, keys)| (&**table, digits(keys))))
 }
 
 impl Answer {
@@ -64,9 +71,7 @@ impl Answer {
     fn name(&mut self, dependencies: Option<Dependencies>, with_rows: bool) {
         let (tables, rows) = dependencies.map(|it| (it.tables, it.rows)).unzip();
         self.tables = Some(tables);
-        let digits = |keys: BTreeSet<Vec<u8>>| keys.iter().map(hex::encode).collect();
-        let rows = rows.flatten().filter(|_| with_rows);
-        self.rows = rows.map(|rows| rows.into_iter().map(|(table, keys)| (table.to_string(), digits(keys))).collect());
+        self.rows = rows.flatten().filter(|_| with_rows);
     }
 }
 

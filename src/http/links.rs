@@ -1,7 +1,5 @@
 //! What the operations need to know of the links to an upstream, which are made in a room above this one.
 
-use std::collections::BTreeMap;
-
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 use tokio::sync::watch;
@@ -57,7 +55,7 @@ pub struct LinkStatus {
     pub progress: Option<Progress>,
     /// Of subscriptions that the upstream refuses, why.
     #[serde(skip)]
-    pub refused: BTreeMap<String, LinkError>,
+    pub refused: Vec<(String, LinkError)>,
 }
 
 /// How far a link has caught up, in the upstream's local versions.

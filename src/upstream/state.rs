@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,7 +23,7 @@ struct Now {
     /// Refusals of single directions, while the other may go on.
     refused: [Option<LinkError>; 2],
     /// Subscriptions that were refused, while others go on.
-    subscriptions: BTreeMap<String, LinkError>,
+    subscriptions: Vec<(String, LinkError)>,
     /// The directions that have nothing to do but to wait for something new.
     at_rest: [bool; 2],
     progress: Option<Progress>,
@@ -137,15 +136,13 @@ impl State {
     /// A subscription was refused, or is followed.
     pub(super) fn set_subscription(&self, name: &str, refused: Option<LinkError>) {
         let mut now = self.now();
-        match refused {
-            Some(error) => now.subscriptions.insert(name.to_owned(), error),
-            None => now.subscriptions.remove(name),
-        };
+        now.subscriptions.retain(|(other, _)| other != name);
+        now.subscriptions.extend(refused.map(|error| (name.to_owned(), error)));
     }
 
     /// Only these subscriptions are wanted.
     pub(super) fn keep_subscriptions(&self, wanted: &[WantedQueries]) {
-        self.now().subscriptions.retain(|name, _| wanted.iter().any(|wanted| wanted.name == *name));
+        self.now().subscriptions.retain(|(name, _)| wanted.iter().any(|wanted| wanted.name == *name));
     }
 
     /// What a batch of the upstream brought.

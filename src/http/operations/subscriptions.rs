@@ -49,7 +49,8 @@ impl Subscription {
     pub(super) fn list(all: Vec<Subscribing>, link: Option<&LinkStatus>) -> Vec<Self> {
         let told = |subscribing: Subscribing| {
             let Subscribing { wanted: WantedQueries { name, forgets, .. }, complete, rows } = subscribing;
-            let error = link.and_then(|link| link.refused.get(&name)).cloned();
+            let mut refused = link.iter().flat_map(|link| &link.refused);
+            let error = refused.find(|(refused, _)| *refused == name).map(|(_, error)| error.clone());
             Self { id: name, forget: forgets, complete, rows, error }
         };
         all.into_iter().map(told).collect()

@@ -16,6 +16,7 @@ mod config;
 mod convert;
 mod credentials;
 mod fetch;
+mod hook;
 mod log;
 mod streams;
 

@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
-use js_sys::{Function, JSON, Promise};
+use js_sys::Function;
 use send_wrapper::SendWrapper;
-use serde::{Deserialize, Deserializer, Serialize};
-use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::JsFuture;
+use serde::{Deserialize, Deserializer};
+use wasm_bindgen::JsValue;
 use web_time::UNIX_EPOCH;
 
-use super::streams::Broken;
+use super::hook::{ask, stringify};
 use crate::crr::SiteId;
 use crate::http::auth::{Access, Authorize, Bounds, Verdict};
 use crate::sync::{RowFilters, Sql};
@@ -27,7 +26,7 @@ impl Hook {
 impl Authorize for Hook {
     fn authorize(&self, access: Access) -> BoxFuture<'_, Result<Verdict, String>> {
         let asking = async move {
-            let verdict = ask(&self.0, &access).await.map_err(|error| Broken::from_js(&error).0)?;
+            let verdict = ask(&self.0, &access.question()).await?;
             read(&verdict).ok_or_else(|| format!("it answered {verdict:?}, which is no verdict"))
         };
         SendWrapper::new(asking).boxed()
@@ -58,20 +57,13 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::
     f64::deserialize(deserializer).map(Some)
 }
 
-async fn ask(function: &Function, access: &Access) -> Result<JsValue, JsValue> {
-    let question = access.question().serialize(&serde_wasm_bindgen::Serializer::json_compatible())?;
-    let verdict = function.call1(&JsValue::UNDEFINED, &question)?;
-    // Of a value that is no promise it makes one.
-    JsFuture::from(Promise::resolve(&verdict)).await
-}
-
 /// Only a clear yes is one.
 fn read(verdict: &JsValue) -> Option<Verdict> {
     if let Some(allow) = verdict.as_bool() {
         return Some(if allow { Verdict::ALLOW } else { forbidden(None) });
     }
-    // By way of JSON, which shows every member, and has values as SQL requests have them.
-    let answer: Answer = serde_json::from_slice(JSON::stringify(verdict).ok()?.as_string()?.as_bytes()).ok()?;
+    // JSON shows every member, and has values as SQL requests have them.
+    let answer: Answer = serde_json::from_slice(stringify(verdict)?.as_bytes()).ok()?;
     Some(match answer {
         Answer { allow: true, .. } => Verdict::Allow(bounds(answer)?),
         Answer { status: Some(401.0), message, .. } => {

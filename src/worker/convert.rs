@@ -55,11 +55,14 @@ pub(super) async fn response(response: http::Response<Body>) -> Result<Response,
 
 /// Headers that the `http` crate can express; what it cannot, no route reads.
 pub(super) fn headers(headers: &Headers) -> HeaderMap {
-    let pairs = js_sys::try_iter(headers).ok().flatten().into_iter().flatten();
-    let pair = |pair: JsValue| {
+    let mut converted = HeaderMap::new();
+    for pair in Array::from(headers) {
         let pair = Array::from(&pair);
-        let name = HeaderName::try_from(pair.get(0).as_string()?).ok()?;
-        Some((name, HeaderValue::try_from(pair.get(1).as_string()?).ok()?))
-    };
-    pairs.filter_map(|found| pair(found.ok()?)).collect()
+        if let (Some(name), Some(value)) = (pair.get(0).as_string(), pair.get(1).as_string())
+            && let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value))
+        {
+            converted.append(name, value);
+        }
+    }
+    converted
 }

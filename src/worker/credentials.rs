@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use js_sys::{Function, JSON, Promise};
+use js_sys::Function;
 use send_wrapper::SendWrapper;
 use serde::{Deserialize, Serialize};
-use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::JsFuture;
+use wasm_bindgen::JsValue;
 
-use super::streams::Broken;
+use super::hook::{ask, stringify};
 use crate::upstream::{Asked, Credentials, Identity};
 
 /// Asks the setting `upstreamHeaders`. Its types are in `types.d.ts`.
@@ -26,7 +25,9 @@ impl Hook {
 impl Identity for Hook {
     fn credentials(&self, asked: Asked) -> BoxFuture<'_, Result<Credentials, String>> {
         let asking = async move {
-            let answer = ask(&self.0, &asked).await.map_err(|error| Broken::from_js(&error).0)?;
+            let Asked { dbid, principal, refresh } = asked;
+            let question = Question { dbid: dbid.as_str(), principal: principal.as_deref(), refresh };
+            let answer = ask(&self.0, &question).await?;
             read(&answer).ok_or_else(|| "`upstreamHeaders` gave neither headers nor { headers, principal }".into())
         };
         SendWrapper::new(asking).boxed()
@@ -50,21 +51,15 @@ struct Whose {
 
 type Headers = BTreeMap<String, String>;
 
-async fn ask(function: &Function, asked: &Asked) -> Result<JsValue, JsValue> {
-    let Asked { dbid, principal, refresh } = asked;
-    let question = Question { dbid: dbid.as_str(), principal: principal.as_deref(), refresh: *refresh };
-    let question = question.serialize(&serde_wasm_bindgen::Serializer::json_compatible())?;
-    let answer = function.call1(&JsValue::UNDEFINED, &question)?;
-    JsFuture::from(Promise::resolve(&answer)).await
-}
-
 fn read(answer: &JsValue) -> Option<Credentials> {
-    let json = JSON::stringify(answer).ok()?.as_string()?;
-    let (headers, principal) = match serde_json::from_slice(json.as_bytes()) {
+    let text = stringify(answer)?;
+    let (headers, principal) = match serde_json::from_slice(text.as_bytes()) {
         Ok(Whose { headers, principal }) => (headers, Some(principal)),
-        Err(_) => (serde_json::from_slice::<Headers>(json.as_bytes()).ok()?, None),
+        Err(_) => (serde_json::from_slice::<Headers>(text.as_bytes()).ok()?, None),
     };
-    let header = |(name, value)| Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?));
-    let headers: Option<HeaderMap> = headers.into_iter().map(header).collect();
-    Some(Credentials { headers: headers?, principal })
+    let mut valid = HeaderMap::new();
+    for (name, value) in headers {
+        valid.append(HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?);
+    }
+    Some(Credentials { headers: valid, principal })
 }

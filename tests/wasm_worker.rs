@@ -231,6 +231,7 @@ fn a_setting_that_cannot_be_is_named() {
         (r#"{"upstream": "http://example.org/sync", "headers": {"a b": ""}}"#, "header"),
         (r#"{"routes": {"nothing": "x"}}"#, "nothing"),
         (r#"{"limits": {"body": "much"}}"#, "much"),
+        (r#"{"limits": {"bodyTime": 1}}"#, "bodyTimeMs"),
         (r#"{"upstream": "http://example.org/sync", "upstreamHeaders": "authorization"}"#, "upstreamHeaders"),
     ] {
         let error = SyncWorker::new(JSON::parse(config).unwrap(), None).err().unwrap();

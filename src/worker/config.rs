@@ -1,9 +1,11 @@
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use js_sys::{JSON, Reflect, TypeError};
 use serde::Deserialize;
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use wasm_bindgen::{JsCast, JsValue};
 
 use super::credentials;
@@ -41,27 +43,66 @@ struct Given {
     storage: Option<String>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-struct GivenLimits {
-    body: Option<usize>,
-    binary_body: Option<usize>,
-    body_time_ms: Option<u32>,
-    streams: Option<usize>,
-    file: Option<usize>,
-    page_changes: Option<usize>,
-    page_bytes: Option<usize>,
-    query_changes: Option<usize>,
-    query_bytes: Option<usize>,
-    subscriptions: Option<usize>,
-    subscription_ms: Option<u32>,
-    sql_rows: Option<usize>,
-    sql_bytes: Option<usize>,
-    sql_time_ms: Option<u32>,
-    apply_time_ms: Option<u32>,
-    authorize_ms: Option<u32>,
-    ticket_ms: Option<u32>,
-    heartbeat_ms: Option<u32>,
+/// The limits, over the defaults.
+#[derive(Default)]
+struct GivenLimits(Limits);
+
+/// A limit's name, and how it is set: a number of something, or of milliseconds.
+type Limit = (&'static str, fn(&mut Limits, u32));
+
+const LIMITS: [Limit; 18] = [
+    ("body", |limits, bytes| limits.body = bytes as usize),
+    ("binaryBody", |limits, bytes| limits.binary_body = bytes as usize),
+    ("bodyTimeMs", |limits, ms| limits.body_time = millis(ms)),
+    ("streams", |limits, count| limits.streams = count as usize),
+    ("file", |limits, bytes| limits.file = bytes as usize),
+    ("pageChanges", |limits, count| limits.page_changes = count as usize),
+    ("pageBytes", |limits, bytes| limits.page_bytes = bytes as usize),
+    ("queryChanges", |limits, count| limits.query_changes = count as usize),
+    ("queryBytes", |limits, bytes| limits.query_bytes = bytes as usize),
+    ("subscriptions", |limits, count| limits.subscriptions = count as usize),
+    ("subscriptionMs", |limits, ms| limits.subscription = millis(ms)),
+    ("sqlRows", |limits, count| limits.sql_rows = count as usize),
+    ("sqlBytes", |limits, bytes| limits.sql_bytes = bytes as usize),
+    ("sqlTimeMs", |limits, ms| limits.sql_time = millis(ms)),
+    ("applyTimeMs", |limits, ms| limits.apply_time = millis(ms)),
+    ("authorizeMs", |limits, ms| limits.authorize = millis(ms)),
+    ("ticketMs", |limits, ms| limits.ticket = millis(ms)),
+    ("heartbeatMs", |limits, ms| limits.heartbeat = millis(ms)),
+];
+
+fn millis(ms: u32) -> Duration {
+    Duration::from_millis(ms.into())
+}
+
+impl<'de> Deserialize<'de> for GivenLimits {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(LimitsVisitor)
+    }
+}
+
+struct LimitsVisitor;
+
+impl<'de> Visitor<'de> for LimitsVisitor {
+    type Value = GivenLimits;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of limits")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut given: A) -> Result<GivenLimits, A::Error> {
+        let mut limits = Limits::default();
+        while let Some(name) = given.next_key::<String>()? {
+            let Some((_, set)) = LIMITS.iter().find(|(known, _)| *known == name) else {
+                let known = LIMITS.map(|(known, _)| known).join(", ");
+                return Err(A::Error::custom(format_args!("there is no limit {name:?} but {known}")));
+            };
+            if let Some(value) = given.next_value()? {
+                set(&mut limits, value);
+            }
+        }
+        Ok(GivenLimits(limits))
+    }
 }
 
 impl Config {
@@ -74,7 +115,7 @@ impl Config {
         };
         Ok(Self {
             routes: given.routes()?,
-            limits: given.limits.over_defaults(),
+            limits: given.limits.0.clone(),
             upstream: match (given.upstream()?, credentials(value)?) {
                 (Some(upstream), Some(hook)) => Some(upstream.identity(hook)),
                 (upstream, _) => upstream,
@@ -144,32 +185,6 @@ impl Given {
             headers.insert(name, HeaderValue::try_from(value).map_err(invalid)?);
         }
         Ok(Some(config.headers(headers)))
-    }
-}
-
-impl GivenLimits {
-    fn over_defaults(&self) -> Limits {
-        let millis = |given: Option<u32>, default| given.map_or(default, |ms| Duration::from_millis(ms.into()));
-        let mut limits = Limits::default();
-        limits.body = self.body.unwrap_or(limits.body);
-        limits.binary_body = self.binary_body.unwrap_or(limits.binary_body);
-        limits.body_time = millis(self.body_time_ms, limits.body_time);
-        limits.streams = self.streams.unwrap_or(limits.streams);
-        limits.file = self.file.unwrap_or(limits.file);
-        limits.page_changes = self.page_changes.unwrap_or(limits.page_changes);
-        limits.page_bytes = self.page_bytes.unwrap_or(limits.page_bytes);
-        limits.query_changes = self.query_changes.unwrap_or(limits.query_changes);
-        limits.query_bytes = self.query_bytes.unwrap_or(limits.query_bytes);
-        limits.subscriptions = self.subscriptions.unwrap_or(limits.subscriptions);
-        limits.subscription = millis(self.subscription_ms, limits.subscription);
-        limits.sql_rows = self.sql_rows.unwrap_or(limits.sql_rows);
-        limits.sql_bytes = self.sql_bytes.unwrap_or(limits.sql_bytes);
-        limits.sql_time = millis(self.sql_time_ms, limits.sql_time);
-        limits.apply_time = millis(self.apply_time_ms, limits.apply_time);
-        limits.authorize = millis(self.authorize_ms, limits.authorize);
-        limits.ticket = millis(self.ticket_ms, limits.ticket);
-        limits.heartbeat = millis(self.heartbeat_ms, limits.heartbeat);
-        limits
     }
 }
 

@@ -98,21 +98,24 @@ pub(in crate::http) async fn handle(call: Call) -> Result<Response, Problem> {
 
 /// The status document.
 pub(super) async fn respond(call: &Call, bounds: &Bounds, database: &Database) -> Result<Response, Problem> {
-    let wants_clock = call.query.wants_clock()?;
-    let status = database.read(|replica| replica.status()).await??;
-    let status = if bounds.rows.is_some() { without_others(status) } else { status };
-    let clock = match (wants_clock, &bounds.rows) {
-        (false, _) => None,
-        (true, Some(_)) => Some(Clock::default()),
-        (true, None) => Some(database.read(|replica| replica.clock()).await??),
+    let (wants_clock, is_filtered) = (call.query.wants_clock()?, bounds.rows.is_some());
+    let read = move |replica: &mut Replica| -> Result<_, sync::Error> {
+        let clock = match (wants_clock, is_filtered) {
+            (false, _) => None,
+            (true, true) => Some(Clock::default()),
+            (true, false) => Some(replica.clock()?),
+        };
+        let shows_subscriptions = !is_filtered && replica.is_partial()?;
+        let subscribing = if shows_subscriptions { Some(replica.subscribing()?) } else { None };
+        Ok((replica.status()?, clock, subscribing))
     };
+    let (status, clock, subscriptions) = database.read(read).await??;
+    let status = if is_filtered { without_others(status) } else { status };
     let storage = database.kept().await?;
     let upstream = call.settings.links.as_ref().and_then(|links| links.status(database.dbid()));
-    let subscribing = |replica: &mut Replica| replica.is_partial()?.then(|| replica.subscribing()).transpose();
-    let subscriptions = database.read(subscribing).await??.filter(|_| bounds.rows.is_none());
     let subscriptions = subscriptions.map(|all| Subscription::list(all, upstream.as_ref()));
     // What the upstream said may be about rows of others.
-    let upstream = upstream.map(|link| if bounds.rows.is_some() { LinkStatus { error: None, ..link } } else { link });
+    let upstream = upstream.map(|link| if is_filtered { LinkStatus { error: None, ..link } } else { link });
     let at = bounds.seen_at(status.at);
     let peers = status.peers.into_iter().map(|peer| Peer {
         site: peer.site,

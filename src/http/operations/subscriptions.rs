@@ -67,18 +67,21 @@ pub(in crate::http) async fn list(call: Call) -> Result<Response, Problem> {
 /// One of them: what it is, that it is wanted, or that it is not.
 pub(in crate::http) async fn handle(call: Call, body: Body) -> Result<Response, Problem> {
     let id = call.names.subscription()?.to_owned();
-    match *call.method() {
-        Method::PUT => put(&call, &id, body).await,
-        Method::DELETE => delete(&call, id).await,
+    let database = match *call.method() {
+        Method::PUT => put(&call, &id, body).await?,
+        Method::DELETE => return delete(&call, id).await,
         _ => {
             call.enter(Operation::Upstream, Vec::new()).await?.check_unfiltered()?;
-            let database = call.open().await?;
-            one(&call, &database, &id).await
+            call.open().await?
         }
+    };
+    match told(&call, &database).await?.into_iter().find(|one| one.id == id) {
+        Some(one) => answer(StatusCode::OK, &one),
+        None => Err(Problem::new(Code::NotFound, "this copy has no such subscription")),
     }
 }
 
-async fn put(call: &Call, id: &str, body: Body) -> Result<Response, Problem> {
+async fn put(call: &Call, id: &str, body: Body) -> Result<Database, Problem> {
     // The hook judges the SQL, so the body is read first.
     let Wanted { queries, forget } = call.json(body, Code::InvalidRequest).await?;
     if queries.is_empty() || queries.len() > MOST {
@@ -95,7 +98,7 @@ async fn put(call: &Call, id: &str, body: Body) -> Result<Response, Problem> {
     if database.call(move |replica| replica.subscribe(&name, &queries, forget)).await?? {
         resubscribe(call, &database);
     }
-    one(call, &database, id).await
+    Ok(database)
 }
 
 async fn delete(call: &Call, id: String) -> Result<Response, Problem> {
@@ -119,13 +122,6 @@ async fn enter_to_write(call: &Call, sql: Vec<String>) -> Result<Bounds, Problem
 fn resubscribe(call: &Call, database: &Database) {
     if let Some(links) = &call.settings.links {
         links.resubscribe(database);
-    }
-}
-
-async fn one(call: &Call, database: &Database, id: &str) -> Result<Response, Problem> {
-    match told(call, database).await?.into_iter().find(|one| one.id == id) {
-        Some(one) => answer(StatusCode::OK, &one),
-        None => Err(Problem::new(Code::NotFound, "this copy has no such subscription")),
     }
 }
 

@@ -84,7 +84,8 @@ impl Call {
 
     /// The body, which is JSON. `code` is for JSON that is not what was expected.
     pub(super) async fn json<T: DeserializeOwned>(&self, body: Body, code: Code) -> Result<T, Problem> {
-        extract::json(self.headers(), body, self.body_limit(self.settings.limits.body), code).await
+        let body = extract::json(self.headers(), body, self.body_limit(self.settings.limits.body)).await?;
+        serde_json::from_slice(&body).map_err(|error| extract::not_expected(&error, code))
     }
 
     pub(super) fn body_limit(&self, bytes: usize) -> BodyLimit {

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::de::DeserializeOwned;
 
 use super::media::JSON;
 use super::patience::within;
@@ -173,19 +172,18 @@ pub(super) fn subscription_start(headers: &HeaderMap, query: &Query) -> Result<O
     }
 }
 
-/// A body of JSON. `code` is for one that is JSON, and not what was expected.
-pub(super) async fn json<T: DeserializeOwned>(
-    headers: &HeaderMap,
-    body: Body,
-    limit: BodyLimit,
-    code: Code,
-) -> Result<T, Problem> {
+/// A body of JSON.
+pub(super) async fn json(headers: &HeaderMap, body: Body, limit: BodyLimit) -> Result<Bytes, Problem> {
     check_media_type(headers, JSON)?;
-    let bytes = bytes(headers, body, limit).await?;
-    serde_json::from_slice(&bytes).map_err(|error| match error.classify() {
+    bytes(headers, body, limit).await
+}
+
+/// Why a body of JSON is not taken. `code` is for one that is JSON, and not what was expected.
+pub(super) fn not_expected(error: &serde_json::Error, code: Code) -> Problem {
+    match error.classify() {
         serde_json::error::Category::Data => Problem::new(code, error.to_string()),
         _ => Problem::new(Code::InvalidRequest, format!("the body is not JSON: {error}")),
-    })
+    }
 }
 
 /// Refuses a body of another media type.

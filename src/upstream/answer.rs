@@ -45,34 +45,44 @@ pub(super) fn media_type(response: &Response<ByteStream>) -> String {
     value.and_then(|value| value.split(';').next()).unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// An answer of JSON.
-pub(super) async fn read_json<T: DeserializeOwned>(response: Response<ByteStream>) -> Result<T, Failure> {
-    let response = success(response).await?;
-    if media_type(&response) != "application/json" {
-        return Err(not_ours(&response));
+/// An answer of JSON, as it came.
+pub(super) struct Json {
+    status: u16,
+    text: Vec<u8>,
+}
+
+impl Json {
+    pub(super) async fn read(response: Response<ByteStream>) -> Result<Self, Failure> {
+        let response = success(response).await?;
+        if media_type(&response) != "application/json" {
+            return Err(not_ours(&response));
+        }
+        let status = response.status().as_u16();
+        Ok(Self { status, text: read(response.into_body()).await? })
     }
-    let status = response.status().as_u16();
-    let bytes = read(response.into_body()).await?;
-    serde_json::from_slice(&bytes).map_err(|error| Failure::not_a_sync_server(status, error))
+
+    /// What it says.
+    pub(super) fn parse<T: DeserializeOwned>(self) -> Result<T, Failure> {
+        serde_json::from_slice(&self.text).map_err(|error| Failure::not_a_sync_server(self.status, error))
+    }
 }
 
 /// A batch in either form, and the bytes that it took.
 pub(super) async fn read_batch(response: Response<ByteStream>) -> Result<(Batch, usize), Failure> {
     let response = success(response).await?;
-    let (status, media_type) = (response.status().as_u16(), media_type(&response));
-    match media_type.as_str() {
-        BATCH_MEDIA_TYPE => {
-            let bytes = read(response.into_body()).await?;
-            let batch = Batch::from_binary(&bytes).map_err(|error| Failure::not_a_sync_server(status, error))?;
-            Ok((batch, bytes.len()))
-        }
-        "application/json" => {
-            let bytes = read(response.into_body()).await?;
-            let batch = serde_json::from_slice(&bytes).map_err(|error| Failure::not_a_sync_server(status, error))?;
-            Ok((batch, bytes.len()))
-        }
-        _ => Err(not_ours(&response)),
-    }
+    let status = response.status().as_u16();
+    let is_binary = match media_type(&response).as_str() {
+        BATCH_MEDIA_TYPE => true,
+        "application/json" => false,
+        _ => return Err(not_ours(&response)),
+    };
+    let bytes = read(response.into_body()).await?;
+    let batch = if is_binary {
+        Batch::from_binary(&bytes).map_err(|error| Failure::not_a_sync_server(status, error))
+    } else {
+        serde_json::from_slice(&bytes).map_err(|error| Failure::not_a_sync_server(status, error))
+    };
+    Ok((batch?, bytes.len()))
 }
 
 /// The answer, unless it is an error.

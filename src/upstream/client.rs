@@ -9,7 +9,7 @@ use futures_util::stream::{BoxStream, StreamExt};
 use http::Method;
 use serde::{Deserialize, Serialize};
 
-use super::answer::{Event, media_type, not_ours, read_batch, read_event, read_json, success};
+use super::answer::{Event, Json, media_type, not_ours, read_batch, read_event, success};
 use super::exchange::{Ask, Exchange};
 use super::failure::Failure;
 use super::watchdog::Watchdog;
@@ -96,17 +96,18 @@ impl Client {
     /// Makes sure that the upstream has the database, if not with our schema.
     pub(super) async fn create(&self, schema: &Schema) -> Result<Remote, Failure> {
         let body = serde_json::to_vec(&Creation { schema: schema.text() }).map_err(Failure::again)?;
-        match self.json(Method::PUT, "", Some(body.into())).await {
+        let answer = match self.json(Method::PUT, "", Some(body.into())).await {
             Err(Failure::Refused(error)) if error.code == "schema_mismatch" => {
-                self.json(Method::GET, "/status", None).await
+                self.json(Method::GET, "/status", None).await?
             }
-            created => created,
-        }
+            created => created?,
+        };
+        answer.parse()
     }
 
     /// What the upstream holds.
     pub(super) async fn clock(&self) -> Result<Clock, Failure> {
-        let held: Held = self.json(Method::GET, "/status?clock=true", None).await?;
+        let held: Held = self.json(Method::GET, "/status?clock=true", None).await?.parse()?;
         Ok(held.clock)
     }
 
@@ -133,7 +134,7 @@ impl Client {
 
     async fn post(&self, body: Bytes, media_type: &'static str) -> Result<Applied, Failure> {
         let ask = Ask { method: Method::POST, path: "/changes".into(), accept: JSON, body: Some((body, media_type)) };
-        read_json(self.exchange.send(ask).await?).await
+        Json::read(self.exchange.send(ask).await?).await?.parse()
     }
 
     /// Asks for the batch after `since`, and says how many bytes it took.
@@ -159,7 +160,7 @@ impl Client {
     /// Sends a probe, and returns the answer.
     pub(super) async fn verify(&self, probe: &Probe) -> Result<Probe, Failure> {
         let body = serde_json::to_vec(probe).map_err(Failure::again)?;
-        self.json(Method::POST, "/verify", Some(body.into())).await
+        self.json(Method::POST, "/verify", Some(body.into())).await?.parse()
     }
 
     /// Opens the event stream after `since`.
@@ -213,13 +214,8 @@ impl Client {
         success(self.exchange.send(ask).await?).await.map(drop)
     }
 
-    async fn json<T: serde::de::DeserializeOwned>(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<Bytes>,
-    ) -> Result<T, Failure> {
+    async fn json(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<Json, Failure> {
         let ask = Ask { method, path: path.into(), accept: JSON, body: body.map(|body| (body, JSON)) };
-        read_json(self.exchange.send(ask).await?).await
+        Json::read(self.exchange.send(ask).await?).await
     }
 }

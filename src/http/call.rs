@@ -14,6 +14,7 @@ use super::observe::{Observed, Observer};
 use super::problem::{Code, Problem};
 use crate::crr::SiteId;
 use crate::store::{Database, Dbid};
+use crate::sync::json;
 
 /// A request on its way to an operation. It is [`enter`](Call::enter)ed before anything is done for it.
 pub(super) struct Call {
@@ -85,7 +86,7 @@ impl Call {
     /// The body, which is JSON. `code` is for JSON that is not what was expected.
     pub(super) async fn json<T: DeserializeOwned>(&self, body: Body, code: Code) -> Result<T, Problem> {
         let body = extract::json(self.headers(), body, self.body_limit(self.settings.limits.body)).await?;
-        serde_json::from_slice(&body).map_err(|error| extract::not_expected(&error, code))
+        json::read(&body).map_err(|error| extract::not_expected(&error, code))
     }
 
     pub(super) fn body_limit(&self, bytes: usize) -> BodyLimit {

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::error::Error;
+use super::json;
 use super::sql::ResultSet;
 
 /// How many answers are kept: enough for requests that are repeated soon.
@@ -52,9 +53,7 @@ pub(super) const TABLE: &str = "
 pub(super) fn recall(conn: &Connection, key: &RequestKey) -> Result<Option<Vec<ResultSet>>, Error> {
     let mut find = conn.prepare_cached("SELECT answer FROM crsql_sync_answers WHERE request = ?")?;
     let answer: Option<String> = find.query_row([&key.0], |row| row.get(0)).optional()?;
-    let read = |answer: String| {
-        serde_json::from_slice(answer.as_bytes()).map_err(|_| Error::Corrupt("a kept answer is damaged"))
-    };
+    let read = |answer: String| json::read(answer.as_bytes()).map_err(|_| Error::Corrupt("a kept answer is damaged"));
     answer.map(read).transpose()
 }
 

@@ -11,6 +11,8 @@
 //! Reading is as exact as writing: an untagged integer outside the bounds, which some reader on the way may have rounded,
 //! is refused. Values go straight to and from [`Value`]; nesting beyond one tag is an error, never a recursion.
 
+mod read;
+
 use std::fmt;
 
 use rusqlite::types::Value;
@@ -18,6 +20,7 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::crr::ids::MAX_COUNTER;
+pub(crate) use read::read;
 
 /// Counters, as numbers.
 pub(super) mod point {
@@ -155,9 +158,9 @@ enum Tag {
     Blob,
 }
 
-/// Implements `Deserialize` for a type by one visitor, which takes what `$visit` names.
+/// Implements `Deserialize` for a type by one visitor, which is given what `$deserialize` reads.
 macro_rules! deserialize_by {
-    ($type:ty, $expecting:literal, $($method:ident($argument:ident: $from:ty) $body:block)+) => {
+    ($type:ty, $deserialize:ident, $expecting:literal, $($method:ident($argument:ident: $from:ty) $body:block)+) => {
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 struct Only;
@@ -170,7 +173,7 @@ macro_rules! deserialize_by {
 
                     $(fn $method<E: de::Error>(self, $argument: $from) -> Result<$type, E> $body)+
                 }
-                deserializer.deserialize_any(Only)
+                deserializer.$deserialize(Only)
             }
         }
     };
@@ -179,7 +182,7 @@ macro_rules! deserialize_by {
 /// The text of `$int`.
 struct IntText(Value);
 
-deserialize_by! { IntText, "a 64-bit integer in decimal digits, as a string",
+deserialize_by! { IntText, deserialize_str, "a 64-bit integer in decimal digits, as a string",
     visit_str(text: &str) {
         let integer = text.parse().map_err(|_| E::invalid_value(de::Unexpected::Str(text), &"a 64-bit integer in decimal digits, as a string"))?;
         Ok(IntText(Value::Integer(integer)))
@@ -189,7 +192,7 @@ deserialize_by! { IntText, "a 64-bit integer in decimal digits, as a string",
 /// The number or text of `$real`.
 struct RealText(Value);
 
-deserialize_by! { RealText, r#"a number, "inf" or "-inf""#,
+deserialize_by! { RealText, deserialize_any, r#"a number, "inf" or "-inf""#,
     visit_str(text: &str) {
         match text {
             "inf" => Ok(RealText(Value::Real(f64::INFINITY))),
@@ -210,7 +213,7 @@ deserialize_by! { RealText, r#"a number, "inf" or "-inf""#,
 /// Bytes in hexadecimal digits.
 pub(super) struct Hex(pub(super) Vec<u8>);
 
-deserialize_by! { Hex, "an even number of hexadecimal digits",
+deserialize_by! { Hex, deserialize_str, "an even number of hexadecimal digits",
     visit_str(text: &str) {
         hex::decode(text).map(Hex).map_err(|_| E::custom("not an even number of hexadecimal digits"))
     }

@@ -4,6 +4,7 @@ use rusqlite::Connection;
 
 use super::batch::{Batch, SchemaHash};
 use super::error::Error;
+use super::json;
 use crate::crr::Ordinal;
 
 pub(super) const TABLE: &str = "
@@ -51,7 +52,7 @@ pub(super) fn after(conn: &Connection, id: i64) -> Result<Option<Waiting>, Error
     let mut rows = select.query([id])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let text = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
-    let batch = serde_json::from_slice(text.as_bytes()).map_err(|_| Error::Corrupt("a batch that waits is damaged"))?;
+    let batch = json::read(text.as_bytes()).map_err(|_| Error::Corrupt("a batch that waits is damaged"))?;
     Ok(Some(Waiting { id: row.get(0)?, batch }))
 }
 

@@ -63,7 +63,7 @@ impl Json {
 
     /// What it says.
     pub(super) fn parse<T: DeserializeOwned>(self) -> Result<T, Failure> {
-        serde_json::from_slice(&self.text).map_err(|error| Failure::not_a_sync_server(self.status, error))
+        json::read(&self.text).map_err(|error| Failure::not_a_sync_server(self.status, error))
     }
 }
 
@@ -80,7 +80,7 @@ pub(super) async fn read_batch(response: Response<ByteStream>) -> Result<(Batch,
     let batch = if is_binary {
         Batch::from_binary(&bytes).map_err(|error| Failure::not_a_sync_server(status, error))
     } else {
-        serde_json::from_slice(&bytes).map_err(|error| Failure::not_a_sync_server(status, error))
+        json::read(&bytes).map_err(|error| Failure::not_a_sync_server(status, error))
     };
     Ok((batch?, bytes.len()))
 }
@@ -117,7 +117,7 @@ async fn read_failure(response: Response<ByteStream>) -> Failure {
             Ok(bytes) => bytes,
             Err(failure) => return failure,
         };
-        return match serde_json::from_slice(&bytes) {
+        return match json::read(&bytes) {
             Ok(document) => classify(status, document, after),
             Err(error) => Failure::not_a_sync_server(status.as_u16(), error),
         };
@@ -164,12 +164,12 @@ pub(super) fn read_event(event: Result<eventsource_stream::Event, Failure>) -> O
         Err(failure) => return Some(Err(failure)),
     };
     match event.event.as_str() {
-        "batch" => Some(match serde_json::from_slice(event.data.as_bytes()) {
+        "batch" => Some(match json::read(event.data.as_bytes()) {
             Ok(batch) => Ok(Event::Batch(Box::new(batch))),
             Err(error) => Err(Failure::not_a_sync_server(200, error)),
         }),
         "drain" => Some(Ok(Event::Drain)),
-        "problem" => Some(Err(match serde_json::from_slice::<Document>(event.data.as_bytes()) {
+        "problem" => Some(Err(match json::read::<Document>(event.data.as_bytes()) {
             Ok(document) => {
                 // Its status went out before it was known. An allowance that ends is renewed by another attempt.
                 classify(StatusCode::INTERNAL_SERVER_ERROR, document, None)

@@ -12,7 +12,7 @@ use web_time::UNIX_EPOCH;
 use super::hook::{ask, stringify};
 use crate::crr::SiteId;
 use crate::http::auth::{Access, Authorize, Bounds, Verdict};
-use crate::sync::{RowFilters, Sql};
+use crate::sync::{RowFilters, Sql, json};
 
 /// Asks the function that was given to the constructor. Its types are in `types.d.ts`.
 pub(super) struct Hook(SendWrapper<Function>);
@@ -63,7 +63,7 @@ fn read(verdict: &JsValue) -> Option<Verdict> {
         return Some(if allow { Verdict::ALLOW } else { forbidden(None) });
     }
     // JSON shows every member, and has values as SQL requests have them.
-    let answer: Answer = serde_json::from_slice(stringify(verdict)?.as_bytes()).ok()?;
+    let answer: Answer = json::read(stringify(verdict)?.as_bytes()).ok()?;
     Some(match answer {
         Answer { allow: true, .. } => Verdict::Allow(bounds(answer)?),
         Answer { status: Some(401.0), message, .. } => {

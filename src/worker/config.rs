@@ -11,6 +11,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use super::credentials;
 use crate::http::{Limits, Routes};
 use crate::store::Dbid;
+use crate::sync::json;
 use crate::upstream;
 
 /// The settings, checked.
@@ -110,7 +111,7 @@ impl Config {
     pub(super) fn from_js(value: &JsValue) -> Result<Self, JsValue> {
         // By way of JSON, which shows every member. Reading the known ones off the object would miss a misspelt one.
         let given = match JSON::stringify(value)?.as_string() {
-            Some(json) if json != "null" => serde_json::from_slice(json.as_bytes()).map_err(invalid)?,
+            Some(text) if text != "null" => json::read(text.as_bytes()).map_err(invalid)?,
             _ => Given::default(),
         };
         Ok(Self {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsValue;
 
 use super::hook::{ask, stringify};
+use crate::sync::json;
 use crate::upstream::{Asked, Credentials, Identity};
 
 /// Asks the setting `upstreamHeaders`. Its types are in `types.d.ts`.
@@ -53,9 +54,9 @@ type Headers = BTreeMap<String, String>;
 
 fn read(answer: &JsValue) -> Option<Credentials> {
     let text = stringify(answer)?;
-    let (headers, principal) = match serde_json::from_slice(text.as_bytes()) {
+    let (headers, principal) = match json::read(text.as_bytes()) {
         Ok(Whose { headers, principal }) => (headers, Some(principal)),
-        Err(_) => (serde_json::from_slice::<Headers>(text.as_bytes()).ok()?, None),
+        Err(_) => (json::read::<Headers>(text.as_bytes()).ok()?, None),
     };
     let mut valid = HeaderMap::new();
     for (name, value) in headers {

@@ -217,7 +217,13 @@ async fn sql_that_is_refused_says_why() {
         let answer = server.post("/a/sql", json!({ "sql": sql })).await;
         assert_eq!((answer.status, answer.code()), (400, "query_refused"), "{sql}");
     }
-    for body in [json!({}), json!({ "sql": 1 }), json!([1]), json!({ "sql": "SELECT ?1", "params": [true] })] {
+    for body in [
+        json!({}),
+        json!({ "sql": 1 }),
+        json!([1]),
+        json!([["SELECT 1"]]),
+        json!({ "sql": "SELECT ?1", "params": [true] }),
+    ] {
         assert_eq!(server.post("/a/sql", body).await.code(), "invalid_request");
     }
     let off = Server::with(|builder| builder).await;

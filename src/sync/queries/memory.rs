@@ -11,6 +11,7 @@
 use rusqlite::{Connection, OptionalExtension, named_params};
 
 use super::super::error::Error;
+use super::super::json;
 use super::super::layout::has_table;
 use super::super::sql::Sql;
 use crate::crr::ids::MAX_COUNTER;
@@ -211,7 +212,7 @@ fn find(conn: &Connection, id: &SubscriptionId) -> Result<Option<Record>, Error>
 /// The queries of a subscription, if it is known.
 pub(super) fn queries(conn: &Connection, id: &SubscriptionId) -> Result<Option<Vec<Sql>>, Error> {
     let Some(record) = find(conn, id)? else { return Ok(None) };
-    let queries = serde_json::from_str(&record.queries);
+    let queries = json::read(record.queries.as_bytes());
     queries.map(Some).map_err(|_| Error::Corrupt("the queries of a subscription cannot be read"))
 }
 

@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use super::super::batch::Batch;
 use super::super::error::{ApplyError, Error};
+use super::super::json;
 use super::super::layout::has_table;
 use super::super::replica::Replica;
 use super::super::sql::Sql;
@@ -92,7 +93,7 @@ impl Replica {
         )?;
         let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
         let wanted = |(name, queries, forgets, revision): (String, String, bool, i64)| {
-            let queries = serde_json::from_str(&queries);
+            let queries = json::read(queries.as_bytes());
             let queries = queries.map_err(|_| Error::Corrupt("a wanted subscription does not read as one"))?;
             Ok(WantedQueries { name, queries, forgets, revision })
         };

@@ -96,6 +96,8 @@ describe("two releases of the worker", () => {
         await registration.update();
         while (!registration.waiting) await new Promise((resolve) => setTimeout(resolve, 10));
       });
+      // A takeover within a second of another one waits for the rest of that: see docs/client.md.
+      await page.waitForFunction(() => navigator.serviceWorker.controller.state === "activated");
       took.push(
         await page.evaluate(async () => {
           const begin = performance.now();
@@ -121,7 +123,7 @@ describe("two releases of the worker", () => {
     const releases = commits.map(({ release }) => release);
     assert.deepEqual(releases, [...releases].sort(), "a release wrote after the next one had begun to");
     assert.equal(new Set(commits.map(({ generation }) => generation)).size, commits.length, "two releases wrote one record");
-    assert.ok(took.sort((a, b) => a - b)[1] < 2_000, `handovers took ${took} ms`);
+    assert.ok(Math.max(...took) < 500, `handovers took ${took} ms`);
   });
 });
 

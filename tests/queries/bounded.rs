@@ -1,26 +1,17 @@
 //! Subscriptions within filters of rows: their queries are run again only where a write can matter to them, and no answer
 //! shows the difference.
 
-use crsql_sync::crr::Version;
 use crsql_sync::sync::{Error, Filter, Position, RowFilters, SqlError};
 use fastrand::Rng;
 
 use super::filtered::{TASKS, compiled, filters, tasks, visible};
 use super::generate::{Generator, SCHEMA};
 use super::incremental::{ask_for, asking_as, id, rows, runs};
+use super::subscriber::{Asked, Subscriber};
 use super::*;
 
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
-
-struct Subscriber {
-    name: String,
-    filters: Vec<(&'static str, String)>,
-    queries: Vec<Sql>,
-    seen: Option<Position>,
-    copy: Replica,
-    told: Version,
-}
 
 #[test]
 fn after_every_write_a_subscription_within_random_filters_has_the_rows_that_a_copy_of_those_rows_would_send() {
@@ -32,14 +23,11 @@ fn after_every_write_a_subscription_within_random_filters_has_the_rows_that_a_co
         log.iter().for_each(|row| write(&mut full, row));
         // The same for all: what tells them apart is what they may read.
         let queries: Vec<Sql> = (0..rng.usize(1..3)).map(|_| query(&generator.query())).collect();
-        let mut subscribers: Vec<Subscriber> = (0..3)
-            .map(|i| Subscriber {
-                name: format!("s{i}"),
-                filters: filters(&mut generator, &mut rng),
-                queries: queries.clone(),
-                seen: None,
-                copy: replica(SCHEMA),
-                told: Version::ZERO,
+        let mut subscribers: Vec<_> = (0..3)
+            .map(|i| {
+                let filters = filters(&mut generator, &mut rng);
+                let within = Some(compiled(&filters));
+                (Subscriber::new(format!("s{i}"), replica(SCHEMA), queries.clone(), within), filters)
             })
             .collect();
         for step in 0..rng.usize(2..10) {
@@ -49,30 +37,15 @@ fn after_every_write_a_subscription_within_random_filters_has_the_rows_that_a_co
                     write(&mut full, &log[log.len() - 1]);
                 }
             }
-            for Subscriber { name, filters, queries, seen, copy, told } in &mut subscribers {
+            for (subscriber, filters) in &mut subscribers {
                 let context = || format!("seed {seed}, step {step}\n{filters:#?}\n{queries:#?}\n{}", log.join(";\n"));
-                let within = |name: &str, seen| QueriesRequest {
-                    filters: Some(compiled(filters)),
-                    ..asking_as(name, seen, queries)
-                };
-                let before = full.query_runs();
-                let news = full.news().unwrap();
-                let has_news = news.is_for(&id(name), *told);
-                *told = news.at();
-                let answered = ask_for(&mut full, &within(name, *seen), seen);
-                let is_empty = answered.changes.is_empty() && answered.left.is_empty();
-                assert!(has_news || is_empty, "it has news and says that it has none\n{}", context());
-                copy.apply_answer(name, &answered, true).unwrap();
+                let Asked { ran, .. } = subscriber.ask(&mut full, context);
                 asked += 1;
-                run += u32::from(full.query_runs() > before);
-                let thought = rows(&ask_for(&mut full, &within(&format!("{name} anew"), None), &mut None));
-                let once = QueriesRequest { subscription: None, ..within(name, None) };
-                let read = rows(&full.changes_for_queries(&once).unwrap().0);
-                assert_eq!(thought, read, "{}", context());
+                run += u32::from(ran);
                 let shown = visible(&full, filters);
-                for Sql { sql, .. } in queries.iter() {
+                for Sql { sql, .. } in &queries {
                     let wanted = answer(&shown, sql);
-                    assert_eq!(answer(copy, sql), wanted, "{sql}\n{}", context());
+                    assert_eq!(answer(&subscriber.copy, sql), wanted, "{sql}\n{}", context());
                     hidden += u32::from(wanted != answer(&full, sql));
                 }
             }

@@ -7,6 +7,7 @@ use crsql_sync::sync::{Batch, Position, Schema, Since, SubscriptionId, Subscript
 use fastrand::Rng;
 
 use super::generate::{Generator, schema};
+use super::subscriber::{Asked, Subscriber};
 use super::*;
 
 #[cfg(target_family = "wasm")]
@@ -23,7 +24,7 @@ pub(super) fn asking_as(name: &str, position: Option<Position>, queries: &[Sql])
     }
 }
 
-fn answer_to(full: &mut Replica, request: &QueriesRequest) -> Batch {
+pub(super) fn answer_to(full: &mut Replica, request: &QueriesRequest) -> Batch {
     let (answer, remember) = full.changes_for_queries(request).unwrap();
     if let Some(remember) = remember {
         assert!(full.remember(&remember, 0).unwrap());
@@ -48,7 +49,7 @@ pub(super) fn rows(answer: &Batch) -> BTreeSet<(String, Vec<u8>)> {
     answer.changes.iter().map(|change| (change.table.to_string(), change.pk.to_vec())).collect()
 }
 
-fn is_empty(answer: &Batch) -> bool {
+pub(super) fn is_empty(answer: &Batch) -> bool {
     answer.changes.is_empty() && answer.left.is_empty()
 }
 
@@ -56,14 +57,6 @@ pub(super) fn runs(full: &mut Replica, work: impl FnOnce(&mut Replica)) -> u64 {
     let before = full.query_runs();
     work(full);
     full.query_runs() - before
-}
-
-struct Subscriber {
-    name: String,
-    queries: Vec<Sql>,
-    seen: Option<Position>,
-    copy: Replica,
-    told: Version,
 }
 
 #[test]
@@ -77,12 +70,9 @@ fn after_every_write_a_subscription_has_the_rows_that_its_queries_read_if_they_a
         let mut log = generator.rows();
         log.iter().for_each(|row| write(&mut full, row));
         let mut subscribers: Vec<Subscriber> = (0..rng.usize(1..4))
-            .map(|i| Subscriber {
-                name: format!("s{i}"),
-                queries: (0..rng.usize(1..3)).map(|_| query(&generator.query())).collect(),
-                seen: None,
-                copy: replica(&schema),
-                told: Version::ZERO,
+            .map(|i| {
+                let queries = (0..rng.usize(1..3)).map(|_| query(&generator.query())).collect();
+                Subscriber::new(format!("s{i}"), replica(&schema), queries, None)
             })
             .collect();
         for step in 0..rng.usize(2..14) {
@@ -93,24 +83,14 @@ fn after_every_write_a_subscription_has_the_rows_that_its_queries_read_if_they_a
                 }
             }
             for subscriber in &mut subscribers {
-                let Subscriber { name, queries, seen, copy, told } = subscriber;
+                let queries = subscriber.queries.clone();
                 let context = || format!("seed {seed}, step {step}\n{queries:#?}\n{}", log.join(";\n"));
-                let before = full.query_runs();
-                let news = full.news().unwrap();
-                let has_news = news.is_for(&id(name), *told);
-                *told = news.at();
-                let answer = ask(&mut full, name, seen, queries);
-                assert!(has_news || is_empty(&answer), "it has news and says that it has none\n{}", context());
-                copy.apply_answer(name, &answer, true).unwrap();
+                let Asked { had_news, ran } = subscriber.ask(&mut full, context);
                 asked += 1;
-                run += u32::from(full.query_runs() > before);
-                silent += u32::from(!has_news);
-                // One who begins now is sent what the query is thought to read, and one who asks once what it does read.
-                let thought = rows(&ask(&mut full, "another", &mut None, queries));
-                let read = rows(&answer_to(&mut full, &asking(queries)));
-                assert_eq!(thought, read, "{}", context());
-                for Sql { sql, .. } in queries.iter() {
-                    assert_eq!(super::answer(copy, sql), super::answer(&full, sql), "{sql}\n{}", context());
+                run += u32::from(ran);
+                silent += u32::from(!had_news);
+                for Sql { sql, .. } in &queries {
+                    assert_eq!(answer(&subscriber.copy, sql), answer(&full, sql), "{sql}\n{}", context());
                 }
             }
         }

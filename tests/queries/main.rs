@@ -10,6 +10,7 @@ mod incremental;
 mod limits;
 mod once;
 mod subscribed;
+mod subscriber;
 mod watched;
 
 use common::replicas::with_schema as replica;

@@ -8,14 +8,12 @@
 //! Subscriptions with the same queries share them. Nothing of this is stored: whoever asks first after a start, or after a
 //! change of the schema, has its queries run.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod catch_up;
 
-use rusqlite::Connection;
+use std::collections::{BTreeSet, HashMap};
 
-use super::super::error::Error;
-use super::super::unlogged;
 use super::SubscriptionId;
-use crate::crr::{Engine, RowId, ScanIndex, Scans, Version};
+use crate::crr::{RowId, ScanIndex, Scans, Version};
 
 /// What tells a query from others: its text and parameters, and which tables and rows it may read.
 pub(super) type Key = [u8; 32];
@@ -25,9 +23,6 @@ const MOST: usize = if cfg!(target_family = "wasm") { 200_000 } else { 1_000_000
 
 /// How many subscriptions are known; where there come more, all are forgotten.
 const MOST_SUBSCRIPTIONS: usize = 20_000;
-
-/// After how many touched rows queries are run again rather than looked at row by row.
-const MOST_TOUCHED: usize = 10_000;
 
 /// The evaluations of a replica.
 #[derive(Debug)]
@@ -102,24 +97,6 @@ impl Default for Evaluations {
 }
 
 impl Evaluations {
-    /// Looks at what was committed until now.
-    pub(super) fn catch_up(&mut self, engine: &Engine, conn: &Connection) -> Result<Version, Error> {
-        let (schema, version) = (engine.schema_version(conn)?, engine.db_version(conn)?);
-        let now = At { schema, unlogged: unlogged::times(conn)?, version };
-        match self.at {
-            Some(at) if at == now => return Ok(version),
-            Some(at) if at.version < version && now == (At { version, ..at }) => {
-                if let Err(error) = self.look(engine, conn, at.version, version) {
-                    self.clear();
-                    return Err(error);
-                }
-            }
-            _ => self.clear(),
-        }
-        self.at = Some(now);
-        Ok(version)
-    }
-
     /// Forgets all: each query is run when it is asked for next.
     fn clear(&mut self) {
         *self = Self { next: self.next, runs: self.runs, ..Self::with_room(self.most) };
@@ -138,71 +115,6 @@ impl Evaluations {
             weight: 0,
             clock: 0,
             runs: 0,
-        }
-    }
-
-    fn look(&mut self, engine: &Engine, conn: &Connection, since: Version, now: Version) -> Result<(), Error> {
-        if self.all.is_empty() {
-            return Ok(());
-        }
-        let touched = engine.touched(conn, since)?;
-        if touched.len() > MOST_TOUCHED {
-            let tables: BTreeSet<i64> = touched.keys().map(|row| row.table).collect();
-            for of in tables.into_iter().flat_map(|table| self.index.of_table(table)).collect::<BTreeSet<_>>() {
-                self.make_stale(of, now);
-            }
-            return Ok(());
-        }
-        let mut moves: BTreeMap<u64, Vec<(RowId, bool)>> = BTreeMap::new();
-        for (&row, &key) in &touched {
-            let finding = self.index.finding(conn, row.table, key)?;
-            let readers: BTreeSet<u64> = self.readers.range((row, 0)..=(row, u64::MAX)).map(|(_, of)| *of).collect();
-            for of in finding.unsure {
-                self.make_stale(of, now);
-            }
-            let finding = finding.by;
-            for &of in readers.union(&finding) {
-                match self.all.get_mut(&of) {
-                    Some(Evaluation { run: Known::Run(run), changed, .. }) if run.is_simple => {
-                        *changed = now;
-                        if readers.contains(&of) != finding.contains(&of) {
-                            moves.entry(of).or_default().push((row, finding.contains(&of)));
-                        }
-                    }
-                    _ => self.make_stale(of, now),
-                }
-            }
-        }
-        for (of, moves) in moves {
-            self.move_rows(of, &moves);
-        }
-        self.make_room();
-        Ok(())
-    }
-
-    /// Lets rows come in (true) or leave, which are in order.
-    fn move_rows(&mut self, of: u64, moves: &[(RowId, bool)]) {
-        let Some(Evaluation { run: Known::Run(run), .. }) = self.all.get_mut(&of) else { return };
-        let before = run.rows.len();
-        let stays = |row: &RowId| moves.binary_search_by(|(moved, _)| moved.cmp(row)).is_err();
-        run.rows.retain(stays);
-        run.rows.extend(moves.iter().filter(|(_, enters)| *enters).map(|(row, _)| *row));
-        run.rows.sort();
-        self.weight = self.weight + run.rows.len() - before;
-        for &(row, enters) in moves {
-            if enters {
-                self.readers.insert((row, of));
-            } else {
-                self.readers.remove(&(row, of));
-            }
-        }
-    }
-
-    fn make_stale(&mut self, of: u64, now: Version) {
-        if let Some(evaluation) = self.all.get_mut(&of) {
-            evaluation.changed = now;
-            let run = std::mem::replace(&mut evaluation.run, Known::Stale);
-            self.take_out(of, &run);
         }
     }
 
@@ -343,6 +255,8 @@ impl Evaluations {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use rusqlite::Connection;
 
     use super::*;
     use crate::sync::{Page, QueriesRequest, Replica, Schema, Sql, SubscriptionRequest};

@@ -134,17 +134,6 @@ impl Replica {
         Ok(())
     }
 
-    /// Takes back an acknowledgement: `peer` holds our versions up to `held` only, since it was restored from an older
-    /// copy. It gets everything after that, also what it wrote or sent itself.
-    pub fn send_again(&mut self, peer: SiteId, held: Cursor) -> Result<(), Error> {
-        let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let at = self.engine.db_version(&transaction)?;
-        peers::take_back(&transaction, peer, held.version, at)?;
-        by_name::forget(&transaction)?;
-        transaction.commit()?;
-        Ok(())
-    }
-
     /// What `peer` has not acknowledged, but for what is held back from it.
     pub fn unsent(&self, peer: SiteId) -> Result<Unsent, Error> {
         let at = self.version()?;

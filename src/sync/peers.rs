@@ -191,20 +191,6 @@ pub(super) fn forget(conn: &Connection, peer: SiteId, at: Version) -> Result<(),
     Ok(())
 }
 
-/// Moves the acknowledged cursor of a peer back, and has everything up to `at` sent to it again.
-pub(super) fn take_back(conn: &Connection, peer: SiteId, held: Version, at: Version) -> Result<(), Error> {
-    conn.execute(
-        "UPDATE crsql_tracked_peers SET version = min(version, ?2) WHERE site_id = ?1 AND tag = 0 AND event = 1",
-        (peer.as_bytes(), held.get()),
-    )?;
-    conn.execute(
-        "INSERT INTO crsql_sync_peers (site, resend) VALUES (?1, ?2)
-         ON CONFLICT (site) DO UPDATE SET resend = excluded.resend",
-        (peer.as_bytes(), at.get()),
-    )?;
-    Ok(())
-}
-
 fn version_of(number: i64) -> Result<Version, Error> {
     Version::or_zero(number).map_err(|_| Error::Corrupt("a cursor is out of range"))
 }

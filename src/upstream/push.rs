@@ -88,10 +88,7 @@ impl Session<'_> {
                     (push.acknowledged, push.read) = (next, next);
                     widen(&mut push.page);
                 }
-                Err(Failure::OutOfOrder(expected)) => {
-                    push.acknowledged = self.go_back(push.acknowledged, expected).await?;
-                    (push.read, push.known) = (push.acknowledged, self.known_there().await?);
-                }
+                Err(Failure::OutOfOrder(expected)) => return Err(out_of_order(push.acknowledged, expected)),
                 Err(failure) => {
                     if let Some(refused) = self.narrow(&mut push.page, &batch, failure).await? {
                         return self.hold_back(refused).await;
@@ -267,23 +264,16 @@ impl Session<'_> {
             Err(failure) => Err(failure),
         }
     }
+}
 
-    /// Goes on from what the upstream says that it holds: it lost what it had acknowledged after that.
-    async fn go_back(&self, acknowledged: Since, expected: Since) -> Result<Since, Failure> {
-        if !acknowledged.is_later_than(&expected) {
-            // It refused what begins at the very place that it expects. Asking again from the start may find out why.
-            return Err(Failure::again("the upstream refused a batch that begins where it expects one"));
-        }
-        let held = match expected {
-            Since::After(cursor) => cursor,
-            // Inside a version, or at nothing: the whole version again, or everything.
-            _ => return Err(Failure::CursorLost),
-        };
-        let (database, site) = (&self.link.database, self.upstream.site);
-        tracing::warn!(dbid = %database.dbid(), %expected, "the upstream lost data; sending again");
-        database.call(move |replica| replica.send_again(site, held)).await??;
-        Ok(expected)
+/// What it means that the upstream expects another beginning. If it lost what it had acknowledged, it may also have given the numbers
+/// of what it lost to other versions: then what was received from it holds no longer than what was sent.
+fn out_of_order(acknowledged: Since, expected: Since) -> Failure {
+    if acknowledged.is_later_than(&expected) {
+        return Failure::CursorLost;
     }
+    // It refused what begins at the very place that it expects. Asking again from the start may find out why.
+    Failure::again("the upstream refused a batch that begins where it expects one")
 }
 
 /// After a success, more is tried again. Of bytes only what any upstream should take.

@@ -370,19 +370,9 @@ impl World {
 
     /// `node` hears that `peer` has less than it took it to have.
     pub fn go_back(&mut self, node: usize, peer: SiteId, expected: Since) -> Checked {
-        let Node { pushes, forgiven, site, .. } = &mut self.nodes[node];
-        let Some(push) = pushes.remove(&peer) else { return Ok(()) };
-        let is_cursor = |cursor: &Cursor| cursor.site == *site;
-        match expected {
-            _ if !push.acknowledged.is_later_than(&expected) => Ok(()),
-            Since::After(held) if is_cursor(&held) => {
-                pushes.insert(peer, Push { acknowledged: expected, read: expected });
-                forgiven.push(peer);
-                let taken_back = self.nodes[node].call(None, |replica| replica.send_again(peer, held))?;
-                taken_back.map_err(|error| error.to_string())?;
-                self.check(node)
-            }
-            _ => self.forget(node, peer),
+        match self.nodes[node].pushes.remove(&peer) {
+            Some(push) if push.acknowledged.is_later_than(&expected) => self.forget(node, peer),
+            _ => Ok(()),
         }
     }
 

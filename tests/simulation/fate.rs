@@ -2,7 +2,7 @@
 
 use crsql_sync::crr::Version;
 use crsql_sync::sync::session::Session;
-use crsql_sync::sync::{Cursor, MigrateError};
+use crsql_sync::sync::MigrateError;
 
 use super::model::short;
 use super::node::Node;
@@ -95,19 +95,5 @@ impl World {
 
     pub fn begin_again(&mut self, node: usize, peer: usize) -> Checked {
         self.forget(node, self.nodes[peer].site)
-    }
-
-    pub fn send_again(&mut self, random: &mut Random) -> Checked {
-        let (node, peer) = self.pair(random);
-        let (peer, site) = (self.nodes[peer].site, self.nodes[node].site);
-        let newest = self.nodes[node].replica.version().unwrap().get() as usize;
-        let version = Version::or_zero(random.within(0..newest + 1) as i64).unwrap();
-        self.tell(|_| format!("{node} sends again to {peer} after {version}"));
-        let it = &mut self.nodes[node];
-        it.pushes.remove(&peer);
-        it.forgiven.push(peer);
-        let taken_back = it.call(None, |replica| replica.send_again(peer, Cursor { site, version }))?;
-        taken_back.map_err(|error| error.to_string())?;
-        self.check(node)
     }
 }

@@ -39,8 +39,6 @@ pub enum Kind {
     Copy,
     /// Begins again with a peer that lost nothing.
     BeginAgain,
-    /// Takes an acknowledgement back that was true.
-    SendAgain,
     /// Opens a link of sessions, or closes it.
     Connect,
     /// Time passes until a session wants to be woken.
@@ -117,7 +115,6 @@ impl Plan {
         may(if calm { 0 } else { 40 }, 3, Kind::Crash);
         may(30, 2, Kind::Copy);
         may(20, 2, Kind::BeginAgain);
-        may(20, 2, Kind::SendAgain);
         may(if calm { 0 } else { 30 }, 3, Kind::Partition);
         if random.chance(15) {
             kinds.extend([(3, Kind::BackUp), (2, Kind::Restore)]);

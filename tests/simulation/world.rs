@@ -108,7 +108,6 @@ impl World {
             }
             Kind::Connect => self.connect_or_hang_up(random),
             Kind::Wake => self.wake(random),
-            Kind::SendAgain => self.send_again(random),
             Kind::Partition => {
                 self.network.partition(&self.links, random);
                 Ok(())

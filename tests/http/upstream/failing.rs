@@ -1,8 +1,11 @@
 //! Upstreams that fail, ask for time, are no upstreams, or lost their data.
 
+use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use crsql_sync::store::Store;
+use rusqlite::Connection;
 use serde_json::json;
 
 use crate::gate::{Gate, answer, problem};
@@ -209,4 +212,37 @@ async fn scenario_13_an_upstream_that_lost_its_data_is_sent_what_it_lacks_and_no
     assert_eq!(pushed, 2, "the rest is there");
     assert!(asked.iter().any(|asked| asked.path == "/sync/a/changes/request"), "nor is it asked for");
     assert_eq!(new.status("a").await["gaps"], json!({}));
+}
+
+#[tokio::test]
+async fn scenario_13_an_upstream_that_came_back_as_it_was_and_passed_our_cursor_since_is_heard_whole() {
+    let hub = Server::start().await;
+    let a = Node::of(&hub).await;
+    a.add("a kept").await;
+    has(&hub, &["a kept"]).await;
+    let backup = hub.folder.path().join("backup");
+    Connection::open(hub.folder.path().join("a.db")).unwrap().execute("VACUUM INTO ?", [backup.to_str()]).unwrap();
+    a.add("a lost").await;
+    has(&hub, &["a kept", "a lost"]).await;
+    for n in 0..3 {
+        hub.add("a", &format!("hub lost {n}")).await;
+    }
+    eventually("five", || async { a.ids().await.len() == 5 }).await;
+    a.pause().await;
+
+    let (folder, address) = hub.stop().await;
+    while Store::at(folder.path()).is_err() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let _ = fs::remove_file(folder.path().join("a.db-wal"));
+    fs::copy(&backup, folder.path().join("a.db")).unwrap();
+    let hub = Server::on(folder, address, |builder| builder.sql(true)).await;
+    assert_eq!(hub.ids("a").await, ["a kept"]);
+    for n in 0..9 {
+        hub.add("a", &format!("hub new {n}")).await;
+    }
+    a.add("a later").await;
+    a.resume().await;
+    eventually("all fifteen", || async { a.ids().await.len() == 15 && hub.ids("a").await.len() == 15 }).await;
+    a.all_sent().await;
 }

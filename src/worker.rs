@@ -23,6 +23,7 @@ mod streams;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use futures_util::future::{Either, select};
@@ -94,7 +95,8 @@ impl SyncWorker {
     pub fn handle(&self, request: Request) -> Promise {
         self.host.awake();
         let router = self.host.serving.borrow().router.clone();
-        future_to_promise(async move { answer(router, request).await.map(JsValue::from) })
+        let stall = self.host.config.stall();
+        future_to_promise(async move { answer(router, request, stall).await.map(JsValue::from) })
     }
 
     /// Ends the event streams that are open, each with a `drain` event, so that an update can take over.
@@ -112,11 +114,11 @@ impl SyncWorker {
 }
 
 /// Runs the router until it has a response, or the page has given up.
-async fn answer(router: Router, request: Request) -> Result<Response, JsValue> {
+async fn answer(router: Router, request: Request, stall: Duration) -> Result<Response, JsValue> {
     let given_up = streams::aborted(&request.signal());
     let request = convert::request(&request).await?;
     match select(router.oneshot(request), given_up).await {
-        Either::Left((Ok(response), _)) => convert::response(response).await,
+        Either::Left((Ok(response), _)) => convert::response(response, stall).await,
         Either::Left((Err(never), _)) => match never {},
         // Nobody is there to read it. What the request committed is stored all the same.
         Either::Right(((), _)) => Ok(Response::error()),

@@ -18,6 +18,7 @@ use crate::upstream;
 pub(super) struct Config {
     routes: Routes,
     limits: Limits,
+    stall: Duration,
     upstream: Option<upstream::Config>,
     sql: bool,
     files: bool,
@@ -26,6 +27,8 @@ pub(super) struct Config {
 
 /// What the names of stored databases begin with.
 const STORAGE: &str = "crsql-sync";
+/// How long a page may take nothing of what it is sent, unless the settings say otherwise.
+const STALL: Duration = Duration::from_secs(30);
 
 /// The settings as JavaScript gives them; see `types.d.ts`. A misspelt one is an error, not ignored.
 #[derive(Default, Deserialize)]
@@ -45,31 +48,40 @@ struct Given {
 }
 
 /// The limits, over the defaults.
-#[derive(Default)]
-struct GivenLimits(Limits);
+struct GivenLimits {
+    http: Limits,
+    stall: Duration,
+}
+
+impl Default for GivenLimits {
+    fn default() -> Self {
+        Self { http: Limits::default(), stall: STALL }
+    }
+}
 
 /// A limit's name, and how it is set: a number of something, or of milliseconds.
-type Limit = (&'static str, fn(&mut Limits, u32));
+type Limit = (&'static str, fn(&mut GivenLimits, u32));
 
-const LIMITS: [Limit; 18] = [
-    ("body", |limits, bytes| limits.body = bytes as usize),
-    ("binaryBody", |limits, bytes| limits.binary_body = bytes as usize),
-    ("bodyTimeMs", |limits, ms| limits.body_time = millis(ms)),
-    ("streams", |limits, count| limits.streams = count as usize),
-    ("file", |limits, bytes| limits.file = bytes as usize),
-    ("pageChanges", |limits, count| limits.page_changes = count as usize),
-    ("pageBytes", |limits, bytes| limits.page_bytes = bytes as usize),
-    ("queryChanges", |limits, count| limits.query_changes = count as usize),
-    ("queryBytes", |limits, bytes| limits.query_bytes = bytes as usize),
-    ("subscriptions", |limits, count| limits.subscriptions = count as usize),
-    ("subscriptionMs", |limits, ms| limits.subscription = millis(ms)),
-    ("sqlRows", |limits, count| limits.sql_rows = count as usize),
-    ("sqlBytes", |limits, bytes| limits.sql_bytes = bytes as usize),
-    ("sqlTimeMs", |limits, ms| limits.sql_time = millis(ms)),
-    ("applyTimeMs", |limits, ms| limits.apply_time = millis(ms)),
-    ("authorizeMs", |limits, ms| limits.authorize = millis(ms)),
-    ("ticketMs", |limits, ms| limits.ticket = millis(ms)),
-    ("heartbeatMs", |limits, ms| limits.heartbeat = millis(ms)),
+const LIMITS: [Limit; 19] = [
+    ("body", |given, bytes| given.http.body = bytes as usize),
+    ("binaryBody", |given, bytes| given.http.binary_body = bytes as usize),
+    ("bodyTimeMs", |given, ms| given.http.body_time = millis(ms)),
+    ("streams", |given, count| given.http.streams = count as usize),
+    ("file", |given, bytes| given.http.file = bytes as usize),
+    ("pageChanges", |given, count| given.http.page_changes = count as usize),
+    ("pageBytes", |given, bytes| given.http.page_bytes = bytes as usize),
+    ("queryChanges", |given, count| given.http.query_changes = count as usize),
+    ("queryBytes", |given, bytes| given.http.query_bytes = bytes as usize),
+    ("subscriptions", |given, count| given.http.subscriptions = count as usize),
+    ("subscriptionMs", |given, ms| given.http.subscription = millis(ms)),
+    ("sqlRows", |given, count| given.http.sql_rows = count as usize),
+    ("sqlBytes", |given, bytes| given.http.sql_bytes = bytes as usize),
+    ("sqlTimeMs", |given, ms| given.http.sql_time = millis(ms)),
+    ("applyTimeMs", |given, ms| given.http.apply_time = millis(ms)),
+    ("authorizeMs", |given, ms| given.http.authorize = millis(ms)),
+    ("ticketMs", |given, ms| given.http.ticket = millis(ms)),
+    ("heartbeatMs", |given, ms| given.http.heartbeat = millis(ms)),
+    ("stallMs", |given, ms| given.stall = millis(ms)),
 ];
 
 fn millis(ms: u32) -> Duration {
@@ -92,7 +104,7 @@ impl<'de> Visitor<'de> for LimitsVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut given: A) -> Result<GivenLimits, A::Error> {
-        let mut limits = Limits::default();
+        let mut limits = GivenLimits::default();
         while let Some(name) = given.next_key::<String>()? {
             let Some((_, set)) = LIMITS.iter().find(|(known, _)| *known == name) else {
                 let known = LIMITS.map(|(known, _)| known).join(", ");
@@ -102,7 +114,7 @@ impl<'de> Visitor<'de> for LimitsVisitor {
                 set(&mut limits, value);
             }
         }
-        Ok(GivenLimits(limits))
+        Ok(limits)
     }
 }
 
@@ -116,7 +128,8 @@ impl Config {
         };
         Ok(Self {
             routes: given.routes()?,
-            limits: given.limits.0.clone(),
+            limits: given.limits.http.clone(),
+            stall: given.limits.stall,
             upstream: match (given.upstream()?, credentials(value)?) {
                 (Some(upstream), Some(hook)) => Some(upstream.identity(hook)),
                 (upstream, _) => upstream,
@@ -133,6 +146,10 @@ impl Config {
 
     pub(super) fn limits(&self) -> Limits {
         self.limits.clone()
+    }
+
+    pub(super) fn stall(&self) -> Duration {
+        self.stall
     }
 
     pub(super) fn upstream(&self) -> Option<upstream::Config> {

@@ -1,5 +1,7 @@
 //! Web requests and responses as those of the `http` crate, and back.
 
+use std::time::Duration;
+
 use axum::body::{Body, HttpBody};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::BodyExt;
@@ -28,7 +30,7 @@ pub(super) async fn request(request: &Request) -> Result<http::Request<Body>, Js
 }
 
 /// The router's answer. A body whose length is known is given whole, an event stream piece by piece.
-pub(super) async fn response(response: http::Response<Body>) -> Result<Response, JsValue> {
+pub(super) async fn response(response: http::Response<Body>, stall: Duration) -> Result<Response, JsValue> {
     let (head, body) = response.into_parts();
     let headers = Headers::new()?;
     for (name, value) in &head.headers {
@@ -47,7 +49,7 @@ pub(super) async fn response(response: http::Response<Body>) -> Result<Response,
             Response::new_with_opt_js_u8_array_and_init(Some(&Uint8Array::from(&*bytes)), &init)
         }
         None => {
-            let stream = streams::outgoing(body.into_data_stream())?;
+            let stream = streams::outgoing(body.into_data_stream(), stall)?;
             Response::new_with_opt_readable_stream_and_init(Some(&stream), &init)
         }
     }

@@ -1,11 +1,13 @@
 //! Web streams as Rust streams, and back. Bytes cross as `Uint8Array`s; each side asks for the next piece only when the
-//! one before was taken.
+//! one before was taken. A page that takes nothing for too long is left.
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::AbortHandle;
+use futures_timer::Delay;
+use futures_util::future::{AbortHandle, Either, select};
 use futures_util::stream::{BoxStream, Stream, StreamExt, abortable, unfold};
 use js_sys::{Object, Promise, Reflect, Uint8Array};
 use send_wrapper::SendWrapper;
@@ -64,16 +66,17 @@ async fn next(reader: &ReadableStreamDefaultReader) -> Result<Option<Bytes>, JsV
     Ok(Some(value.to_vec().into()))
 }
 
-/// Makes a stream that JavaScript reads. When it cancels the stream, `body` is dropped.
+/// Makes a stream that JavaScript reads. When it cancels the stream, or takes nothing for `stall`, `body` is dropped.
 pub(super) fn outgoing<E>(
     body: impl Stream<Item = Result<Bytes, E>> + Send + 'static,
+    stall: Duration,
 ) -> Result<ReadableStream, JsValue>
 where
     E: std::fmt::Display + 'static,
 {
     let body = body.map(|item| item.map_err(|error| error.to_string())).boxed();
     let (body, cancel) = abortable(body);
-    let source = Source { body: Rc::new(RefCell::new(Some(body.boxed()))), cancel };
+    let source = Source { body: Rc::new(RefCell::new(Some(body.boxed()))), cancel, stall, patience: Rc::default() };
     let strategy = Object::new();
     // Nothing is read ahead of the page.
     Reflect::set(&strategy, &"highWaterMark".into(), &0.into())?;
@@ -90,13 +93,17 @@ pub struct Source {
     /// Taken out while a piece is waited for, and for good at the end.
     body: Rc<RefCell<Option<Pieces>>>,
     cancel: AbortHandle,
+    stall: Duration,
+    /// While a piece lies there to be taken.
+    patience: Rc<RefCell<Option<Patience>>>,
 }
 
 #[wasm_bindgen]
 impl Source {
-    /// Waits for one piece. The browser calls it again only after the promise resolved.
+    /// Waits for one piece. The browser calls it again only after the promise resolved, and when the piece was taken.
     pub fn pull(&self, controller: ReadableStreamDefaultController) -> Promise {
-        let cell = Rc::clone(&self.body);
+        self.patience.take();
+        let (cell, patience, stall) = (Rc::clone(&self.body), Rc::clone(&self.patience), self.stall);
         future_to_promise(async move {
             let Some(mut body) = cell.borrow_mut().take() else {
                 return Ok(JsValue::UNDEFINED);
@@ -105,6 +112,11 @@ impl Source {
                 Some(Ok(bytes)) => {
                     controller.enqueue_with_chunk(&Uint8Array::from(&*bytes))?;
                     cell.replace(Some(body));
+                    let left = move || {
+                        cell.take();
+                        controller.error_with_e(&JsError::new("nothing was taken of it for too long").into());
+                    };
+                    patience.replace(Some(Patience::begin(stall, left)));
                 }
                 Some(Err(error)) => controller.error_with_e(&JsError::new(&error).into()),
                 None => {
@@ -120,7 +132,25 @@ impl Source {
     pub fn cancel(&self) {
         // Ends a piece that is being waited for, and with it the body; one that lies here goes at once.
         self.cancel.abort();
-        self.body.borrow_mut().take();
+        self.body.take();
+        self.patience.take();
+    }
+}
+
+/// Calls back when it was not dropped in time.
+struct Patience {
+    _dropped: oneshot::Sender<()>,
+}
+
+impl Patience {
+    fn begin(time: Duration, over: impl FnOnce() + 'static) -> Self {
+        let (sender, dropped) = oneshot::channel();
+        spawn_local(async move {
+            if let Either::Left(_) = select(Delay::new(time), dropped).await {
+                over();
+            }
+        });
+        Self { _dropped: sender }
     }
 }
 

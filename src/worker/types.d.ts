@@ -76,6 +76,8 @@ export interface Limits {
   ticketMs?: number;
   /** How often a silent event stream shows that it is alive. */
   heartbeatMs?: number;
+  /** How long a page may take nothing of what it is sent. A stream on which it does not read on breaks then. */
+  stallMs?: number;
 }
 
 /** What is asked of {@link Authorize}. */

@@ -4,24 +4,17 @@
  */
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
-import http from "node:http";
-import os from "node:os";
-import path from "node:path";
 import { test } from "node:test";
-import { CHROMIUM } from "./harness/paths.mjs";
-import { FLAGS } from "./harness/profile.mjs";
+import { listen, openPlainly } from "./harness/plain.mjs";
 import { Server } from "./harness/server.mjs";
 import { Www } from "./harness/www.mjs";
 
 /** Chromium stops an idle worker after 30 s. */
 const IDLE_MS = 40_000;
 
-const page = (report) => `<!doctype html><script type="module">
+const page = (tell) => `<!doctype html><script type="module">
   import { connect } from "/client.js";
-  const tell = (what) => fetch("${report}", { method: "POST", mode: "no-cors", body: JSON.stringify(what) });
+  const tell = ${tell};
   const hello = () => new Promise((resolve) => {
     const { port1, port2 } = new MessageChannel();
     port1.onmessage = (event) => resolve(event.data);
@@ -44,25 +37,11 @@ const page = (report) => `<!doctype html><script type="module">
 
 test("a worker killed by idleness answers again, with its data", async (t) => {
   const www = new Www(t);
-  const profile = mkdtempSync(path.join(os.tmpdir(), "crsql-e2e-profile-"));
-
-  const listener = http.createServer();
-  const reported = once(listener, "request").then(async ([request, response]) => {
-    let body = "";
-    for await (const chunk of request) body += chunk;
-    response.end();
-    return JSON.parse(body);
-  });
-  await new Promise((resolve) => listener.listen(0, "127.0.0.1", resolve));
-  www.write("idle.html", page(`http://127.0.0.1:${listener.address().port}/`));
+  const { report: reported, tell } = await listen(t);
+  www.write("idle.html", page(tell));
   const server = await Server.start({ www: www.dir });
-  const browser = spawn(CHROMIUM, [...FLAGS, `--user-data-dir=${profile}`, `${server.url}idle.html`], { stdio: "ignore", detached: true });
-  t.after(async () => {
-    process.kill(-browser.pid, "SIGKILL");
-    listener.close();
-    await server.close();
-    rmSync(profile, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
-  });
+  t.after(() => server.close());
+  openPlainly(t, `${server.url}idle.html`);
 
   const report = await reported;
   assert.equal(report.error, undefined, JSON.stringify(report));

@@ -1,8 +1,8 @@
 /** The standalone server: started, killed without warning, started again on the same port with the same data. */
 
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import net from "node:net";
 import os from "node:os";
 import path from "node:path";
@@ -62,6 +62,23 @@ export class Server {
   /** Deletes its data, while it does not run. */
   forget() {
     for (const name of readdirSync(this.#data)) rmSync(path.join(this.#data, name), { recursive: true });
+  }
+
+  /** Copies a database to `file`, also while it runs. */
+  backUp(dbid, file) {
+    execFileSync(SERVER, ["backup", this.#file(dbid), file]);
+  }
+
+  /** Puts a backup in the place of a database, while it does not run: as a copy that has a site of its own, or as the very file. */
+  restore(dbid, file, { asIs = false } = {}) {
+    const target = this.#file(dbid);
+    if (!asIs) return execFileSync(SERVER, ["restore", "--force", file, target]);
+    for (const name of readdirSync(this.#data)) if (name.startsWith(path.basename(target))) rmSync(path.join(this.#data, name));
+    copyFileSync(file, target);
+  }
+
+  #file(dbid) {
+    return path.join(this.#data, `${dbid}.db`);
   }
 
   /** The rows of `todo` as the server holds them, read from its changes as any peer would. */

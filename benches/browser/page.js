@@ -12,7 +12,7 @@ const ROW_BYTES = 1000;
 /** The media type of a batch in the binary form. */
 const BATCH = "application/vnd.crsql-sync.batch";
 /** What the insert of a row comes to in the log. */
-const RECORD_BYTES = 4096;
+const RECORD_BYTES = 1700;
 
 class Ours {
   static async open(name) {

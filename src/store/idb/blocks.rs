@@ -3,19 +3,30 @@ use std::ops::Range;
 use super::image::{BLOCK, CHUNK};
 
 /// A set of the blocks of one chunk.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Blocks([u64; COUNT / 64]);
+#[derive(Clone, Copy)]
+pub(super) struct Blocks {
+    words: [u64; COUNT / 64],
+    len: usize,
+}
 
 const COUNT: usize = CHUNK / BLOCK;
 const _: () = assert!(COUNT.is_multiple_of(64));
+
+impl Default for Blocks {
+    fn default() -> Self {
+        Self { words: [0; COUNT / 64], len: 0 }
+    }
+}
 
 impl Blocks {
     /// Adds every block that a range of bytes touches.
     pub(super) fn insert(&mut self, bytes: &Range<usize>) {
         let blocks = if bytes.is_empty() { 0..0 } else { bytes.start / BLOCK..bytes.end.div_ceil(BLOCK) };
         for block in blocks {
-            if let Some(word) = self.0.get_mut(block / 64) {
-                *word |= 1 << (block % 64);
+            if let Some(word) = self.words.get_mut(block / 64) {
+                let bit = 1 << (block % 64);
+                self.len += usize::from(*word & bit == 0);
+                *word |= bit;
             }
         }
     }
@@ -23,33 +34,42 @@ impl Blocks {
     /// Removes the blocks that begin at `byte` or later.
     pub(super) fn truncate(&mut self, byte: usize) {
         for block in byte.div_ceil(BLOCK)..COUNT {
-            if let Some(word) = self.0.get_mut(block / 64) {
-                *word &= !(1 << (block % 64));
+            if let Some(word) = self.words.get_mut(block / 64) {
+                let bit = 1 << (block % 64);
+                self.len -= usize::from(*word & bit != 0);
+                *word &= !bit;
             }
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.iter().all(|word| *word == 0)
+        self.len == 0
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.iter().map(|word| word.count_ones() as usize).sum()
+        self.len
     }
 
     /// The runs of blocks that lie side by side, as ranges of bytes.
-    pub(super) fn runs(self) -> impl Iterator<Item = Range<usize>> {
+    pub(super) fn runs(&self) -> impl Iterator<Item = Range<usize>> {
         let mut next = if self.is_empty() { COUNT } else { 0 };
         std::iter::from_fn(move || {
-            let start = (next..COUNT).find(|block| self.contains(*block))?;
-            let end = (start..COUNT).find(|block| !self.contains(*block)).unwrap_or(COUNT);
-            next = end;
-            Some(start * BLOCK..end * BLOCK)
+            let start = self.first_after(next, true)?;
+            next = self.first_after(start, false).unwrap_or(COUNT);
+            Some(start * BLOCK..next * BLOCK)
         })
     }
 
-    fn contains(&self, block: usize) -> bool {
-        self.0.get(block / 64).is_some_and(|word| word & 1 << (block % 64) != 0)
+    /// The first block, from `at` on, that is in the set, or that is not.
+    fn first_after(&self, mut at: usize, inside: bool) -> Option<usize> {
+        while let Some(word) = self.words.get(at / 64) {
+            let found = if inside { *word } else { !*word } >> (at % 64);
+            if found != 0 {
+                return Some(at + found.trailing_zeros() as usize);
+            }
+            at = (at / 64 + 1) * 64;
+        }
+        None
     }
 }
 

@@ -135,3 +135,17 @@ fn two_databases_are_open_at_once_and_apart() {
         assert_eq!(found, n);
     }
 }
+
+#[test]
+fn a_row_more_goes_to_the_log_as_a_few_blocks_and_not_as_pages() {
+    let image: Rc<RefCell<Image>> = Rc::default();
+    let conn = connect(&image).unwrap();
+    conn.execute_batch("CREATE TABLE item(id INTEGER PRIMARY KEY, text TEXT UNIQUE)").unwrap();
+    for id in 0..20 {
+        conn.execute("INSERT INTO item VALUES (?1, 'some text ' || ?1)", [id]).unwrap();
+    }
+    image.borrow_mut().mark_recorded();
+    conn.execute("INSERT INTO item VALUES (20, 'one more')", []).unwrap();
+    let bytes = image.borrow().dirty_bytes();
+    assert!((1..1024).contains(&bytes), "{bytes} bytes");
+}

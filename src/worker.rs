@@ -99,6 +99,18 @@ impl SyncWorker {
         future_to_promise(async move { answer(router, request, stall).await.map(JsValue::from) })
     }
 
+    /// Answers a request that came in a message, and whose answer is no stream, without a `Request` and a `Response`: to make
+    /// these and to read them takes longer than most answers do.
+    #[wasm_bindgen(unchecked_return_type = "Promise<Answer>")]
+    pub fn ask(&self, #[wasm_bindgen(unchecked_param_type = "Question")] question: convert::Question) -> Promise {
+        self.host.awake();
+        let router = self.host.serving.borrow().router.clone();
+        future_to_promise(async move {
+            let Ok(response) = router.oneshot(convert::question(&question)?).await;
+            convert::answer(response).await
+        })
+    }
+
     /// Ends the event streams that are open, each with a `drain` event, so that an update can take over.
     pub fn drain(&self) {
         self.host.begin_serving().drain();

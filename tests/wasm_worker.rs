@@ -62,6 +62,33 @@ async fn a_page_creates_writes_and_reads() {
 }
 
 #[wasm_bindgen_test]
+async fn a_request_in_a_message_is_answered_as_one_by_fetch_is() {
+    let script = r#"
+        const ask = async (method, path, body) => {
+            const headers = [["content-type", "application/json"], ["accept", "application/json"]];
+            const question = { method, url: new URL(path, location.href).href, headers };
+            return worker.ask(body === undefined ? question : { ...question, body: JSON.stringify(body) });
+        };
+        const created = await ask("PUT", db, { schema });
+        const written = await ask("POST", db + "/sql", { sql: "INSERT INTO t VALUES (1, 'Käse ☕')" });
+        const read = { sql: "SELECT text FROM t" };
+        const asked = await ask("POST", db + "/sql", read);
+        const fetched = await call("POST", db + "/sql", read);
+        const missing = await ask("GET", db + "x/status");
+        return [
+            created.status, written.status, asked.status, JSON.parse(asked.body).results[0].rows,
+            asked.body === await fetched.text(),
+            JSON.stringify(asked.headers.toSorted()) === JSON.stringify([...fetched.headers]),
+            missing.status, Object.fromEntries(missing.headers)["content-type"], JSON.parse(missing.body).code,
+        ];
+    "#;
+    assert_eq!(
+        run(worker("{}", None), script).await,
+        r#"[201,200,200,[["Käse ☕"]],true,true,404,"application/problem+json","not_found"]"#
+    );
+}
+
+#[wasm_bindgen_test]
 async fn what_was_answered_is_there_for_the_next_worker() {
     let script = r#"
         await create();

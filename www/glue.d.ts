@@ -6,16 +6,11 @@
  * one they were made by.
  */
 declare module "crsql-sync:glue" {
-  import type { Authorize, SyncWorkerConfig } from "crsql-sync:engine";
-
-  /** What is read of a request. Where there is no stream, the body is taken whole. */
-  export interface EngineRequest extends Pick<Request, "method" | "url" | "signal" | "arrayBuffer"> {
-    readonly headers: Headers;
-    readonly body: ReadableStream | null;
-  }
+  import type { Answer, Authorize, Question, SyncWorkerConfig } from "crsql-sync:engine";
 
   export interface SyncWorker {
-    handle(request: EngineRequest): Promise<Response>;
+    handle(request: Request): Promise<Response>;
+    ask(question: Question): Promise<Answer>;
     drain(): void;
     wake(): void;
   }

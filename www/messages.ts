@@ -18,33 +18,28 @@ export type ToWorker =
   | { type: "crsql-sync:activate" }
   /** To the active worker: take control of the pages that have no worker. */
   | { type: "crsql-sync:claim" }
-  | Question
-  /** Is the question of that number yours? Answered with {@link Asked}. */
-  | { type: "crsql-sync:asked"; id: number };
+  /** A port to answer each {@link Question} on that comes by it. `line` is a random number, for later. */
+  | { type: "crsql-sync:line"; line: number }
+  /** Do you have the line of that number? Answered with a boolean: a worker that has it answers all that came by it; one that was started since has not. */
+  | { type: "crsql-sync:knows"; line: number };
 
-/** A request, as `fetch` would make it. Answered with {@link Answer}; what else comes to the port means that nobody waits any more. */
+/** On a line: a request, as `fetch` would make it. Answered with {@link Answer}. */
 export interface Question {
-  type: "crsql-sync:ask";
-  /** Random, for {@link Asked}. */
+  /** Of the questions of one line each has another. */
   id: number;
-  url: string;
   method: string;
+  url: string;
   headers: [name: string, value: string][];
   body?: string;
 }
 
 /** The whole answer to a {@link Question}. */
 export interface Answer {
+  id: number;
   /** 0 where `fetch` would have failed. */
   status: number;
   headers: [name: string, value: string][];
   body: string;
-}
-
-/** Whether the worker has a question, and no answer yet: one that was started since has not. */
-export interface Asked {
-  type: "crsql-sync:asked";
-  has: boolean;
 }
 
 /** Says which worker answers, so that a page can tell when the two are not of one release. */

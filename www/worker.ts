@@ -11,10 +11,9 @@
  */
 
 import type { Authorize, SyncWorkerConfig as EngineConfig, UpstreamHeaders } from "crsql-sync:engine";
-import type { EngineRequest } from "crsql-sync:glue";
 import { engineConfig, normalizePrefix } from "./engine/config.js";
 import { Engine } from "./engine/engine.js";
-import { type Asked, type Done, type FromWorker, type Hello, PROTOCOL, SYNC_TAG, type ToWorker } from "./messages.js";
+import { type Done, type FromWorker, type Hello, PROTOCOL, SYNC_TAG, type ToWorker } from "./messages.js";
 import { sleep } from "./time.js";
 import { Questions } from "./worker/questions.js";
 import { WasmFile } from "./worker/wasm.js";
@@ -55,12 +54,14 @@ export function installSyncWorker(config: SyncWorkerConfig = {}): void {
   const engine = new Engine(wasm, engineConfig({ ...rest, ...(identity ? { upstreamHeaders: identity } : {}) }, prefix), authorize, () => void tellPages({ type: "crsql-sync:restarted" }));
   let backgroundSync: Promise<void> | undefined;
 
-  const handle = (request: EngineRequest): Promise<Response> => {
-    // Written without a network, and the tab may be closed before it is back: the browser calls us then.
-    if (config.upstream != null && isWrite(request) && !navigator.onLine) backgroundSync ??= registerBackgroundSync();
-    return engine.handle(request);
+  /** Written without a network, and the tab may be closed before it is back: the browser calls us then. */
+  const note = ({ method }: { method: string }) => {
+    if (config.upstream != null && isWrite(method) && !navigator.onLine) backgroundSync ??= registerBackgroundSync();
   };
-  const questions = new Questions(handle);
+  const questions = new Questions((question) => {
+    note(question);
+    return engine.ask(question);
+  });
 
   self.addEventListener("install", (event) => event.waitUntil(wasm.install()));
 
@@ -69,19 +70,26 @@ export function installSyncWorker(config: SyncWorkerConfig = {}): void {
   });
 
   self.addEventListener("fetch", (event) => {
-    if (isOurs(event.request, prefix)) event.respondWith(handle(event.request));
+    const { request } = event;
+    if (!isOurs(request, prefix)) return;
+    note(request);
+    event.respondWith(engine.handle(request));
   });
 
   self.addEventListener("message", (event) => {
     const message = event.data as ToWorker | undefined;
     const [port] = event.ports;
-    const reply = (answer: Hello | Done | Asked) => port?.postMessage(answer);
+    const reply = (answer: Hello | Done | boolean) => port?.postMessage(answer);
     switch (message?.type) {
       case "crsql-sync:hello":
         return reply({ type: "crsql-sync:hello", protocol: PROTOCOL, version: __VERSION__, wasm: wasm.name, started: performance.timeOrigin, prefix, asks });
       case "crsql-sync:drain":
         engine.drain();
-        event.waitUntil(tellPages({ type: "crsql-sync:hold" }).then(() => reply({ type: "crsql-sync:done" })));
+        event.waitUntil(
+          tellPages({ type: "crsql-sync:hold" })
+            .then(() => questions.settled())
+            .then(() => reply({ type: "crsql-sync:done" })),
+        );
         return;
       case "crsql-sync:wake":
         return event.waitUntil(engine.wake());
@@ -89,11 +97,13 @@ export function installSyncWorker(config: SyncWorkerConfig = {}): void {
         return event.waitUntil(self.skipWaiting());
       case "crsql-sync:claim":
         return event.waitUntil(self.clients.claim());
-      case "crsql-sync:ask":
-        if (port) event.waitUntil(questions.answer(message, port));
+      case "crsql-sync:line":
+        if (port) questions.attend(message.line, port);
         return;
-      case "crsql-sync:asked":
-        return reply({ type: "crsql-sync:asked", has: questions.has(message.id) });
+      case "crsql-sync:knows":
+        reply(questions.knows(message.line));
+        // What takes long has the browser keep the worker.
+        return event.waitUntil(questions.settled());
     }
   });
 
@@ -118,8 +128,8 @@ function isOurs(request: Request, prefix: string): boolean {
   return url.origin === self.location.origin && (url.pathname + "/").startsWith(prefix + "/");
 }
 
-function isWrite(request: EngineRequest): boolean {
-  return request.method !== "GET" && request.method !== "HEAD";
+function isWrite(method: string): boolean {
+  return method !== "GET" && method !== "HEAD";
 }
 
 /** Only Chromium has background sync, and a user may have turned it off: it is an addition, not a promise. */

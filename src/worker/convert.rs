@@ -1,16 +1,58 @@
-//! Web requests and responses as those of the `http` crate, and back.
+//! Web requests and responses as those of the `http` crate, and back; and the same of messages.
 
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::BodyExt;
-use js_sys::{Array, Uint8Array};
+use js_sys::{Array, Object, Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Headers, Request, Response, ResponseInit};
 
 use super::streams;
+
+#[wasm_bindgen]
+extern "C" {
+    /// A request in a message. Its type is in `types.d.ts`.
+    pub type Question;
+    #[wasm_bindgen(method, getter)]
+    fn method(this: &Question) -> String;
+    #[wasm_bindgen(method, getter)]
+    fn url(this: &Question) -> String;
+    #[wasm_bindgen(method, getter)]
+    fn headers(this: &Question) -> Array;
+    #[wasm_bindgen(method, getter)]
+    fn body(this: &Question) -> Option<String>;
+}
+
+/// The request that a message asks for.
+pub(super) fn question(question: &Question) -> Result<http::Request<Body>, JsValue> {
+    let body = question.body().map_or_else(Body::empty, Body::from);
+    let pairs = question.headers().into_iter();
+    to_request(&question.method(), &question.url(), pairs.filter_map(|pair| header(&pair)).collect(), body)
+}
+
+/// The router's answer for a message.
+pub(super) async fn answer(response: http::Response<Body>) -> Result<JsValue, JsValue> {
+    let (head, body) = response.into_parts();
+    let headers = Array::new();
+    for (name, value) in &head.headers {
+        if let Ok(value) = value.to_str() {
+            headers.push(&Array::of2(&name.as_str().into(), &value.into()));
+        }
+    }
+    let body = body.collect().await.map_err(|error| JsError::new(&error.to_string()))?.to_bytes();
+    let answer = Object::new();
+    for (name, value) in [
+        ("status", head.status.as_u16().into()),
+        ("headers", headers.into()),
+        ("body", (&*String::from_utf8_lossy(&body)).into()),
+    ] {
+        Reflect::set(&answer, &name.into(), &value)?;
+    }
+    Ok(answer.into())
+}
 
 /// A page's request. Its body is read as it is asked for, so a limit on it holds while it arrives.
 pub(super) async fn request(request: &Request) -> Result<http::Request<Body>, JsValue> {
@@ -20,13 +62,14 @@ pub(super) async fn request(request: &Request) -> Result<http::Request<Body>, Js
         None if request.method() == "GET" || request.method() == "HEAD" => Body::empty(),
         None => Body::from(Uint8Array::new(&JsFuture::from(request.array_buffer()?).await?).to_vec()),
     };
-    let mut converted = http::Request::builder()
-        .method(request.method().as_str())
-        .uri(request.url())
-        .body(body)
-        .map_err(|error| JsError::new(&error.to_string()))?;
-    *converted.headers_mut() = headers(&request.headers());
-    Ok(converted)
+    to_request(&request.method(), &request.url(), headers(&request.headers()), body)
+}
+
+fn to_request(method: &str, url: &str, headers: HeaderMap, body: Body) -> Result<http::Request<Body>, JsValue> {
+    let request = http::Request::builder().method(method).uri(url).body(body);
+    let mut request = request.map_err(|error| JsError::new(&error.to_string()))?;
+    *request.headers_mut() = headers;
+    Ok(request)
 }
 
 /// The router's answer. A body whose length is known is given whole, an event stream piece by piece.
@@ -57,14 +100,12 @@ pub(super) async fn response(response: http::Response<Body>, stall: Duration) ->
 
 /// Headers that the `http` crate can express; what it cannot, no route reads.
 pub(super) fn headers(headers: &Headers) -> HeaderMap {
-    let mut converted = HeaderMap::new();
-    for pair in Array::from(headers) {
-        let pair = Array::from(&pair);
-        if let (Some(name), Some(value)) = (pair.get(0).as_string(), pair.get(1).as_string())
-            && let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value))
-        {
-            converted.append(name, value);
-        }
-    }
-    converted
+    Array::from(headers).iter().filter_map(|pair| header(&pair)).collect()
+}
+
+/// A header from a pair of strings.
+fn header(pair: &JsValue) -> Option<(HeaderName, HeaderValue)> {
+    let pair: &Array = pair.dyn_ref()?;
+    let name = HeaderName::try_from(pair.get(0).as_string()?).ok()?;
+    Some((name, HeaderValue::try_from(pair.get(1).as_string()?).ok()?))
 }

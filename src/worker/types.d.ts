@@ -130,3 +130,18 @@ export interface RowFilter {
 
 /** Called before every operation. Failing, or taking too long, denies. */
 export type Authorize = (operation: Operation) => Promise<Verdict> | Verdict;
+
+/** A request as `fetch` would make it, for {@link SyncWorker.ask}. */
+export interface Question {
+  method: string;
+  url: string;
+  headers: [name: string, value: string][];
+  body?: string;
+}
+
+/** The whole answer to a {@link Question}. */
+export interface Answer {
+  status: number;
+  headers: [name: string, value: string][];
+  body: string;
+}

@@ -40,24 +40,69 @@ describe("a worker", () => {
   test("is asked by message, which takes less time, and by fetch where that is not answered", async (t) => {
     const stage = await Stage.open(t);
     const { page, profile, www } = stage;
-    const fetched = [];
-    page.on("request", (request) => fetched.push(new URL(request.url()).pathname));
+    let fetched = 0;
+    page.on("request", (request) => (fetched += new URL(request.url()).pathname === "/sync/stage/sql" ? 1 : 0));
     const write = (text) => page.evaluate((text) => globalThis.db.exec("INSERT INTO note (text) VALUES (?)", [text]).then(({ changes }) => changes), text);
     await stage.connect(page);
     assert.equal(await write("by message"), 1);
+    assert.equal(fetched, 0);
     await profile.stopWorker();
-    assert.equal(await write("by a message that starts it"), 1);
-    assert.deepEqual(fetched.filter((path) => path.endsWith("/sql")), []);
+    // Whether the page has heard of that yet is chance.
+    assert.equal(await write("by a message that starts it, or by fetch"), 1);
+    const before = fetched;
+    assert.equal(await write("by message to the one that was started"), 1);
+    assert.equal(fetched, before);
 
-    // This one hears of no question.
-    www.replace("crsql-sync-sw.js", /crsql-sync:ask\b/, "crsql-sync:nothing");
+    // This one hears of no line.
+    www.replace("crsql-sync-sw.js", /crsql-sync:line\b/, "crsql-sync:nothing");
     await page.evaluate(async () => {
       await (await navigator.serviceWorker.ready).update();
       if (!(await globalThis.db.applyUpdate())) throw new Error("no worker waits");
     });
     assert.equal(await write("by fetch"), 1);
-    assert.deepEqual(fetched.filter((path) => path.endsWith("/sql")), ["/sync/stage/sql"]);
-    assert.deepEqual(await page.evaluate(() => globalThis.db.query("SELECT count(*) AS n FROM note")), [{ n: 3 }]);
+    assert.equal(fetched, before + 1);
+    assert.deepEqual(await page.evaluate(() => globalThis.db.query("SELECT count(*) AS n FROM note")), [{ n: 4 }]);
+  });
+
+  test("is asked by one line for ten seconds, and then by another, so that the browser hears of it", async (t) => {
+    const stage = await Stage.open(t);
+    const { page } = stage;
+    await stage.connect(page);
+    const lines = await page.evaluate(async () => {
+      const { db } = globalThis;
+      const { postMessage } = ServiceWorker.prototype;
+      const now = performance.now.bind(performance);
+      const lines = new Set();
+      ServiceWorker.prototype.postMessage = function (message, ...more) {
+        if (message.type === "crsql-sync:line") lines.add(message.line);
+        return postMessage.call(this, message, ...more);
+      };
+      const count = async () => {
+        await Promise.all([db.query("SELECT 1"), db.query("SELECT 2")]);
+        await db.exec("INSERT INTO note (text) VALUES ('x')");
+        return lines.size;
+      };
+      const counted = [];
+      for (const seconds of [20, 29, 31]) {
+        performance.now = () => now() + seconds * 1000;
+        counted.push(await count());
+      }
+      return counted;
+    });
+    assert.deepEqual(lines, [1, 1, 2]);
+  });
+
+  test("that is stopped while it is asked for much is asked again, and writes all of it once", async (t) => {
+    const stage = await Stage.open(t);
+    const { page, profile } = stage;
+    await stage.connect(page);
+    const writing = page.evaluate(async () => {
+      const writes = Array.from({ length: 50 }, (_, n) => globalThis.db.exec("INSERT INTO note VALUES (?, 'x')", [n]));
+      return (await Promise.all(writes)).length;
+    });
+    await profile.stopWorker();
+    assert.equal(await writing, 50);
+    assert.deepEqual(await page.evaluate(() => globalThis.db.query("SELECT count(*) AS n FROM note")), [{ n: 50 }]);
   });
 
   test("answers whoever asks, when it was not running and no page has the client", async (t) => {

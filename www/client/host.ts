@@ -1,7 +1,7 @@
 /** Who answers a page's requests: a service worker, a server, or the same core in the page itself. */
 
 import type { Auth } from "./http.js";
-import type { Asking, Fetching } from "./question.js";
+import type { Asking, Fetching, Reply } from "./question.js";
 
 /** `worker`: the service worker. `page`: this page. `server`: the server at `url`, without a copy in the browser. */
 export type Mode = "worker" | "page" | "server";
@@ -11,7 +11,7 @@ export interface Host {
   /** Answers a request as `fetch` does. */
   fetch(url: URL, fetching: Fetching): Promise<Response>;
   /** The same, for a request that may be carried out twice and whose answer is no stream. */
-  ask(url: URL, asking: Asking): Promise<Response>;
+  ask(url: URL, asking: Asking): Promise<Reply>;
   /** Has `auth` say who asks the upstream of a database. */
   identify(dbid: string, auth: Auth, signal: AbortSignal): void;
   /** Makes it try its upstream now. */

@@ -8,7 +8,7 @@ import type { Credentials } from "../messages.js";
 import { sleep } from "../time.js";
 import { type Bytes, type FileOptions, SQLITE, canStream, counted } from "./file.js";
 import type { Host } from "./host.js";
-import type { Asking, Fetching } from "./question.js";
+import type { Asking, Fetching, Reply } from "./question.js";
 
 /**
  * Says who the user is: headers such as `Authorization`, alone or with whose they are. Where users can change, say whose:
@@ -95,14 +95,14 @@ export class Http {
   }
 
   /** The answer, which is a success. A caller that is not known may have an outdated token: it is asked for another, once. */
-  async #send(call: Call, accept: string): Promise<Response> {
+  async #send(call: Call, accept: string): Promise<Reply> {
     const first = await this.#fetch(call, accept, false);
     const response = first.status === 401 && this.#auth ? await this.#fetch(call, accept, true) : first;
-    if (!response.ok) throw await failure(response);
+    if (response.status >= 300) throw await failure(response);
     return response;
   }
 
-  async #fetch(call: Call, accept: string, refresh: boolean): Promise<Response> {
+  async #fetch(call: Call, accept: string, refresh: boolean): Promise<Reply> {
     const { method = "GET", path, query = {}, body, file, signal = null } = call;
     const url = new URL(this.#base);
     url.pathname += path;
@@ -146,17 +146,17 @@ function retryDelay(error: unknown, call: Call, delay: number): number | undefin
   return undefined;
 }
 
-async function failure(response: Response): Promise<SyncError> {
+async function failure(response: Reply): Promise<SyncError> {
   const { status } = response;
   if (!response.headers.get("content-type")?.includes("json")) return foreign(response);
-  const problem = (await response.json().catch(() => ({}))) as Problem;
+  const problem: Problem = await response.text().then(JSON.parse).catch(() => ({}));
   const message = problem.detail ?? problem.title ?? `The database answered ${status}.`;
   const retryAfter = Number(response.headers.get("retry-after") ?? Number.NaN);
   const more = { status, problem, retryAfterMs: Number.isNaN(retryAfter) ? undefined : retryAfter * 1000 };
   return new SyncError(problem.code ?? "unexpected_answer", message, more);
 }
 
-function foreign(response: Response, cause?: unknown): SyncError {
+function foreign(response: Reply, cause?: unknown): SyncError {
   const message = `${response.url} answered ${response.status}, but not as the database does. Do \`url\` and the worker's prefix agree?`;
   return new SyncError("unexpected_answer", message, { status: response.status, cause });
 }

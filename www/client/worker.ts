@@ -6,7 +6,7 @@ import { before } from "../time.js";
 import { SyncError } from "./errors.js";
 import type { Host } from "./host.js";
 import type { Auth } from "./http.js";
-import { type Asking, type Fetching, byMessage } from "./question.js";
+import { type Asking, type Fetching, Line, type Reply } from "./question.js";
 
 /** Where the worker's script is, and how far it reaches. */
 export interface WorkerOptions {
@@ -29,6 +29,7 @@ export class WorkerHost implements Host {
   #mismatch: SyncError | undefined;
   /** Pending while a newer worker takes over: browsers wait for a moment at which no page asks the old one for anything. */
   #held: Promise<unknown> | undefined;
+  #line: Line | undefined;
 
   private constructor(registration: ServiceWorkerRegistration, hello: Hello) {
     this.#registration = registration;
@@ -63,14 +64,16 @@ export class WorkerHost implements Host {
     return fetch(url, fetching);
   }
 
-  async ask(url: URL, asking: Asking): Promise<Response> {
+  async ask(url: URL, asking: Asking): Promise<Reply> {
     await this.#held;
     if (this.#mismatch) throw this.#mismatch;
     const { controller } = navigator.serviceWorker;
-    return (controller && (await byMessage(controller, url, asking))) || this.fetch(url, asking);
+    return (controller && (await this.#lineTo(controller).ask(url, asking))) || this.fetch(url, asking);
   }
 
-  close(): void {}
+  close(): void {
+    this.#line?.lose();
+  }
 
   onRestart(callback: () => void, signal: AbortSignal): void {
     const { serviceWorker } = navigator;
@@ -80,7 +83,7 @@ export class WorkerHost implements Host {
   }
 
   identify(dbid: string, auth: Auth, signal: AbortSignal): void {
-    if (!this.#hello.asks) console.warn("crsql-sync: the worker does not ask this page who asks the upstream. Add `auth=page` to the worker's URL, or set `upstreamHeaders` in it.");
+    if (!this.#hello.asks) console.warn("crsql-sync: the worker asks no page who asks the upstream. Add `auth=page` to its URL, or set `upstreamHeaders` in it.");
     const heard = async ({ data, ports }: MessageEvent<FromWorker | undefined>) => {
       if (data?.type !== "crsql-sync:who" || data.dbid !== dbid) return;
       const reply = (identity: Identity) => ports[0]?.postMessage(identity);
@@ -133,7 +136,12 @@ export class WorkerHost implements Host {
     if (this.#registration.active) post(this.#registration.active, { type: "crsql-sync:wake" });
   }
 
+  #lineTo(worker: ServiceWorker): Line {
+    return this.#line?.serves(worker) ? this.#line : (this.#line = new Line(worker));
+  }
+
   async #greetNext(): Promise<void> {
+    this.#line?.lose();
     const { controller } = navigator.serviceWorker;
     const hello = controller && (await greet(controller));
     this.#mismatch = hello && hello.protocol !== PROTOCOL ? mismatch(controller, hello, this.#registration) : undefined;
@@ -210,7 +218,7 @@ async function activated(registration: ServiceWorkerRegistration, url: string): 
     check();
   });
   if (worker && (await settled)) return worker;
-  throw new SyncError("worker_failed", `The worker at ${url} could not be installed: most often its .wasm file was not found. The console of the worker says more.`);
+  throw new SyncError("worker_failed", `The worker at ${url} could not be installed: most often its .wasm file was not found. The worker's console says more.`);
 }
 
 /** Waits until a worker has been installed, or was given up. */

@@ -6,8 +6,8 @@
  * what is durable.
  */
 
-import type { Authorize, SyncWorkerConfig } from "crsql-sync:engine";
-import { type EngineRequest, type SyncWorker, evaluateGlue } from "crsql-sync:glue";
+import type { Answer, Authorize, Question, SyncWorkerConfig } from "crsql-sync:engine";
+import { type SyncWorker, evaluateGlue } from "crsql-sync:glue";
 import { releaseOwnLocks } from "./locks.js";
 
 /** How long a stream is refused after a drain: until the update has had time to take over. */
@@ -44,25 +44,35 @@ export class Engine {
   }
 
   /** Answers a request. Never rejects: a page would see no more than "Failed to fetch". */
-  async handle(request: EngineRequest): Promise<Response> {
+  async handle(request: Request): Promise<Response> {
     if (Date.now() < this.#drainingUntil && request.headers.get("accept")?.includes("text/event-stream")) {
       return unavailable("The worker is about to be replaced by a newer one. Open the stream again in a moment.");
     }
+    return this.#answer(request, (worker) => worker.handle(request), (response) => response);
+  }
+
+  /** Answers a request that came in a message. Never rejects; what is no answer has status 0. */
+  ask(question: Question): Promise<Answer> {
+    const whole = async (response: Response) => ({ status: response.status, headers: [...response.headers], body: await response.text() });
+    return this.#answer(question, (worker) => worker.ask(question), whole);
+  }
+
+  async #answer<T>({ method }: { method: string }, run: (worker: SyncWorker) => Promise<T>, failed: (response: Response) => T | Promise<T>): Promise<T> {
     let instance: Instance;
     try {
       instance = await this.#start();
     } catch (error) {
       console.error("crsql-sync: the engine did not start.", error);
-      return unavailable(`The database engine did not start: ${text(error)}`);
+      return failed(unavailable(`The database engine did not start: ${text(error)}`));
     }
     try {
-      return await answerOrTrap(instance, request);
+      return await answerOrTrap(instance, run);
     } catch (error) {
-      if (!isTrap(error)) return internal(error);
+      if (!isTrap(error)) return failed(internal(error));
       this.#replace(instance, error);
       // A write may have been stored before the trap. A problem document would say that it was not; a broken answer does not.
-      if (request.method === "POST") return Response.error();
-      return unavailable("The database engine failed and starts anew. What was acknowledged is kept; repeat the request.");
+      if (method === "POST") return failed(Response.error());
+      return failed(unavailable("The database engine failed and starts anew. What was acknowledged is kept; repeat the request."));
     }
   }
 
@@ -134,11 +144,10 @@ export class Engine {
   }
 }
 
-function answerOrTrap({ worker, pending }: Instance, request: EngineRequest): Promise<Response> {
-  return new Promise<Response>((resolve, reject) => {
+function answerOrTrap<T>({ worker, pending }: Instance, run: (worker: SyncWorker) => Promise<T>): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
     pending.add(reject);
-    worker
-      .handle(request)
+    run(worker)
       .finally(() => pending.delete(reject))
       .then(resolve, reject);
   });

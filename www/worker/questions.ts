@@ -1,39 +1,37 @@
 /** Requests that come by message. They are answered as those by `fetch` are. */
 
-import type { EngineRequest } from "crsql-sync:glue";
 import type { Answer, Question } from "../messages.js";
 
-const encoder = new TextEncoder();
-
 export class Questions {
-  readonly #handle: (request: EngineRequest) => Promise<Response>;
-  /** Those that are being answered. */
-  readonly #open = new Set<number>();
+  readonly #ask: (question: Question) => Promise<Omit<Answer, "id">>;
+  readonly #lines = new Set<number>();
+  /** The answers that are being made. */
+  readonly #open = new Set<Promise<void>>();
 
-  constructor(handle: (request: EngineRequest) => Promise<Response>) {
-    this.#handle = handle;
+  constructor(ask: (question: Question) => Promise<Omit<Answer, "id">>) {
+    this.#ask = ask;
   }
 
-  has(id: number): boolean {
-    return this.#open.has(id);
+  /** Answers what comes by a line. */
+  attend(line: number, port: MessagePort): void {
+    this.#lines.add(line);
+    port.onmessage = ({ data }: MessageEvent<Question>) => {
+      const answered = this.#answer(data, port).finally(() => this.#open.delete(answered));
+      this.#open.add(answered);
+    };
   }
 
-  async answer(question: Question, port: MessagePort): Promise<void> {
-    const givenUp = new AbortController();
-    port.onmessage = () => givenUp.abort();
-    this.#open.add(question.id);
-    try {
-      const response = await this.#handle(toRequest(question, givenUp.signal));
-      const answer: Answer = { status: response.status, headers: [...response.headers], body: await response.text() };
-      port.postMessage(answer);
-    } finally {
-      this.#open.delete(question.id);
-      port.close();
-    }
+  knows(line: number): boolean {
+    return this.#lines.has(line);
   }
-}
 
-/** A `Request` would make a stream of the body, which takes longer to read than a small body does to answer. */
-function toRequest({ url, method, headers, body = "" }: Question, signal: AbortSignal): EngineRequest {
-  return { url, method, headers: new Headers(headers), signal, body: null, arrayBuffer: async () => encoder.encode(body).buffer };
+  /** Resolves when all that was asked until now is answered. */
+  settled(): Promise<unknown> {
+    return Promise.allSettled(this.#open);
+  }
+
+  async #answer(question: Question, port: MessagePort): Promise<void> {
+    const answer: Answer = { id: question.id, ...(await this.#ask(question)) };
+    port.postMessage(answer);
+  }
 }

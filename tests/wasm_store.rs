@@ -700,6 +700,38 @@ async fn a_damaged_log_is_reported_not_skipped() {
     assert!(matches!(outcome, Err(Error::Io(_))), "{outcome:?}");
 }
 
+#[wasm_bindgen_test]
+async fn a_damaged_chunk_is_reported_once_and_what_is_read_after_it_is_not_missed() {
+    let (store, dbid) = (store(), dbid());
+    let database = create(&store, &dbid).await;
+    // More than the log may have, so that it is stored in chunks.
+    execute(
+        &database,
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 18000)
+         INSERT INTO t SELECT i, hex(randomblob(500)) FROM n",
+    )
+    .await
+    .unwrap();
+    store.release_all().await;
+    behind(
+        &dbid,
+        "const chunks = tx.objectStore('chunks');
+         self.sound = await done(chunks.get(3));
+         await done(chunks.put('something else', 3));
+         self.uncaught = [];
+         self.onerror = (event) => uncaught.push(event.message);",
+    )
+    .await;
+    let outcome = store.open(&dbid).await;
+    assert!(matches!(outcome, Err(Error::Io(_))), "{:?}", outcome.err());
+
+    behind(&dbid, "await done(tx.objectStore('chunks').put(self.sound, 3)); self.onerror = null;").await;
+    let database = store.open(&dbid).await.unwrap();
+    assert_eq!(count(&database).await, 18_000);
+    let uncaught = javascript("return uncaught.join();").await.as_string().unwrap();
+    assert_eq!(uncaught, "", "nobody's events come to nobody");
+}
+
 // --- cost
 
 fn percentile(times: &mut [f64], percent: usize) -> f64 {

@@ -151,20 +151,38 @@ fn create_stores(request: &IdbOpenDbRequest, stores: &[&str]) -> Result<(), JsVa
 }
 
 /// The result of a request. Like [`completed`] it listens from now on, not from the first poll: an event that nobody
-/// listens to is gone.
+/// listens to is gone. What becomes of a request may also be given up.
 pub(super) fn finished<R: AsRef<IdbRequest>>(request: R) -> impl Future<Output = Result<JsValue, Failure>> {
     let (callback, fired) = signal();
-    request.as_ref().set_onsuccess(Some(callback.as_ref().unchecked_ref()));
-    request.as_ref().set_onerror(Some(callback.as_ref().unchecked_ref()));
+    let listening = Listening { request: request.as_ref().clone(), callback };
+    listening.set(Some(listening.callback.as_ref().unchecked_ref()));
     async move {
         let _ = fired.await;
-        drop(callback);
-        let request = request.as_ref();
+        let request = &listening.request;
         match request.error() {
             Ok(None) => request.result().map_err(|e| Failure::from_js(&e)),
             Ok(Some(error)) => Err(Failure::from_js(&error)),
             Err(error) => Err(Failure::from_js(&error)),
         }
+    }
+}
+
+/// A request that has a callback, which it must not call any more when that is gone.
+struct Listening {
+    request: IdbRequest,
+    callback: Closure<dyn FnMut()>,
+}
+
+impl Listening {
+    fn set(&self, callback: Option<&Function>) {
+        self.request.set_onsuccess(callback);
+        self.request.set_onerror(callback);
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.set(None);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The stored form of one database: loading it, and executing the log's writes on it.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use js_sys::{Array, Uint8Array};
@@ -21,8 +22,9 @@ pub(super) const STORES: &[&str] = &[CHUNKS, LOG, META];
 const HEAD: &str = "head";
 const EPOCH: &str = "epoch";
 
-/// Chunks asked for at once: 16 MiB, so that a large file is not in memory twice.
-const BATCH: u64 = 64;
+/// Chunks on their way at a time: 16 MiB, so that a large file is not in memory twice. Each is asked for alone, and so copied
+/// while the next ones are read; `getAll` would give none before it has all.
+const CHUNKS_AT_ONCE: usize = 64;
 
 /// A connection that owns its database for as long as the epoch is the one it set.
 pub(super) struct Stored {
@@ -101,7 +103,8 @@ async fn read(transaction: IdbTransaction, next_epoch: bool) -> Result<(f64, (Im
         let meta = store(&transaction, META)?;
         let epoch = finished(get(&meta, EPOCH)?);
         let head = finished(get(&meta, HEAD)?);
-        let records = finished(get_all(&store(&transaction, LOG)?, None)?);
+        let records = store(&transaction, LOG)?.get_all().map_err(|e| Failure::from_js(&e))?;
+        let records = finished(records);
         let chunks = store(&transaction, CHUNKS)?;
 
         let mut epoch = epoch.await?.as_f64().unwrap_or(0.0);
@@ -112,13 +115,13 @@ async fn read(transaction: IdbTransaction, next_epoch: bool) -> Result<(f64, (Im
         let head = head.await?;
         let head = (!head.is_undefined()).then(|| bytes(head)).transpose()?;
         let mut restore = Restore::new(head.as_deref(), Limits::default())?;
-        for first in (0..restore.chunks()).step_by(BATCH as usize) {
-            let range = IdbKeyRange::bound(&(first as f64).into(), &((first + BATCH - 1) as f64).into());
-            let range = range.map_err(|e| Failure::from_js(&e))?;
-            let batch = finished(get_all(&chunks, Some(&range))?).await?;
-            for chunk in Array::from(&batch) {
-                restore.chunk(bytes(chunk)?)?;
+        let (mut unasked, mut coming) = (0..restore.chunks(), VecDeque::new());
+        loop {
+            for index in unasked.by_ref().take(CHUNKS_AT_ONCE - coming.len()) {
+                coming.push_back(finished(get(&chunks, index as f64)?));
             }
+            let Some(chunk) = coming.pop_front() else { break };
+            restore.chunk(bytes(chunk.await?)?)?;
         }
         for record in Array::from(&records.await?) {
             restore.record(&bytes(record)?)?;
@@ -164,16 +167,8 @@ fn store(transaction: &IdbTransaction, name: &str) -> Result<IdbObjectStore, Fai
     transaction.object_store(name).map_err(|e| Failure::from_js(&e))
 }
 
-fn get(store: &IdbObjectStore, key: &str) -> Result<IdbRequest, Failure> {
+fn get(store: &IdbObjectStore, key: impl Into<JsValue>) -> Result<IdbRequest, Failure> {
     store.get(&key.into()).map_err(|e| Failure::from_js(&e))
-}
-
-fn get_all(store: &IdbObjectStore, range: Option<&JsValue>) -> Result<IdbRequest, Failure> {
-    match range {
-        Some(range) => store.get_all_with_key(range),
-        None => store.get_all(),
-    }
-    .map_err(|e| Failure::from_js(&e))
 }
 
 fn put(store: &IdbObjectStore, value: &JsValue, key: &JsValue) -> Result<(), Failure> {

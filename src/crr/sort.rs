@@ -3,6 +3,8 @@
 //! The standard library's sort is compiled anew for every type and order: five kilobytes each, a hundred in the browser's
 //! module. There this one sorts positions, by one copy of that code, and then moves the items. Elsewhere speed is worth more.
 //! Either way it is stable.
+//!
+//! To `collect` into a B-tree sorts as well, by code for the type; to `extend` an empty one does not.
 
 use std::cmp::Ordering;
 

@@ -8,7 +8,6 @@
 //! Only a copy that alone has a transaction can take it back: one of its own, which no other peer has acknowledged. The others
 //! stay where they are, and are held back for ever.
 
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -19,6 +18,7 @@ use super::ranges::{Range, Ranges};
 use super::replica::Replica;
 use super::verify::{self, Probe};
 use super::{apply, peers, quarantine, unlogged};
+use crate::crr::sort::sort;
 use crate::crr::{Engine, Ordinal, SiteId, Version, WholeRow};
 
 impl Replica {
@@ -76,9 +76,10 @@ impl Replica {
             Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate).map_err(Error::from)?;
         let (conn, engine) = (&transaction, &self.engine);
         let discarded = discarded(conn, engine, answer.from)?;
-        let asked: BTreeSet<u64> = asked.wants.iter().copied().collect();
+        let mut asked = asked.wants.clone();
+        sort(&mut asked);
         let is_answered =
-            |place| asked.contains(&place) && !answer.nodes.iter().any(|node| node.prefix.contains(place));
+            |place| asked.binary_search(&place).is_ok() && !answer.nodes.iter().any(|node| node.prefix.contains(place));
         let mut taken_back = 0;
         for (place, row) in written_by(conn, engine, &discarded)? {
             if let (true, Some(change)) = (is_answered(place), row.changes.first()) {

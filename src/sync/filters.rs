@@ -127,13 +127,15 @@ pub(crate) fn view_of(site: SiteId, tables: Option<&Tables>, filters: Option<&Ro
 impl<S: AsRef<str>> FromIterator<(S, Filter)> for RowFilters {
     fn from_iter<I: IntoIterator<Item = (S, Filter)>>(filters: I) -> Self {
         let lower = |(table, filter): (S, Filter)| (table.as_ref().to_ascii_lowercase().into_boxed_str(), filter);
-        Self(Arc::new(filters.into_iter().map(lower).collect()))
+        let mut all = BTreeMap::new();
+        all.extend(filters.into_iter().map(lower));
+        Self(Arc::new(all))
     }
 }
 
 impl<'de> Deserialize<'de> for RowFilters {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let filters = BTreeMap::<String, Filter>::deserialize(deserializer)?;
+        let filters = BTreeMap::<Box<str>, Filter>::deserialize(deserializer)?;
         let count = filters.len();
         let all = Self::from_iter(filters);
         if all.0.len() < count {

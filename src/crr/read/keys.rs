@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
 use super::super::log::{self, Run};
+use super::super::sort::sort;
 use super::super::state::State;
 use super::super::table::{Table, TableId};
 use super::super::value::bound;
@@ -19,7 +20,7 @@ pub(in crate::crr) fn row_ids(conn: &Connection, state: &State, table: &str, key
     let Some(table) = state.tables(conn)?.named(conn, table)? else { return Ok(Vec::new()) };
     let mut ids = Vec::with_capacity(keys.len());
     name(conn, &table, keys.iter().copied(), &mut |id, _| ids.push(id))?;
-    ids.sort_unstable();
+    sort(&mut ids);
     Ok(ids)
 }
 

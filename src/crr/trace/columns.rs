@@ -6,6 +6,7 @@ use std::ptr;
 use rusqlite::{Connection, ffi};
 
 use super::super::quote::{identifier, list};
+use super::super::sort::sort;
 use super::super::table::{Table, affinity, declared};
 use super::super::{Error, Result};
 
@@ -55,7 +56,7 @@ impl Columns {
             let is_exact = is_binary(&collation) && key.iter().all(|pk| pk.name != name || is_binary(&pk.collation));
             all.push(Column { name: identifier(&name), affinity: affinity(&kind, strict), collation, is_exact });
         }
-        pks.sort_unstable();
+        sort(&mut pks);
         let pks: Vec<usize> = pks.into_iter().map(|(_, at)| at).collect();
         let indexes = Index::load_all(conn, table)?;
         let by_index = indexes.iter().any(|index| index.is_unique && index.columns == pks);

@@ -1,6 +1,6 @@
 //! Whose scans would find a row.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::c_int;
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row};
 
 use super::super::Result;
 use super::super::quote::{identifier, list};
+use super::super::sort::sort;
 use super::scans::{Scalar, Scan, Scans};
 use super::traced::Traced;
 
@@ -27,7 +28,7 @@ struct OfTable {
     /// Who asked for all rows, or for more conditions than are told apart.
     any: BTreeSet<u64>,
     by_values: HashMap<Vec<c_int>, ByValues>,
-    listed: BTreeMap<u64, Vec<Arc<Scan>>>,
+    listed: HashMap<u64, Vec<Arc<Scan>>>,
 }
 
 /// Whose scans find a row.
@@ -90,9 +91,9 @@ impl ScanIndex {
         }
     }
 
-    /// Who has a scan of that table.
-    pub fn of_table(&self, table: i64) -> BTreeSet<u64> {
-        let Some(of_table) = self.0.get(&table) else { return BTreeSet::new() };
+    /// Who has a scan of that table, some of them more than once.
+    pub fn of_table(&self, table: i64) -> Vec<u64> {
+        let Some(of_table) = self.0.get(&table) else { return Vec::new() };
         let by_values = of_table.by_values.values().flat_map(HashMap::values).flatten().map(|(of, _)| *of);
         by_values.chain(of_table.listed.keys().copied()).chain(of_table.any.iter().copied()).collect()
     }
@@ -111,7 +112,7 @@ impl ScanIndex {
 
 impl OfTable {
     fn new(table: &Arc<Traced>) -> Self {
-        Self { table: table.clone(), any: BTreeSet::new(), by_values: HashMap::new(), listed: BTreeMap::new() }
+        Self { table: table.clone(), any: BTreeSet::new(), by_values: HashMap::new(), listed: HashMap::new() }
     }
 
     fn is_empty(&self) -> bool {
@@ -119,10 +120,13 @@ impl OfTable {
     }
 
     fn find(&self, conn: &Connection, key: i64, found: &mut Found) -> Result<()> {
-        let looked_at: BTreeSet<c_int> = self.by_values.keys().flatten().copied().collect();
+        let mut looked_at: Vec<c_int> = self.by_values.keys().flatten().copied().collect();
+        sort(&mut looked_at);
+        looked_at.dedup();
         if let Some(row) = self.values(conn, key, &looked_at)? {
             for (columns, by_values) in &self.by_values {
-                let tuple: Option<Vec<Scalar>> = columns.iter().map(|column| row.get(column).cloned()).collect();
+                let value = |column| row.get(looked_at.binary_search(column).ok()?).cloned();
+                let tuple: Option<Vec<Scalar>> = columns.iter().map(value).collect();
                 for (of, scan) in tuple.and_then(|tuple| by_values.get(&*tuple)).into_iter().flatten() {
                     found.try_scan(conn, key, *of, scan)?;
                 }
@@ -137,17 +141,14 @@ impl OfTable {
     }
 
     /// What a row has in some columns.
-    fn values(&self, conn: &Connection, key: i64, columns: &BTreeSet<c_int>) -> Result<Option<HashMap<c_int, Scalar>>> {
+    fn values(&self, conn: &Connection, key: i64, columns: &[c_int]) -> Result<Option<Vec<Scalar>>> {
         if columns.is_empty() {
             return Ok(None);
         }
         let names = list(columns.iter().map(|&column| self.table.column(column)));
         let Traced { name, has_key, .. } = &*self.table;
         let sql = format!("SELECT {names} FROM main.{} t WHERE {has_key}", identifier(name));
-        let read = |row: &Row<'_>| {
-            let values = columns.iter().enumerate();
-            values.map(|(i, &column)| Ok((column, Scalar::of(row.get_ref(i)?).folded()))).collect()
-        };
+        let read = |row: &Row<'_>| (0..columns.len()).map(|i| Ok(Scalar::of(row.get_ref(i)?).folded())).collect();
         Ok(conn.prepare_cached(&sql)?.query_row([key], read).optional()?)
     }
 }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use rusqlite::ToSql;
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 
+use super::super::sort::sort_by_key;
 use super::plan::{Op, Plan};
 use super::traced::Traced;
 
@@ -126,7 +127,7 @@ impl Shape {
                 shape.equal.push((term.column, values));
             }
         }
-        shape.equal.sort_unstable_by_key(|(column, _)| *column);
+        sort_by_key(&mut shape.equal, |(column, _)| *column);
         shape
     }
 }

@@ -87,6 +87,10 @@ pub(in crate::crr) fn visible(
     };
     let mut select = conn.prepare_cached(&format!("SELECT {key} FROM {source} WHERE {is_named}"))?;
     let named = Value::Text(format!("[{}]", list(keys.iter().map(i64::to_string))));
-    let found = select.query_map(params_from_iter(filter.params.iter().chain([&named])), |row| row.get(0))?;
-    Ok(found.collect::<Result<_, _>>()?)
+    let mut found = select.query(params_from_iter(filter.params.iter().chain([&named])))?;
+    let mut visible = BTreeSet::new();
+    while let Some(row) = found.next()? {
+        visible.insert(row.get(0)?);
+    }
+    Ok(visible)
 }

@@ -5,6 +5,7 @@ use rusqlite::Connection;
 use super::super::error::Error;
 use super::super::request::{Page, size_of};
 use super::RowName;
+use crate::crr::sort::sort;
 use crate::crr::{Change, Engine, RowId, SiteId, Version};
 
 /// An answer while it is put together.
@@ -44,7 +45,7 @@ impl<'a> Answer<'a> {
             return Ok(rows.to_vec());
         }
         // Rows come by their keys, which may stand in another order than their numbers.
-        taken.sort_unstable();
+        sort(&mut taken);
         Ok(taken)
     }
 

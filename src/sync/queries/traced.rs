@@ -9,6 +9,7 @@ use super::super::filters::{self, Filters};
 use super::super::sql::Sql;
 use super::evaluations::{Evaluations, Key, Run};
 use super::{QueriesRequest, SubscriptionId};
+use crate::crr::sort::sort;
 use crate::crr::{Engine, RowId, SiteId, Trace, TraceLimits, Tracer};
 
 /// What a single value may take at least, in bytes, however little may be answered: a row is sent also where it is larger.
@@ -101,7 +102,7 @@ impl<'a> Tracing<'a> {
         for (table, keys) in std::mem::take(&mut trace.reads).into_tables() {
             rows.extend(engine.row_ids(conn, &table, &keys).map_err(Error::from)?);
         }
-        rows.sort_unstable();
+        sort(&mut rows);
         Ok((rows, trace))
     }
 }
@@ -113,7 +114,7 @@ fn add_rows(rows: &mut Vec<RowId>, mut others: Vec<RowId>) {
         return;
     }
     rows.append(&mut others);
-    rows.sort();
+    sort(rows);
     rows.dedup();
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::Connection;
 
 use super::{At, Evaluation, Evaluations, Known};
+use crate::crr::sort::sort;
 use crate::crr::{Engine, RowId, Version};
 use crate::sync::error::Error;
 use crate::sync::unlogged;
@@ -37,8 +38,9 @@ impl Evaluations {
         }
         let touched = engine.touched(conn, since)?;
         if touched.len() > MOST_TOUCHED {
-            let tables: BTreeSet<i64> = touched.keys().map(|row| row.table).collect();
-            for of in tables.into_iter().flat_map(|table| self.index.of_table(table)).collect::<BTreeSet<_>>() {
+            let mut tables: Vec<i64> = touched.keys().map(|row| row.table).collect();
+            tables.dedup();
+            for of in tables.into_iter().flat_map(|table| self.index.of_table(table)).collect::<Vec<_>>() {
                 self.make_stale(of, now);
             }
             return Ok(());
@@ -46,7 +48,8 @@ impl Evaluations {
         let mut moves: BTreeMap<u64, Vec<(RowId, bool)>> = BTreeMap::new();
         for (&row, &key) in &touched {
             let finding = self.index.finding(conn, row.table, key)?;
-            let readers: BTreeSet<u64> = self.readers.range((row, 0)..=(row, u64::MAX)).map(|(_, of)| *of).collect();
+            let mut readers = BTreeSet::new();
+            readers.extend(self.readers.range((row, 0)..=(row, u64::MAX)).map(|(_, of)| *of));
             for of in finding.unsure {
                 self.make_stale(of, now);
             }
@@ -77,7 +80,7 @@ impl Evaluations {
         let stays = |row: &RowId| moves.binary_search_by(|(moved, _)| moved.cmp(row)).is_err();
         run.rows.retain(stays);
         run.rows.extend(moves.iter().filter(|(_, enters)| *enters).map(|(row, _)| *row));
-        run.rows.sort();
+        sort(&mut run.rows);
         self.weight = self.weight + run.rows.len() - before;
         for &(row, enters) in moves {
             if enters {

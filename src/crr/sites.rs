@@ -1,6 +1,6 @@
 //! The sites that a transaction or a reader has met, so that it looks each up once.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use rusqlite::Connection;
 
@@ -9,8 +9,8 @@ use super::{Result, SiteId, catalog};
 /// Sites and their ordinals. Good until the transaction ends, or goes back to a savepoint.
 #[derive(Debug, Default)]
 pub(super) struct SiteCache {
-    ordinals: BTreeMap<SiteId, i64>,
-    sites: BTreeMap<i64, SiteId>,
+    ordinals: HashMap<SiteId, i64>,
+    sites: HashMap<i64, SiteId>,
     /// The one that was asked for last; usually the next is the same.
     last: Option<(i64, SiteId)>,
 }

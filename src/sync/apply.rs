@@ -67,7 +67,7 @@ impl Replica {
         let Ok(pieces) = batch.pieces() else {
             return invalid("a transaction stands twice in `partial`");
         };
-        for (partial, changes) in pieces.into_values() {
+        for (partial, changes) in pieces.0 {
             if partial.seqs.last().is_none_or(|last| last > partial.last_seq) {
                 return invalid("a piece of a transaction is empty, or reaches behind its last change");
             }

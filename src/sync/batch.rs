@@ -3,7 +3,6 @@
 mod changes;
 mod row_name;
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
@@ -16,6 +15,7 @@ use super::clock::Clock;
 use super::cursor::{Cursor, Place, Since};
 use super::json::{self, JsonValue};
 use super::ranges::Ranges;
+use crate::crr::sort::sort_by_key;
 use crate::crr::{Change, Seq, SiteId, Version};
 pub use row_name::RowName;
 
@@ -108,15 +108,15 @@ impl Batch {
 
     /// The pieces of transactions, each with its changes. An error where two are of one transaction.
     pub(super) fn pieces(&self) -> Result<Pieces<'_>, TwoPieces> {
-        let mut pieces = Pieces::new();
-        for partial in &self.partial {
-            if pieces.insert((partial.site, partial.version), (partial, Vec::new())).is_some() {
-                return Err(TwoPieces);
-            }
+        let mut pieces: Vec<_> = self.partial.iter().map(|partial| (partial, Vec::new())).collect();
+        sort_by_key(&mut pieces, |(partial, _)| (partial.site, partial.version));
+        let mut pieces = Pieces(pieces);
+        if !pieces.0.is_sorted_by(|(a, _), (b, _)| (a.site, a.version) < (b.site, b.version)) {
+            return Err(TwoPieces);
         }
-        if !pieces.is_empty() {
+        if !pieces.0.is_empty() {
             for change in &self.changes {
-                if let Some((_, changes)) = pieces.get_mut(&(change.site, change.version)) {
+                if let Some((_, changes)) = pieces.find(change).and_then(|at| pieces.0.get_mut(at)) {
                     changes.push(change);
                 }
             }
@@ -141,8 +141,20 @@ impl Batch {
     }
 }
 
-/// Pieces of transactions, and the changes of each.
-pub(super) type Pieces<'a> = BTreeMap<(SiteId, Version), (&'a Partial, Vec<&'a Change>)>;
+/// Pieces of transactions in the order of their authors and versions, and the changes of each.
+pub(super) struct Pieces<'a>(pub(super) Vec<(&'a Partial, Vec<&'a Change>)>);
+
+impl Pieces<'_> {
+    /// Where the one is that a change belongs to.
+    fn find(&self, of: &Change) -> Option<usize> {
+        self.0.binary_search_by_key(&(of.site, of.version), |(partial, _)| (partial.site, partial.version)).ok()
+    }
+
+    /// Whether a change belongs to one.
+    pub(super) fn contains(&self, change: &Change) -> bool {
+        self.find(change).is_some()
+    }
+}
 
 /// Two pieces are of one transaction.
 #[derive(Clone, Copy, Debug)]

@@ -110,7 +110,8 @@ impl Incoming<'_> {
         }
         let mut pieces = batch.pieces().map_err(|_| Error::Corrupt("a batch was not checked"))?;
         let (mut ready, mut completed, mut waiting) = (Vec::new(), Clock::default(), Clock::default());
-        for (&(author, version), (partial, changes)) in &mut pieces {
+        for (partial, changes) in &mut pieces.0 {
+            let (author, version) = (partial.site, partial.version);
             let site = self.engine.ordinal_or_new(self.conn, author).map_err(Error::from)?;
             let of = Transaction { site, version };
             if self.ledger.held(site)?.contains(version) {
@@ -124,7 +125,7 @@ impl Incoming<'_> {
                 waiting.insert(author, Range::one(version));
             }
         }
-        let is_whole = |change: &&Change| !pieces.contains_key(&(change.site, change.version));
+        let is_whole = |change: &&Change| !pieces.contains(change);
         ready.extend(batch.changes.iter().filter(is_whole).cloned());
         Ok(Sorted { ready: Cow::Owned(ready), completed, waiting })
     }

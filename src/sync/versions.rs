@@ -3,7 +3,6 @@
 //! A batch of this kind moves no cursor, and what it covers holds for everybody. So all changes that this copy still has of
 //! a transaction that it covers are in it, wherever they stand.
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use super::batch::{Batch, Partial, SchemaHash};
@@ -70,22 +69,24 @@ impl Replica {
         if let Some(asker) = request.exclude {
             wanted.remove(asker);
         }
-        let mut pieces = BTreeMap::new();
+        let mut pieces = Vec::new();
         for piece in &request.pieces {
             let of = Clock::from_iter([(piece.site, Ranges::from(Range::one(piece.version)))]);
             if ledger.held_of(&of)? == of {
-                pieces.insert((piece.site, piece.version), &piece.seqs);
+                pieces.push(Asked::new((piece.site, piece.version), &piece.seqs));
                 wanted = wanted.difference(&of);
             }
         }
+        sort_by_key(&mut pieces, |asked| asked.of);
+        pieces.dedup_by_key(|asked| asked.of);
         let since = request.since.filter(|since| since.site == site && since.version <= at);
         let since = since.map_or(Version::ZERO, |since| since.version);
 
         let window = |until| Window { since, until, exclude: request.exclude, newest_first: true };
         let mut answer = Answer { page: request.page, ..Answer::default() };
         if !pieces.is_empty() {
-            self.engine.changes(&snapshot, window(at), &mut |_, change| answer.take_piece(&pieces, change))?;
-            answer.finish_pieces(&pieces);
+            self.engine.changes(&snapshot, window(at), &mut |_, change| answer.take_piece(&mut pieces, change))?;
+            answer.finish_pieces(pieces);
         }
         let mut stopped = None;
         if !wanted.is_empty() {
@@ -100,10 +101,10 @@ impl Replica {
         let mut covers = wanted;
         if let Some(too_large) = answer.too_large {
             let all = Range::new(Seq::ZERO, Seq::MAX).map(Ranges::from).unwrap_or_default();
-            let pieces = BTreeMap::from([(too_large, &all)]);
+            let mut pieces = vec![Asked::new(too_large, &all)];
             answer = Answer { page: request.page, ..Answer::default() };
-            self.engine.changes(&snapshot, window(at), &mut |_, change| answer.take_piece(&pieces, change))?;
-            answer.finish_pieces(&pieces);
+            self.engine.changes(&snapshot, window(at), &mut |_, change| answer.take_piece(&mut pieces, change))?;
+            answer.finish_pieces(pieces);
             covers = Clock::default();
         } else if let Some(stopped) = stopped {
             // Whatever is left of the chosen transactions under older versions.
@@ -127,8 +128,20 @@ impl Replica {
 /// An author's transaction.
 type Transaction = (SiteId, Version);
 
-/// Positions that are asked for, by transaction.
-type Pieces<'a> = BTreeMap<Transaction, &'a Ranges<Seq>>;
+/// A transaction of which pieces are asked for.
+struct Asked<'a> {
+    of: Transaction,
+    /// The positions.
+    seqs: &'a Ranges<Seq>,
+    /// The newest position that the transaction has here.
+    end: Option<Seq>,
+}
+
+impl<'a> Asked<'a> {
+    fn new(of: Transaction, seqs: &'a Ranges<Seq>) -> Self {
+        Self { of, seqs, end: None }
+    }
+}
 
 /// A page while it is filled.
 #[derive(Default)]
@@ -138,8 +151,6 @@ struct Answer {
     bytes: usize,
     /// How many of the changes are of pieces that were asked for.
     of_pieces: usize,
-    /// The newest position of each of the transactions of which pieces were asked for.
-    ends: BTreeMap<Transaction, Seq>,
     partial: Vec<Partial>,
     is_short_of_pieces: bool,
     /// The transaction that was left out because the page was full.
@@ -159,12 +170,11 @@ impl Answer {
     }
 
     /// Takes a change of a piece that is asked for. All are taken: `finish_pieces` sees to the limit.
-    fn take_piece(&mut self, pieces: &Pieces<'_>, change: Change) -> ControlFlow<()> {
-        let of = (change.site, change.version);
-        if let Some(seqs) = pieces.get(&of) {
-            let end = self.ends.entry(of).or_insert(change.seq);
-            *end = change.seq.max(*end);
-            if seqs.contains(change.seq) {
+    fn take_piece(&mut self, pieces: &mut [Asked<'_>], change: Change) -> ControlFlow<()> {
+        let known = pieces.binary_search_by_key(&(change.site, change.version), |asked| asked.of);
+        if let Some(piece) = known.ok().and_then(|at| pieces.get_mut(at)) {
+            piece.end = piece.end.max(Some(change.seq));
+            if piece.seqs.contains(change.seq) {
                 self.push(change);
             }
         }
@@ -172,12 +182,12 @@ impl Answer {
     }
 
     /// Keeps the changes that fit, and says what they cover.
-    fn finish_pieces(&mut self, pieces: &Pieces<'_>) {
+    fn finish_pieces(&mut self, pieces: Vec<Asked<'_>>) {
         let mut changes = std::mem::take(&mut self.changes);
         sort_by_key(&mut changes, |change| (change.site, change.version, change.seq));
         self.bytes = 0;
         let mut changes = changes.into_iter().peekable();
-        for (&(site, version), seqs) in pieces {
+        for Asked { of: (site, version), seqs, end } in pieces {
             if self.is_short_of_pieces {
                 break;
             }
@@ -194,7 +204,7 @@ impl Answer {
                 self.push(change);
             }
             let Some(beginning) = seqs.iter().next_back().map(|range| range.first) else { continue };
-            let last_seq = self.ends.get(&(site, version)).copied().unwrap_or(beginning).max(beginning);
+            let last_seq = end.map_or(beginning, |end| end.max(beginning));
             let end = match cut {
                 None => Some(last_seq),
                 Some(cut) => Seq::new(cut.get() - 1).ok(),

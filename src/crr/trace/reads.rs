@@ -1,10 +1,9 @@
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The rows that queries read: for each table the integer keys by which the engine knows them.
 #[derive(Debug, Default)]
 pub struct Reads {
-    tables: BTreeMap<Arc<str>, Keys>,
+    tables: Vec<(Arc<str>, Keys)>,
     /// How many rows these are, some of them counted twice.
     count: usize,
 }
@@ -23,10 +22,11 @@ const WAITING: usize = 1024;
 impl Reads {
     /// Adds a row; false where these are more than `most` then.
     pub(super) fn add(&mut self, table: &Arc<str>, key: i64, most: usize) -> bool {
-        let keys = match self.tables.get_mut(table) {
-            Some(keys) => keys,
-            None => self.tables.entry(table.clone()).or_default(),
-        };
+        let at = self.tables.iter().position(|(known, _)| known == table).unwrap_or_else(|| {
+            self.tables.push((table.clone(), Keys::default()));
+            self.tables.len() - 1
+        });
+        let Some((_, keys)) = self.tables.get_mut(at) else { return false };
         keys.keys.push(key);
         self.count += 1;
         // Nested loops read the same rows again and again.
@@ -34,7 +34,7 @@ impl Reads {
             self.count -= keys.settle();
         }
         if self.count > most {
-            self.count -= self.tables.values_mut().map(Keys::settle).sum::<usize>();
+            self.count -= self.tables.iter_mut().map(|(_, keys)| keys.settle()).sum::<usize>();
         }
         self.count <= most
     }

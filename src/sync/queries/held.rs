@@ -2,7 +2,6 @@
 //!
 //! A row may be of several subscriptions. It is forgotten, where that is wanted, when it has left the last of them.
 
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
@@ -17,6 +16,7 @@ use super::super::replica::{Replica, set_setting, setting};
 use super::super::schema::Schema;
 use super::super::unlogged;
 use super::Position;
+use crate::crr::sort::sort;
 use crate::crr::{Change, Engine, SiteId, Version, Window};
 
 /// Created with the first answer.
@@ -240,9 +240,9 @@ fn leave(conn: &Connection, id: i64, rows: Vec<RowName>) -> Result<Vec<RowName>,
 
 /// The rows that this copy wrote, that the host has by now, and that are of no subscription: nobody would tell of what becomes of
 /// them. Where a query reads such a row, it comes back with one of the next answers.
-fn written_here(conn: &Connection, engine: &Engine, sent: Version) -> Result<BTreeSet<RowName>, Error> {
+fn written_here(conn: &Connection, engine: &Engine, sent: Version) -> Result<Vec<RowName>, Error> {
     let since = setting(conn, LOOKED_AT)?.map_or(Ok(Version::ZERO), Version::or_zero)?;
-    let mut own = BTreeSet::new();
+    let mut own = Vec::new();
     if sent <= since {
         return Ok(own);
     }
@@ -250,16 +250,18 @@ fn written_here(conn: &Connection, engine: &Engine, sent: Version) -> Result<BTr
     engine.changes(conn, window, &mut |_, Change { table, pk, site, cl, .. }| {
         // One that was deleted is nobody's to forget.
         if site == engine.site_id() && cl.get() % 2 == 1 {
-            own.insert(RowName { table, pk });
+            own.push(RowName { table, pk });
         }
         ControlFlow::Continue(())
     })?;
     set_setting(conn, LOOKED_AT, &sent.get())?;
+    sort(&mut own);
+    own.dedup();
     let mut others = conn.prepare_cached(OTHERS)?;
-    let mut of_none = BTreeSet::new();
+    let mut of_none = Vec::new();
     for row in own {
         if !others.exists((&*row.table, &*row.pk, OF_NONE))? {
-            of_none.insert(row);
+            of_none.push(row);
         }
     }
     Ok(of_none)

@@ -1,6 +1,6 @@
 //! The answer to a probe: what this copy's items say to the peer's.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use super::prefix::Prefix;
@@ -118,33 +118,39 @@ impl<'a> Answer<'a> {
         if self.is_full {
             return self.hand_back(prefix);
         }
-        let items = theirs;
-        let mut theirs = BTreeMap::<u64, u128>::new();
-        theirs.extend(items.iter().map(|item| (item.place, item.print)));
+        let mut theirs = theirs.to_vec();
+        sort_by_key(&mut theirs, |item| item.place);
+        theirs.dedup_by_key(|item| item.place);
+        let mut left = &*theirs;
         let mut stopped = None;
         self.prints.each_item(prefix, &mut |Item { place, print }| {
-            let known = theirs.get(&place);
-            if known != Some(&print) {
+            let (missing, rest) = left.split_at(left.partition_point(|item| item.place < place));
+            self.wants.extend(missing.iter().map(|item| item.place));
+            left = rest;
+            let known = left.first().filter(|item| item.place == place);
+            if known.is_none_or(|known| known.print != print) {
                 if !self.send(place)? {
                     stopped = Some(place);
                     return Ok(ControlFlow::Break(()));
                 }
                 self.wants.extend(known.map(|_| place));
             }
-            theirs.remove(&place);
+            if let (Some(_), [_, rest @ ..]) = (known, left) {
+                left = rest;
+            }
             Ok(ControlFlow::Continue(()))
         })?;
-        if let Some(place) = stopped {
-            // Only what is left of it, or rows that no merging makes equal would be sent for ever.
-            let rest = theirs.split_off(&place);
-            for prefix in prefix.from(place) {
-                let sum = self.prints.sum(prefix)?;
-                if sum.count > 0 || rest.range(prefix.first()..=prefix.last()).next().is_some() {
-                    self.nodes.push(Node { prefix, sum });
-                }
+        let Some(place) = stopped else {
+            self.wants.extend(left.iter().map(|item| item.place));
+            return Ok(());
+        };
+        // Only what is left of it, or rows that no merging makes equal would be sent for ever.
+        for prefix in prefix.from(place) {
+            let sum = self.prints.sum(prefix)?;
+            if sum.count > 0 || left.iter().any(|item| prefix.contains(item.place)) {
+                self.nodes.push(Node { prefix, sum });
             }
         }
-        self.wants.extend(theirs.into_keys());
         Ok(())
     }
 

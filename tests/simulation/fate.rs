@@ -1,8 +1,8 @@
 //! What befalls replicas.
 
 use crsql_sync::crr::Version;
-use crsql_sync::sync::session::Session;
 use crsql_sync::sync::MigrateError;
+use crsql_sync::sync::session::Session;
 
 use super::model::short;
 use super::node::Node;

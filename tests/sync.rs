@@ -423,12 +423,25 @@ fn what_failed_is_run_again_and_old_answers_are_forgotten() {
     assert!(a.sql_once(Some(&key), &insert, limits()).is_err());
     run(&mut a, "DELETE FROM todo");
     assert!(a.sql_once(Some(&key), &insert, limits()).is_ok());
-    for i in 0..100 {
+    for i in 0..1_100 {
         let insert = [Sql { sql: format!("INSERT INTO todo (id) VALUES ({i})"), params: vec![] }];
         a.sql_once(Some(&format!("k{i}").parse().unwrap()), &insert, limits()).unwrap();
     }
     let kept = "SELECT count(*) FROM crsql_sync_answers";
-    assert_eq!(a.connection().query_row(kept, [], |row| row.get::<_, i64>(0)).unwrap(), 64);
+    let kept: i64 = a.connection().query_row(kept, [], |row| row.get(0)).unwrap();
+    assert!((1_024..1_024 + 64).contains(&kept), "{kept}");
+}
+
+#[test]
+fn a_write_whose_answer_is_too_large_to_be_kept_is_not_done_again_either() {
+    let mut a = replica();
+    add(&mut a, "x");
+    let key: RequestKey = "large".parse().unwrap();
+    let sql = "UPDATE todo SET done = done + 1 RETURNING hex(zeroblob(50000))";
+    let write = [Sql { sql: sql.into(), params: vec![] }];
+    assert_eq!(a.sql_once(Some(&key), &write, limits()).unwrap()[0].rows.len(), 1);
+    assert!(matches!(a.sql_once(Some(&key), &write, limits()), Err(SqlError::AlreadyDone)));
+    assert_eq!(serde_json::to_string(&run(&mut a, "SELECT done FROM todo").rows).unwrap(), "[[1]]");
 }
 
 #[test]

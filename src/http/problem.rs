@@ -51,6 +51,8 @@ pub enum Code {
     OutOfOrder,
     /// The database has another schema.
     SchemaMismatch,
+    /// The write was done before, and its answer is not known any more.
+    AlreadyDone,
     /// The migration would lose values that were not named.
     MigrationRefused,
     /// The cursor is ahead of this copy.
@@ -73,7 +75,7 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::InvalidDbid,
         Self::InvalidBatch,
         Self::InvalidSchema,
@@ -88,6 +90,7 @@ impl Code {
         Self::DatabaseExists,
         Self::OutOfOrder,
         Self::SchemaMismatch,
+        Self::AlreadyDone,
         Self::MigrationRefused,
         Self::CursorAhead,
         Self::CursorUnknown,
@@ -129,6 +132,7 @@ impl Code {
             Self::DatabaseExists => ("database_exists", S::CONFLICT, "There is a database already"),
             Self::OutOfOrder => ("out_of_order", S::CONFLICT, "Something before this batch is missing"),
             Self::SchemaMismatch => ("schema_mismatch", S::CONFLICT, "The database has another schema"),
+            Self::AlreadyDone => ("already_done", S::CONFLICT, "The write was done before"),
             Self::MigrationRefused => ("migration_refused", S::CONFLICT, "The migration would lose data"),
             Self::CursorAhead => ("cursor_ahead", S::CONFLICT, "The cursor is ahead of this copy"),
             Self::CursorUnknown => ("cursor_unknown", S::CONFLICT, "The cursor is of another copy"),
@@ -390,6 +394,7 @@ impl From<SqlError> for Problem {
     fn from(error: SqlError) -> Self {
         match error {
             SqlError::Refused { .. } => Self::new(Code::QueryRefused, error.to_string()),
+            SqlError::AlreadyDone => Self::new(Code::AlreadyDone, error.to_string()),
             SqlError::ReadOnly { .. } => Self::new(Code::Forbidden, error.to_string()),
             SqlError::Replica(error) => error.into(),
         }

@@ -8,14 +8,16 @@ use std::str::FromStr;
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::error::Error;
+use super::error::{Error, SqlError};
 use super::json;
 use super::sql::ResultSet;
 
-/// How many answers are kept: enough for requests that are repeated soon.
-const KEPT: i64 = 64;
+/// How many answers are kept at least: more than are likely to be given before a request is repeated.
+const KEPT: i64 = 1_024;
+/// How many are forgotten together, which is cheaper than one with each that comes.
+const FORGOTTEN: i64 = 64;
 
-/// A larger answer is not kept, so its request is carried out again when it comes again.
+/// Of a larger answer it is only kept that it was given.
 const LARGEST: usize = 64 << 10;
 
 /// The name of one request, made up by its caller: 1 to 128 visible ASCII characters, such as a UUID.
@@ -50,22 +52,30 @@ pub(super) const TABLE: &str = "
     ) STRICT;";
 
 /// What was answered to the request before, if it is known.
-pub(super) fn recall(conn: &Connection, key: &RequestKey) -> Result<Option<Vec<ResultSet>>, Error> {
+pub(super) fn recall(conn: &Connection, key: &RequestKey) -> Result<Option<Vec<ResultSet>>, SqlError> {
+    match answer(conn, key)? {
+        None => Ok(None),
+        Some(answer) if answer.is_empty() => Err(SqlError::AlreadyDone),
+        Some(answer) => {
+            let results = json::read(answer.as_bytes()).map_err(|_| Error::Corrupt("a kept answer is damaged"))?;
+            Ok(Some(results))
+        }
+    }
+}
+
+fn answer(conn: &Connection, key: &RequestKey) -> Result<Option<String>, Error> {
     let mut find = conn.prepare_cached("SELECT answer FROM crsql_sync_answers WHERE request = ?")?;
-    let answer: Option<String> = find.query_row([&key.0], |row| row.get(0)).optional()?;
-    let read = |answer: String| json::read(answer.as_bytes()).map_err(|_| Error::Corrupt("a kept answer is damaged"));
-    answer.map(read).transpose()
+    Ok(find.query_row([&key.0], |row| row.get(0)).optional()?)
 }
 
 /// Keeps an answer, to be committed with what it tells of.
 pub(super) fn keep(conn: &Connection, key: &RequestKey, results: &[ResultSet]) -> Result<(), Error> {
-    let answer = serde_json::to_string(results).unwrap_or_default();
-    if answer.is_empty() || answer.len() > LARGEST {
-        return Ok(());
-    }
+    let answer = serde_json::to_string(results).ok().filter(|answer| answer.len() <= LARGEST).unwrap_or_default();
     let mut keep =
         conn.prepare_cached("INSERT INTO crsql_sync_answers (request, answer) VALUES (?, ?) RETURNING id")?;
     let id: i64 = keep.query_row((&key.0, answer), |row| row.get(0))?;
-    conn.prepare_cached("DELETE FROM crsql_sync_answers WHERE id <= ?")?.execute([id - KEPT])?;
+    if id % FORGOTTEN == 0 {
+        conn.prepare_cached("DELETE FROM crsql_sync_answers WHERE id <= ?")?.execute([id - KEPT])?;
+    }
     Ok(())
 }

@@ -207,6 +207,11 @@ pub enum SqlError {
         /// Which statement, from 1.
         statement: usize,
     },
+    /// The request came before, under the same key, and was carried out.
+    #[error(
+        "this write was done when it was asked for first; its answer was too large to be kept, so read what it did"
+    )]
+    AlreadyDone,
     /// The database failed.
     #[error(transparent)]
     Replica(#[from] Error),

@@ -423,6 +423,16 @@ async fn what_is_stored_says_so() {
 }
 
 #[wasm_bindgen_test]
+async fn where_the_browser_has_no_word_for_it_what_is_stored_may_be_deleted() {
+    let (store, dbid) = (store(), dbid());
+    let database = create(&store, &dbid).await;
+    javascript("Object.defineProperty(navigator, 'storage', { value: undefined, configurable: true })").await;
+    let kept = database.kept().await;
+    javascript("delete navigator.storage").await;
+    assert_eq!(kept.unwrap(), Kept::BestEffort);
+}
+
+#[wasm_bindgen_test]
 async fn a_connection_that_the_browser_closed_is_opened_again() {
     let (store, dbid) = (store(), dbid());
     // Connections can be closed by the browser alone; so it is told of one that is open.

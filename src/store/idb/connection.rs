@@ -3,9 +3,10 @@
 use std::cell::RefCell;
 
 use futures_util::future::{Either, select};
-use js_sys::{Array, Function, Object, Reflect};
+use js_sys::{Array, Function, Object, Promise, Reflect};
 use tokio::sync::oneshot;
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
 use web_sys::{Event, IdbDatabase, IdbFactory, IdbOpenDbRequest, IdbRequest, IdbTransaction};
 
 use super::failure::Failure;
@@ -13,10 +14,12 @@ use super::failure::Failure;
 #[wasm_bindgen]
 extern "C" {
     /// `indexedDB.databases()` and the third parameter of `transaction()`, which web-sys still counts as unstable.
+    ///
+    /// Not as `async fn`: where a browser lacks the function, the call throws at once, and its future would never end.
     #[wasm_bindgen(extends = IdbFactory)]
     type Factory;
     #[wasm_bindgen(method, catch)]
-    async fn databases(this: &Factory) -> Result<JsValue, JsValue>;
+    fn databases(this: &Factory) -> Result<Promise, JsValue>;
 
     #[wasm_bindgen(extends = IdbDatabase)]
     type Transacting;
@@ -26,12 +29,15 @@ extern "C" {
 
     /// Whether the browser has promised to delete nothing by itself.
     #[wasm_bindgen(js_namespace = ["navigator", "storage"], catch)]
-    async fn persisted() -> Result<JsValue, JsValue>;
+    fn persisted() -> Result<Promise, JsValue>;
 }
 
 /// Whether the browser has promised not to delete this origin's data when it needs the place.
 pub(super) async fn is_persisted() -> bool {
-    persisted().await.is_ok_and(|persisted| persisted.is_truthy())
+    match persisted() {
+        Ok(answer) => JsFuture::from(answer).await.is_ok_and(|persisted| persisted.is_truthy()),
+        Err(_) => false,
+    }
 }
 
 fn factory() -> Result<Factory, Failure> {
@@ -46,10 +52,9 @@ fn factory() -> Result<Factory, Failure> {
 
 /// The names of all databases of this origin. Where nothing can be stored, there are none.
 pub(super) async fn names() -> Result<Vec<String>, Failure> {
-    let list = match factory() {
-        Ok(factory) => factory.databases().await.map_err(|e| Failure::from_js(&e))?,
-        Err(_) => return Ok(Vec::new()),
-    };
+    let Ok(factory) = factory() else { return Ok(Vec::new()) };
+    let answer = factory.databases().map_err(|e| Failure::from_js(&e))?;
+    let list = JsFuture::from(answer).await.map_err(|e| Failure::from_js(&e))?;
     let name = |database: JsValue| Reflect::get(&database, &"name".into()).ok()?.as_string();
     Ok(Array::from(&list).iter().filter_map(name).collect())
 }

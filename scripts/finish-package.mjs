@@ -21,15 +21,14 @@ const manifest = {
     "./react": entry("react"),
     "./worker": entry("worker"), // what a service worker imports
     "./worker.classic.js": "./worker.classic.js", // the same for importScripts()
-    "./sw.js": "./sw.js", // a whole service worker, to be served: as a module,
-    "./sw.classic.js": "./sw.classic.js", // and as a classic script
+    "./sw.js": "./sw.js", // a whole service worker, to be served: as a module or as a classic script
     "./vite": { types: "./vite.d.mts", browser: null, default: "./vite.mjs" },
     "./wasm": entry("crsql_sync"), // wasm-bindgen's own module
     [`./${wasm}`]: `./${wasm}`,
     "./package.json": "./package.json",
   },
   files: readdirSync(pkg).filter((file) => /\.(m?js|d\.m?ts|wasm)$/.test(file) || ["types", "snippets"].includes(file)).sort(),
-  sideEffects: ["./sw.js", "./sw.classic.js", "./worker.classic.js", "./snippets/*"],
+  sideEffects: ["./sw.js", "./worker.classic.js", "./snippets/*"],
   engines: { node: ">=20.19" },
   peerDependencies: { react: ">=18", vite: ">=5" },
   peerDependenciesMeta: { react: { optional: true }, vite: { optional: true } },

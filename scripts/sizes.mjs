@@ -16,7 +16,7 @@ for (const file of readdirSync(pkg).filter((name) => /\.(js|wasm)$/.test(name)))
 }
 
 const add = (...all) => all.reduce((sum, size) => sum.map((n, i) => n + size[i]), [0, 0, 0]);
-const workers = ["sw.js", "sw.classic.js", "worker.js", "worker.classic.js"];
+const workers = ["sw.js", "worker.js", "worker.classic.js"];
 const worker = workers.reduce((largest, file) => (sizes[file][1] > sizes[largest][1] ? file : largest));
 const wasm = Object.keys(sizes).find((file) => file.endsWith(".wasm"));
 const measured = {

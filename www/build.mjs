@@ -23,15 +23,15 @@ const version = /^version = "(.+)"$/m.exec(readFileSync(path.join(root, "Cargo.t
 const wasmFile = findWasm();
 const define = { __VERSION__: JSON.stringify(version), __WASM_FILE__: JSON.stringify(wasmFile) };
 
-// For browsers without modules in workers, and for workers that load others by importScripts: there the global `crsqlSync`.
+// For workers that load others by importScripts: there the global `crsqlSync`. A whole worker is built so too: one script that browsers
+// take as a module and as a classic one. Firefox before 147 knows no module workers, and runs what is registered as one as a classic script.
 const classic = { format: "iife", define: { "import.meta.url": "self.location.href" } };
 await library("client.ts", "client.js", { external: ["./page.js"] });
 await library("page.ts", "page.js");
 await library("react.ts", "react.js", { external: ["react"] });
 await library("worker.ts", "worker.js");
 await library("worker.ts", "worker.classic.js", classic);
-await library("sw.ts", "sw.js");
-await library("sw.ts", "sw.classic.js", classic);
+await library("sw.ts", "sw.js", classic);
 for (const file of ["cli.mjs", "files.mjs", "vite.mjs", "vite.d.mts"]) copyFileSync(path.join(www, "package", file), path.join(pkg, file));
 await demo();
 declarations();
@@ -87,7 +87,7 @@ async function demo() {
   // Its address is the folder's.
   const shell = files.map((file) => "/" + file.replaceAll(path.sep, "/").replace(/(^|\/)index\.html$/, "$1"));
   const build_ = contents.digest("hex").slice(0, 16);
-  await library("demo/sw.ts", "sw.js", { outDir: dist, define: { __SHELL__: JSON.stringify(shell), __BUILD__: JSON.stringify(build_) } });
+  await library("demo/sw.ts", "sw.js", { ...classic, outDir: dist, define: { ...classic.define, __SHELL__: JSON.stringify(shell), __BUILD__: JSON.stringify(build_) } });
   copyFileSync(path.join(pkg, wasmFile), path.join(dist, wasmFile));
 }
 

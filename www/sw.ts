@@ -1,7 +1,7 @@
 /**
  * The worker for those who write none: a file to copy and register. Its settings are in the query of its URL:
  *
- *     navigator.serviceWorker.register("/crsql-sync-sw.js?upstream=https://example.com/sync", { type: "module" });
+ *     navigator.serviceWorker.register("/crsql-sync-sw.js?upstream=https://example.com/sync");
  *
  * `prefix`, `upstream`, `auth` (`page`: pages say who asks the upstream), `sql` and `files` (`on` or `off`), `storage` (a
  * name under which its databases are kept apart from others of this site) and `wasm` (URL of the wasm file) are known. Another query is another script to the browser: it is installed as an update.

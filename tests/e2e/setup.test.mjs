@@ -80,12 +80,4 @@ describe("connect", () => {
     });
     assert.deepEqual(await outcome(profile), { code: "none" });
   });
-
-  test("works with the ready-made worker for browsers without modules in workers", async (t) => {
-    const profile = await open(t, "x.html", (www) => {
-      www.copyFromPackage("sw.classic.js");
-      www.write("x.html", page('{ worker: { url: "/sw.classic.js?upstream=/sync", type: "classic" } }'));
-    });
-    assert.deepEqual(await outcome(profile), { code: "none" });
-  });
 });

@@ -13,7 +13,7 @@ export interface WorkerOptions {
   url: string;
   /** The paths whose pages it serves; the script's folder unless given. */
   scope?: string;
-  /** `classic` for browsers without module workers (Firefox before 147) and the script built for them. */
+  /** How the script is written. The package's own may be called either, and is the same. */
   type?: "module" | "classic";
 }
 

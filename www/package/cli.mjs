@@ -13,7 +13,7 @@ const USAGE = `crsql-sync ${VERSION}
   crsql-sync init            copies them again into the folders that package.json remembers
   crsql-sync check           fails if one of those folders has files of another release
 
-  --classic    with init: also the scripts for browsers without modules in workers, and for importScripts()
+  --classic    with init: also the script for importScripts()
   --no-save    with init: does not remember the folder`;
 
 /** Where package.json remembers the folders. */

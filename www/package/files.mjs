@@ -13,11 +13,8 @@ export const REQUIRED = [
   ...readdirSync(here).filter((name) => WASM.test(name)).map((name) => ({ from: name, to: name })),
 ];
 
-/** For browsers without modules in workers, and for workers that load it by importScripts. */
-export const CLASSIC = [
-  { from: "sw.classic.js", to: "crsql-sync-sw.classic.js" },
-  { from: "worker.classic.js", to: "crsql-sync-worker.classic.js" },
-];
+/** For workers that load it by importScripts. */
+export const CLASSIC = [{ from: "worker.classic.js", to: "crsql-sync-worker.classic.js" }];
 
 /** Version of the package. */
 export const { version: VERSION } = JSON.parse(readFileSync(path.join(here, "package.json"), "utf8"));

@@ -26,10 +26,10 @@ fmt: ## format the code
 test-native: ## native tests and the examples in the documentation
 	@scripts/test-native
 
-test-wasm: ## tests in headless Chrome, in pages and in service workers
+test-wasm: ## tests in headless Chrome, in pages and in service workers; of the storage in Firefox too
 	@scripts/test-wasm
 
-test-e2e: ## conformance with the real cr-sqlite, and the whole system in Chromium
+test-e2e: ## conformance with the real cr-sqlite, and the whole system in browsers
 	@scripts/test-e2e
 
 bench: ## benchmarks

@@ -1,7 +1,6 @@
-// Prints the WebDriver capabilities of the given file with the browser's path added.
+// Prints the WebDriver capabilities of one browser, by the name of its options in the given file, with the browser's path added.
 import { readFileSync } from "node:fs";
 
-const [file, browser] = process.argv.slice(2);
-const capabilities = JSON.parse(readFileSync(file, "utf8"));
-if (browser) capabilities["goog:chromeOptions"].binary = browser;
-console.log(JSON.stringify(capabilities, null, 2));
+const [file, name, binary] = process.argv.slice(2);
+const { [name]: options = {} } = JSON.parse(readFileSync(file, "utf8"));
+console.log(JSON.stringify({ [name]: { ...options, binary } }, null, 2));

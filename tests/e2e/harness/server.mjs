@@ -116,7 +116,7 @@ function plain(val) {
   return val !== null && typeof val === "object" ? (val.$real ?? val.$int ?? val.$blob) : val;
 }
 
-function freePort() {
+export function freePort() {
   return new Promise((resolve, reject) => {
     const probe = net.createServer().once("error", reject);
     probe.listen(0, "127.0.0.1", () => {

@@ -71,9 +71,9 @@ async fn a_request_in_a_message_is_answered_as_one_by_fetch_is() {
         };
         const created = await ask("PUT", db, { schema });
         const written = await ask("POST", db + "/sql", { sql: "INSERT INTO t VALUES (1, 'Käse ☕')" });
-        const read = { sql: "SELECT text FROM t" };
-        const asked = await ask("POST", db + "/sql", read);
-        const fetched = await call("POST", db + "/sql", read);
+        const query = { sql: "SELECT text FROM t" };
+        const asked = await ask("POST", db + "/sql", query);
+        const fetched = await call("POST", db + "/sql", query);
         const missing = await ask("GET", db + "x/status");
         return [
             created.status, written.status, asked.status, JSON.parse(asked.body).results[0].rows,

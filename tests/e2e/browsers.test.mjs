@@ -119,7 +119,9 @@ for (const kind of BROWSERS) {
         await browser.start();
         const again = await tabWith(options);
         const rows = new Set(await ids(again));
-        assert.deepEqual(answered.filter((id) => !rows.has(`${id}-1`)), [], "what was answered is missing");
+        const found = async () => `what was answered is missing; there are ${[...rows]}, and it is ${JSON.stringify(await again.run(() => db.getStatus()))}`;
+        const missing = answered.filter((id) => !rows.has(`${id}-1`));
+        assert.deepEqual(missing, [], missing.length > 0 ? await found() : undefined);
         const halves = [...rows].filter((id) => !rows.has(id.replace(/\d$/, (half) => 3 - half)));
         assert.deepEqual(halves, [], "of a transaction only a half is there");
       }

@@ -6,7 +6,7 @@ import { before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { build } from "vite";
 import { PKG } from "./harness/paths.mjs";
-import { Stage } from "./harness/stage.mjs";
+import { Stage, countAsked } from "./harness/stage.mjs";
 import { suiteContext } from "./harness/suite.mjs";
 
 describe("the hooks for React", () => {
@@ -20,16 +20,10 @@ describe("the hooks for React", () => {
       www.write("react.html", '<!doctype html><div id="root"></div><script type="module" src="/app.js"></script>');
     };
     page = (await Stage.open(context, { change, path: "react.html" })).page;
-    await page.evaluate(() => {
-      globalThis.runs = 0;
-      const { postMessage } = ServiceWorker.prototype;
-      ServiceWorker.prototype.postMessage = function (message, ports) {
-        if (message.body?.includes("WHERE list = ?")) globalThis.runs += 1;
-        postMessage.call(this, message, ports);
-      };
-    });
+    await countAsked(page);
   });
 
+  const runs = () => page.evaluate(() => globalThis.asked("WHERE list = ?"));
   const texts = (id) => page.$$eval(`#${id} li`, (items) => items.map((item) => item.textContent));
   const sees = (id, wanted) => page.waitForFunction(([id, wanted]) => [...document.querySelectorAll(`#${id} li`)].map((item) => item.textContent).join() === wanted, [id, wanted]);
   const exec = (sql, params) => page.evaluate(([sql, params]) => globalThis.db.exec(sql, params).then(() => {}), [sql, params]);
@@ -38,10 +32,10 @@ describe("the hooks for React", () => {
   test("show rows as they are written, and run a query once for two components", async () => {
     await page.waitForSelector("ul#a", { state: "attached" });
     await page.waitForSelector("ul#b", { state: "attached" });
-    const runs = await page.evaluate(() => globalThis.runs);
+    const before = await runs();
     await exec(INSERT, ["1", "home", "milk"]);
     for (const id of ["a", "b"]) await sees(id, "milk");
-    assert.equal(await page.evaluate(() => globalThis.runs), runs + 1);
+    assert.equal(await runs(), before + 1);
   });
 
   test("draw again only the rows that changed", async () => {
@@ -72,10 +66,10 @@ describe("the hooks for React", () => {
     await page.evaluate(() => globalThis.show({ b: false }));
     await page.waitForSelector("#b", { state: "detached" });
     await page.waitForTimeout(1_000);
-    const before = await page.evaluate(() => globalThis.runs);
+    const before = await runs();
     await exec("DELETE FROM todo WHERE id = '4'");
     await page.waitForTimeout(500);
-    assert.equal(await page.evaluate(() => globalThis.runs), before);
+    assert.equal(await runs(), before);
     await page.evaluate(() => globalThis.show({ a: true }));
     await sees("a", "milk,water");
   });

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
-import { Stage } from "./harness/stage.mjs";
+import { Stage, countAsked } from "./harness/stage.mjs";
 import { suiteContext } from "./harness/suite.mjs";
 
 describe("a live query", () => {
@@ -12,13 +12,14 @@ describe("a live query", () => {
   before(async () => {
     stage = await Stage.open(context);
     page = stage.page;
+    await countAsked(page);
     await stage.connect(page);
   });
 
   test("is run again for changes of the tables that it reads, and for no others", async () => {
-    const { seen, runs } = await page.evaluate(async () => {
+    const { seen, before, runs } = await page.evaluate(async () => {
       const { db } = globalThis;
-      const runs = countRuns("count(*) AS todos");
+      const runs = () => globalThis.asked("count(*) AS todos");
       const seen = [];
       const stop = db.watch("SELECT count(*) AS todos FROM todo", [], ([row]) => seen.push(row.todos));
       const until = async (test) => {
@@ -27,24 +28,14 @@ describe("a live query", () => {
       await until(() => seen.length === 1);
       await db.exec("INSERT INTO todo (id) VALUES ('w1')");
       await until(() => seen.length === 2);
-      const before = runs.count;
+      const before = runs();
       for (let id = 1; id <= 5; id++) await db.exec("INSERT INTO note VALUES (?, 'x')", [id]);
       await new Promise((resolve) => setTimeout(resolve, 300));
       stop();
-      return { seen, runs: runs.count - before };
-
-      /** Counts the requests whose SQL has this text in it. */
-      function countRuns(text) {
-        const runs = { count: 0 };
-        const { postMessage } = ServiceWorker.prototype;
-        ServiceWorker.prototype.postMessage = function (message, ports) {
-          if (message.body?.includes(text)) runs.count += 1;
-          postMessage.call(this, message, ports);
-        };
-        return runs;
-      }
+      return { seen, before, runs: runs() - before };
     });
     assert.deepEqual(seen, [0, 1]);
+    assert.equal(before, 2);
     assert.equal(runs, 0, "it was run again for changes of another table");
   });
 
@@ -52,12 +43,7 @@ describe("a live query", () => {
     const { seen, before, runs } = await page.evaluate(async () => {
       const { db } = globalThis;
       const sql = "SELECT text AS one_row FROM note WHERE id = ?";
-      let runs = 0;
-      const { postMessage } = ServiceWorker.prototype;
-      ServiceWorker.prototype.postMessage = function (message, ports) {
-        if (JSON.stringify(message).includes("one_row")) runs += 1;
-        postMessage.call(this, message, ports);
-      };
+      const runs = () => globalThis.asked("one_row");
       const [seen, all] = [[], []];
       const stops = [db.watch(sql, [-1000], (rows) => seen.push(rows[0]?.one_row ?? "none")), db.subscribe(({ changes }) => all.push(...changes))];
       const until = async (test) => {
@@ -68,14 +54,13 @@ describe("a live query", () => {
       await until(() => seen.length === 2);
       await db.exec("UPDATE note SET text = 'changed' WHERE id = -1000");
       await until(() => seen.length === 3);
-      const [before, told] = [runs, all.length];
+      const [before, told] = [runs(), all.length];
       for (let id = -1010; id < -1000; id++) await db.exec("INSERT INTO note VALUES (?, 'another')", [id]);
       await until(() => all.length >= told + 10);
-      const between = runs - before;
+      const between = runs() - before;
       await db.exec("UPDATE note SET id = -2000 WHERE id = -1000");
       await until(() => seen.length === 4);
       for (const stop of stops) stop();
-      ServiceWorker.prototype.postMessage = postMessage;
       return { seen, before, runs: between };
     });
     assert.deepEqual(seen, ["none", "came", "changed", "none"]);
@@ -87,12 +72,6 @@ describe("a live query", () => {
     const seen = await page.evaluate(async () => {
       const { db } = globalThis;
       await db.batch([["INSERT INTO note VALUES (100, 'a')"], ["INSERT INTO note VALUES (101, 'b')"]]);
-      let runs = 0;
-      const { postMessage } = ServiceWorker.prototype;
-      ServiceWorker.prototype.postMessage = function (message, ports) {
-        if (message.body?.includes("id >= ?")) runs += 1;
-        postMessage.call(this, message, ports);
-      };
       const sql = "SELECT id, text FROM note WHERE id >= ? ORDER BY id";
       const results = [];
       const both = [];
@@ -101,7 +80,7 @@ describe("a live query", () => {
         while (!test()) await new Promise((resolve) => setTimeout(resolve, 5));
       };
       await until(() => results.length === 2);
-      const first = runs;
+      const first = globalThis.asked("id >= ?");
       await db.exec("UPDATE note SET text = 'c' WHERE id = 101");
       await until(() => results.length === 4);
       for (const stop of stops) stop();

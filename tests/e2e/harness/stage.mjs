@@ -65,6 +65,19 @@ export function outcome(options) {
   );
 }
 
+/** From now on a page knows as `asked(text)` how many requests it has sent by message whose body has the text in it. */
+export function countAsked(page) {
+  return page.evaluate(() => {
+    const bodies = [];
+    const { postMessage } = MessagePort.prototype;
+    MessagePort.prototype.postMessage = function (message, ...more) {
+      if (message?.body) bodies.push(message.body);
+      return postMessage.call(this, message, ...more);
+    };
+    globalThis.asked = (text) => bodies.filter((body) => body.includes(text)).length;
+  });
+}
+
 /** Resolves when the database that a page has as `db` is in step with its upstream. */
 export function synced(page) {
   return until(page, async () => {

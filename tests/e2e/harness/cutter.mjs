@@ -2,6 +2,7 @@
 
 import { once } from "node:events";
 import http from "node:http";
+import { forward } from "./forward.mjs";
 
 export class Cutter {
   #server;
@@ -21,10 +22,8 @@ export class Cutter {
   }
 
   #pass(upstream, ms, request, response) {
-    const { method, url: path, headers } = request;
-    const onward = http.request(new URL(path, upstream), { method, headers: { ...headers, host: new URL(upstream).host } }, (answer) => {
+    forward(upstream, request, response, (answer) => {
       answer.pipe(response.writeHead(answer.statusCode, answer.headers));
-      answer.on("close", () => answer.complete || response.destroy());
       if (!answer.headers["content-type"]?.startsWith("text/event-stream")) return;
       const timer = setTimeout(() => {
         this.cuts += 1;
@@ -32,9 +31,6 @@ export class Cutter {
       }, ms);
       response.on("close", () => clearTimeout(timer));
     });
-    onward.on("error", () => (response.headersSent ? response.destroy() : response.writeHead(502).end()));
-    response.on("close", () => onward.destroy());
-    request.pipe(onward);
   }
 
   close() {

@@ -5,6 +5,7 @@
 
 import { once } from "node:events";
 import http from "node:http";
+import { forward } from "./forward.mjs";
 
 const FOR_EVER = "max-age=31536000, immutable";
 
@@ -30,7 +31,7 @@ export class CachingProxy {
   }
 
   #answer(upstream, request, response) {
-    const { method, url: path, headers } = request;
+    const { method, url: path } = request;
     const { pathname } = new URL(path, upstream);
     this.requests.push(`${method} ${path}`);
     const kept = method === "GET" && this.kept.get(pathname);
@@ -39,18 +40,13 @@ export class CachingProxy {
       return response.writeHead(200, kept.headers).end(kept.body);
     }
     const keeps = method === "GET" && pathname.endsWith("/changes");
-    const onward = http.request(new URL(path, upstream), { method, headers: { ...headers, host: new URL(upstream).host } }, async (answer) => {
-      // What breaks off there breaks off here.
-      answer.on("close", () => answer.complete || response.destroy());
+    forward(upstream, request, response, async (answer) => {
       if (!keeps || answer.statusCode !== 200) return answer.pipe(response.writeHead(answer.statusCode, answer.headers));
       const body = Buffer.concat(await answer.toArray());
       const answered = { ...answer.headers, "cache-control": FOR_EVER };
       this.kept.set(pathname, { headers: answered, body });
       response.writeHead(200, answered).end(body);
     });
-    onward.on("error", () => (response.headersSent ? response.destroy() : response.writeHead(502).end()));
-    response.on("close", () => onward.destroy());
-    request.pipe(onward);
   }
 
   close() {
